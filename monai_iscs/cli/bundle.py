@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bundles by name or path: their config, their network with its weights, and the device it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monai_iscs.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from monai.bundle import ConfigParser
+    from torch import nn
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+# In this order: the working directory, the installed package, the checkout that the package is imported from.
+_SHELVES = (Path("bundles"), _PACKAGE / "bundles", _PACKAGE.parent / "bundles")
+
+
+def bundle_names() -> list[str]:
+    """The names of the bundles that can be found, sorted."""
+    return sorted({path.parents[1].name for shelf in _SHELVES for path in shelf.glob("*/configs/metadata.json")})
+
+
+def find_bundle(name: str) -> Path:
+    """The folder of a bundle.
+
+    Args:
+        name: a path, or a name that is looked for in ``./bundles`` and in the package.
+
+    Raises:
+        InputError: there is no such bundle; the message lists those that exist.
+    """
+    for folder in (Path(name), *(shelf / name for shelf in _SHELVES)):
+        if (folder / "configs").is_dir():
+            return folder.resolve()
+    known = ", ".join(bundle_names()) or "none found"
+    raise InputError(f"found {name!r}, expected the path of a bundle's folder or one of: {known}")
+
+
+def read_config(folder: Path, kind: str, overrides: Mapping[str, Any]) -> ConfigParser:
+    """A bundle's config, with some of its entries replaced.
+
+    Args:
+        folder: the bundle.
+        kind: name of the config, ``"inference"`` or ``"train"``.
+        overrides: new values by id, such as ``{"views": 20}``.
+
+    Raises:
+        InputError: the config is missing or is not readable as JSON, or it has no entry to override.
+    """
+    from monai.bundle import ConfigParser
+
+    file = folder / "configs" / f"{kind}.json"
+    if not file.is_file():
+        raise InputError(f"{file}: missing; expected a bundle with a config {kind}.json")
+    parser = ConfigParser()
+    try:
+        parser.read_config(str(file))
+    except ValueError as error:
+        raise InputError(f"{file}: cannot be read as JSON ({error})") from error
+    for key, value in {"bundle_root": str(folder), **overrides}.items():
+        if key not in parser:
+            raise InputError(f"{file}: has no entry {key!r}, which the command line sets")
+        parser[key] = value
+    return parser
+
+
+def load_network(folder: Path, parser: ConfigParser, device: torch.device) -> nn.Module:
+    """The config's ``network_def`` with the weights of ``models/model.pt``, ready to be used.
+
+    Raises:
+        InputError: the model file is missing, damaged, or made for another network.
+    """
+    import torch
+
+    file = folder / "models" / "model.pt"
+    if not file.is_file():
+        raise InputError(f"{file}: missing; expected the trained weights of the bundle")
+    network = parser.get_parsed_content("network_def")
+    try:
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{file}: cannot be read as weights; the file is damaged or of another kind") from error
+    try:
+        network.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        detail = str(error).strip().splitlines()[-1].strip()
+        raise InputError(f"{file}: does not fit the network of configs/inference.json ({detail[:200]})") from error
+    return network.eval().requires_grad_(False).to(device)
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device called ``name``, or a GPU if there is one and else the CPU.
+
+    Raises:
+        InputError: this machine has no such device; the message lists those that it has.
+    """
+    import torch
+
+    devices = ["cpu"]
+    if torch.accelerator.is_available():
+        kind = torch.accelerator.current_accelerator().type
+        devices += [f"{kind}:{index}" for index in range(torch.accelerator.device_count())]
+    if name is None:
+        return torch.device(devices[1] if devices[1:] and devices[1].startswith("cuda") else "cpu")
+    if name not in {*devices, *(device.split(":")[0] for device in devices)}:
+        raise InputError(f"--device: found {name!r}, expected one that this machine has: {', '.join(devices)}")
+    return torch.device(name)

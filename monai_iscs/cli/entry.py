@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The entry point: runs a verb and turns what a user can mend into one line and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from monai_iscs.cli.parser import build_parser
+from monai_iscs.errors import InputError
+
+USER_ERROR = 2
+STOPPED = 130  # 128 + SIGINT, as shells count
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs ``monai-iscs``.
+
+    Args:
+        argv: the arguments after the program's name; those of the process if None.
+
+    Returns:
+        0 when all went well, 2 when the input cannot be used (one line on stderr says why), 130 after Ctrl-C.
+    """
+    try:
+        arguments = build_parser().parse_args(argv)
+        with _quiet():
+            arguments.verb(arguments)
+    except KeyboardInterrupt:
+        print("monai-iscs: stopped", file=sys.stderr)
+        return STOPPED
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        print(f"monai-iscs: error: {message}", file=sys.stderr)
+        return USER_ERROR
+    return 0
+
+
+def explain(error: BaseException) -> str | None:
+    """One line about an error that a user can mend, or None when it is a defect of the program.
+
+    MONAI's transforms, configs and engines wrap what happens inside them in a ``RuntimeError``; so does PyTorch a full
+    disk. The chain of causes is searched for the one that a user can act on.
+    """
+    chain = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    for kind, line in _MENDABLE:
+        for link in chain:
+            if isinstance(link, kind):
+                return " ".join(line(link).split())
+    for link in chain:
+        text = str(link)
+        if type(link).__name__ == "OutOfMemoryError":
+            return "not enough memory on the device: give --device cpu or a smaller volume"
+        if "PytorchStreamWriter failed" in text:
+            return "the model could not be written: is the disk full?"
+    return None
+
+
+def _describe_os_error(error: BaseException) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
+    name = getattr(error, "filename", None)
+    return f"{name}: {reason}" if name else reason
+
+
+_MENDABLE = (
+    (InputError, str),
+    (MemoryError, lambda _: "not enough memory: take a smaller volume or fewer slices"),
+    (OSError, _describe_os_error),
+)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences the warnings and log lines of the libraries underneath: nobody at a command line can act on them."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the names on the command line stand for: one table, in the language of the bundles' configs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+CHOICES: dict[str, dict[str, Any]] = {
+    # A sampler's entry is the consistency step of the bundle's config; null is that of the preset, DDS.
+    "sampler": {
+        "dds": None,
+        "ddnm": {"_target_": "monai_iscs.sampling.DDNM", "_mode_": "callable"},
+    },
+    "baseline": {
+        "fdk": {"_target_": "monai_iscs.inferers.starts.fdk_start", "_mode_": "callable"},
+        "sirt": {"_target_": "monai_iscs.cli.pipeline.sirt", "_mode_": "callable"},
+    },
+    "noise": {
+        "slerp": {"_target_": "monai_iscs.sampling.SlerpNoise", "_mode_": "callable"},
+        "identical": {"_target_": "monai_iscs.sampling.IdenticalNoise", "_mode_": "callable"},
+        "independent": {"_target_": "monai_iscs.sampling.IndependentNoise", "_mode_": "callable"},
+    },
+    "preset": {"default": "default", "released": "released", "paper": "paper"},
+}

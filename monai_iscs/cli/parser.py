@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arguments of ``monai-iscs`` and their help."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+from monai_iscs.cli.bundle import find_bundle
+from monai_iscs.cli.names import CHOICES
+from monai_iscs.errors import InputError
+
+_DESCRIPTION = """\
+Reconstructs 3D medical images from incomplete measurements. A diffusion model that has learnt what 2D slices of a body
+look like fills in what the measurement leaves open; inter-slice consistent noise (ISCS) keeps the slices together.
+A research tool: not for diagnosis."""
+
+_RECONSTRUCT = """\
+Simulates a scan of a known volume with few X-ray views and reconstructs the volume from that scan alone.
+
+What goes in:   INPUT, a CT volume in Hounsfield units: NIfTI, NRRD or MHA, or a folder with the DICOM files of one
+                series. It stands in for the patient: only its simulated measurement reaches the method, and the volume
+                itself is used once more at the end, to measure the error.
+What comes out: a folder with reconstruction.nii.gz (Hounsfield units, on the grid of INPUT), preview.png (axial,
+                coronal and sagittal), metrics.json (PSNR and SSIM of each view, slice difference; at the size at which
+                the bundle works) and run.json (every setting, versions, seconds, memory)."""
+
+_EVALUATE = """\
+Compares a reconstruction with the volume it should have been: PSNR and SSIM, slice by slice, in the axial, coronal and
+sagittal view, and the mean difference of neighbouring slices (above the reference's: the slices flicker; below: they
+are smoothed).
+
+What goes in:   two volumes on one grid, in the same units.
+What comes out: a table; with --output also metrics.json and preview.png in that folder."""
+
+_DEMO = """\
+Reconstructs a real CT volume, a patient that the model never saw, from 30 X-ray views, on an ordinary computer:
+the classical method (FDK), and two diffusion samplers (DDS, DDNM) without and with inter-slice consistent noise (ISCS).
+
+What comes out: a table of the five, a figure, the DDS+ISCS reconstruction (reconstruction.nii.gz), metrics.json and
+                run.json."""
+
+_TRAIN = """\
+Trains the diffusion model of a bundle on your own volumes.
+
+What goes in:   a folder that holds two folders of volumes (NIfTI, NRRD or MHA, in Hounsfield units for CT): train, and
+                val with other patients, on whom the progress is measured.
+What comes out: a folder with model.pt (the bundle's models/model.pt can be replaced by it), checkpoints and TensorBoard
+                curves. After Ctrl-C or a crash, the same command with --resume goes on from the last complete epoch."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see: {self.prog} --help)")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser; the parsed ``verb`` is called with the parsed arguments."""
+    parser = _Parser(prog="monai-iscs", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action=_Version)
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_demo(verbs)
+    _add_reconstruct(verbs)
+    _add_evaluate(verbs)
+    _add_train(verbs)
+    return parser
+
+
+def _add_verb(verbs: Any, name: str, *, summary: str, description: str, example: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=f"example:\n  monai-iscs {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(verb=_later(name))
+    return parser
+
+
+def _later(name: str) -> Callable[[argparse.Namespace], None]:
+    """The verb's function, imported when it runs: PyTorch takes seconds to import, ``--help`` should not."""
+    return lambda arguments: getattr(import_module(f"monai_iscs.cli.{name}"), name)(arguments)
+
+
+def _add_demo(verbs: Any) -> None:
+    parser = _add_verb(
+        verbs, "demo", summary="see it work on a real CT volume, in minutes", description=_DEMO, example="demo"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("demo_output"),
+        metavar="DIR",
+        help="folder to write (default: ./demo_output)",
+    )
+
+
+def _add_reconstruct(verbs: Any) -> None:
+    parser = _add_verb(
+        verbs,
+        "reconstruct",
+        summary="reconstruct a volume from a simulated scan with few views",
+        description=_RECONSTRUCT,
+        example="reconstruct chest.nii.gz --bundle body_ct_reconstruction --views 20 --output chest_20_views",
+    )
+    parser.add_argument("input", type=_existing, metavar="INPUT", help="volume file, or folder of one DICOM series")
+    parser.add_argument(
+        "--bundle",
+        type=_bundle,
+        required=True,
+        metavar="NAME",
+        help="model and settings: a bundle's name or the path of its folder",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--method",
+        choices=[*CHOICES["sampler"], *CHOICES["baseline"]],
+        default="dds",
+        help="dds, ddnm: diffusion samplers; fdk, sirt: classical methods without a model (default: dds)",
+    )
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
+    parser.add_argument(
+        "--seed", type=_count(0), default=0, metavar="N", help="start of the random numbers, 0 or more (default: 0)"
+    )
+
+    scan = parser.add_argument_group("the simulated scan (defaults: the bundle's)")
+    scan.add_argument("--views", type=_count(1), metavar="N", help="number of X-ray views")
+    scan.add_argument(
+        "--arc", type=_number(0, 360), metavar="DEG", help="degrees over which the views are spread, up to 360"
+    )
+    scan.add_argument(
+        "--photons",
+        type=_number(0, math.inf),
+        metavar="N",
+        help="photons sent to each detector pixel in each view, for Poisson noise: 1e5 is a good scan, 1e4 a noisy one "
+        "(default: no noise)",
+    )
+
+    sampler = parser.add_argument_group("the diffusion sampler, dds and ddnm only (defaults: the bundle's)")
+    sampler.add_argument(
+        "--preset",
+        choices=CHOICES["preset"],
+        help="default: tuned for this package; released: the authors' code; paper: as the paper describes it",
+    )
+    sampler.add_argument(
+        "--noise",
+        choices=CHOICES["noise"],
+        help="how the noise of neighbouring slices is related: slerp (ISCS), identical, or independent",
+    )
+    sampler.add_argument("--steps", type=_count(1), metavar="N", help="denoising steps: more are slower and finer")
+    sampler.add_argument(
+        "--eta", type=_number(0, 1, include_low=True), metavar="F", help="share of fresh noise in each step, 0 to 1"
+    )
+
+
+def _add_evaluate(verbs: Any) -> None:
+    parser = _add_verb(
+        verbs,
+        "evaluate",
+        summary="compare a reconstruction with its reference",
+        description=_EVALUATE,
+        example="evaluate result.nii.gz truth.nii.gz --bundle body_ct_reconstruction",
+    )
+    parser.add_argument("reconstruction", type=_existing, metavar="RECONSTRUCTION", help="volume to judge")
+    parser.add_argument("reference", type=_existing, metavar="REFERENCE", help="volume it should have been")
+    scale = parser.add_mutually_exclusive_group(required=True)
+    scale.add_argument(
+        "--bundle",
+        type=_bundle,
+        metavar="NAME",
+        help="judge both as this bundle sees them: its value range and in-plane size (the metrics.json of reconstruct)",
+    )
+    scale.add_argument(
+        "--window",
+        nargs=2,
+        type=_number(-math.inf, math.inf),
+        metavar=("LOW", "HIGH"),
+        help="judge both at their own size, with values clipped to LOW..HIGH",
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write (default: print only)")
+
+
+def _add_train(verbs: Any) -> None:
+    parser = _add_verb(
+        verbs,
+        "train",
+        summary="train the model of a bundle on your own volumes",
+        description=_TRAIN,
+        example="train --bundle body_ct_reconstruction --dataset my_volumes --output my_prior",
+    )
+    parser.add_argument(
+        "--bundle", type=_bundle, required=True, metavar="NAME", help="a bundle's name or the path of its folder"
+    )
+    parser.add_argument("--dataset", type=_existing, required=True, metavar="DIR", help="folder with train and val")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--epochs", type=_count(1), metavar="N", help="passes over the data (default: the bundle's)")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
+    parser.add_argument("--resume", action="store_true", help="go on from the last complete epoch in --output")
+
+
+class _Version(argparse.Action):
+    """Prints the version; looked up only when asked for."""
+
+    def __init__(self, option_strings: list[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show the version and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from monai_iscs import __version__
+
+        print(__version__)
+        parser.exit()
+
+
+def _existing(text: str) -> Path:
+    """Looked at before the long imports: a mistyped name is told at once."""
+    path = Path(text).expanduser()
+    if not path.exists():
+        msg = f"{path}: no such file or folder"
+        raise argparse.ArgumentTypeError(msg)
+    return path
+
+
+def _bundle(text: str) -> Path:
+    try:
+        return find_bundle(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _count(low: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low:
+            msg = f"found {text!r}, expected a whole number of at least {low}"
+            raise argparse.ArgumentTypeError(msg)
+        return value
+
+    return parse
+
+
+def _number(low: float, high: float, *, include_low: bool = False) -> Callable[[str], float]:
+    if high < math.inf:
+        expected = f"a number from {low:g} to {high:g}" if include_low else f"a number above {low:g}, up to {high:g}"
+    else:
+        expected = f"a number above {low:g}" if low > -math.inf else "a number"
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or value > high or value < low or (value == low and not include_low):
+            msg = f"found {text!r}, expected {expected}"
+            raise argparse.ArgumentTypeError(msg)
+        return value
+
+    return parse

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One bar for the whole of a run: the stage, the step, the time left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+from monai_iscs.reports import RunRecord
+
+
+class Progress:
+    """A progress bar over stages that are known from the start.
+
+    Args:
+        stages: steps of each stage, in the order in which they will run. A step of one stage should take about as long
+            as one of another: the time left is estimated from their number.
+        record: where the seconds of each stage go.
+    """
+
+    def __init__(self, stages: Mapping[str, int], record: RunRecord) -> None:
+        self._stages, self._record = dict(stages), record
+        layout = "{l_bar}{bar:20}| step {n_fmt}/{total_fmt} [{elapsed}, {remaining} left]"
+        self._bar = tqdm(total=sum(self._stages.values()), bar_format=layout)
+        self._end = 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._bar.leave = kind is None  # an error's one line stands alone
+        self._bar.close()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Names the stage on the bar and times it; when it ends well, the bar stands at its end."""
+        self._end += self._stages[name]
+        self._bar.set_description(name)
+        with self._record.stage(name):
+            yield
+        self._bar.update(self._end - self._bar.n)
+
+    def step(self, *_: Any) -> None:
+        """One step of the stage is done; fits as a callback, whose argument is not looked at."""
+        self._bar.update(self._bar.n < self._end)

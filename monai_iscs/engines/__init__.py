@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of priors on Ignite, through MONAI's engines."""
+
+from monai_iscs.engines.checkpoint import GradientClipping, ResumableCheckpoint, save_atomically
+from monai_iscs.engines.denoising import (
+    NoiseLevels,
+    TrainingBatch,
+    ValidationBatch,
+    denoising_psnr,
+    mean_psnr,
+    psnr_at,
+)
+from monai_iscs.engines.slices import list_volumes, load_slices
+
+__all__ = [
+    "GradientClipping",
+    "NoiseLevels",
+    "ResumableCheckpoint",
+    "TrainingBatch",
+    "ValidationBatch",
+    "denoising_psnr",
+    "list_volumes",
+    "load_slices",
+    "mean_psnr",
+    "psnr_at",
+    "save_atomically",
+]

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Denoising score matching as MONAI sees it: noise levels, batches and the validation's figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.engines import PrepareBatch
+from monai.handlers import PeakSignalToNoiseRatio as PSNRHandler
+from monai.utils import convert_to_tensor
+from torch import Generator, Tensor
+
+from monai_iscs.priors import Denoiser, EDMDenoiser
+
+
+class NoiseLevels:
+    """Random continuous noise levels: log-uniform over ``core`` most of the time, else over the whole ``span``.
+
+    The reconstruction spends its steps in the core; the rest keeps every preset inside the training range.
+
+    Args:
+        span: lowest and highest noise level.
+        core: the range that matters most.
+        core_fraction: share of the draws that fall in the core by design.
+    """
+
+    def __init__(
+        self,
+        *,
+        span: tuple[float, float] = (0.005, 400.0),
+        core: tuple[float, float] = (0.01, 5.0),
+        core_fraction: float = 0.9,
+    ) -> None:
+        if not (0 < span[0] <= core[0] < core[1] <= span[1] and 0 <= core_fraction <= 1):
+            msg = f"expected 0 < span[0] <= core[0] < core[1] <= span[1], found span {span}, core {core}"
+            raise ValueError(msg)
+        self.span, self.core, self.core_fraction = tuple(span), tuple(core), core_fraction
+
+    def __call__(self, count: int, *, generator: Generator | None = None) -> Tensor:
+        """Draws ``count`` noise levels, shape ``(count,)``."""
+        where, position = torch.rand(2, count, generator=generator)
+        (low, high), (core_low, core_high) = torch.tensor([self.span, self.core]).log()
+        in_core = core_low + position * (core_high - core_low)
+        anywhere = low + position * (high - low)
+        return torch.where(where < self.core_fraction, in_core, anywhere).exp()
+
+
+class TrainingBatch(PrepareBatch):
+    """Noisy slices and the network's target, for MONAI's ``SupervisedTrainer`` with its default inferer and an MSE loss.
+
+    Args:
+        denoiser: the preconditioning whose ``network`` is trained.
+        noise_levels: draws the noise level of each slice.
+        key: entry of the batch that holds clean slices ``(B, C, H, W)`` in the prior's units.
+    """
+
+    def __init__(self, denoiser: EDMDenoiser, *, noise_levels: NoiseLevels, key: str = "image") -> None:
+        self.denoiser, self.noise_levels, self.key = denoiser, noise_levels, key
+
+    def __call__(
+        self, batchdata: dict, device: Any = None, non_blocking: bool = False, **kwargs: Any
+    ) -> tuple[Tensor, Tensor, tuple[Tensor], dict]:
+        clean = convert_to_tensor(batchdata[self.key], track_meta=False).to(device, torch.float32)
+        sigma = self.noise_levels(len(clean)).to(device)
+        noisy = clean + sigma[:, None, None, None] * torch.randn_like(clean)
+        inputs, timesteps = self.denoiser.network_inputs(noisy, sigma)
+        return inputs, self.denoiser.network_target(noisy, clean, sigma), (timesteps,), {}
+
+
+class ValidationBatch(PrepareBatch):
+    """Every slice of a batch at every one of fixed noise levels, with the same noise at each call.
+
+    Args:
+        sigmas: the noise levels; the levels of one slice follow each other.
+        key: entry of the batch that holds clean slices.
+        seed: of the noise; it is the same for each batch, so that epochs and networks compare.
+    """
+
+    def __init__(self, sigmas: Sequence[float], *, key: str = "image", seed: int = 0) -> None:
+        self.sigmas, self.key, self.seed = tuple(sigmas), key, seed
+
+    def __call__(
+        self, batchdata: dict, device: Any = None, non_blocking: bool = False, **kwargs: Any
+    ) -> tuple[Tensor, Tensor, tuple[Tensor], dict]:
+        clean = convert_to_tensor(batchdata[self.key], track_meta=False).float().repeat_interleave(len(self.sigmas), dim=0)
+        sigma = torch.tensor(self.sigmas).repeat(len(clean) // len(self.sigmas))
+        noise = torch.randn(clean.shape, generator=Generator().manual_seed(self.seed))
+        noisy = clean + sigma[:, None, None, None] * noise
+        return noisy.to(device), clean.to(device), (sigma.to(device),), {}
+
+
+def denoising_psnr(sigmas: Sequence[float]) -> dict[str, PSNRHandler]:
+    """One PSNR metric (data range 1) for each noise level of a :class:`ValidationBatch`, for a MONAI evaluator."""
+
+    def at(level: int) -> Any:
+        return lambda output: (output["pred"][level :: len(sigmas)], output["label"][level :: len(sigmas)])
+
+    return {f"psnr_sigma_{sigma:g}": PSNRHandler(max_val=1.0, output_transform=at(i)) for i, sigma in enumerate(sigmas)}
+
+
+def mean_psnr() -> PSNRHandler:
+    """PSNR (data range 1) over all noise levels: the validation's key metric."""
+    return PSNRHandler(max_val=1.0, output_transform=lambda output: (output["pred"], output["label"]))
+
+
+@torch.inference_mode()
+def psnr_at(denoiser: Denoiser, clean: Tensor, sigma: float, *, seed: int = 0, batch: int = 8) -> float:
+    """Mean denoising PSNR (data range 1) of slices at one noise level, in decibels.
+
+    Args:
+        denoiser: the prior, or anything called like one.
+        clean: clean slices ``(S, C, H, W)`` in the prior's units.
+        sigma: the noise level.
+        seed: of the noise.
+        batch: slices at a time.
+    """
+    noisy = clean + sigma * torch.randn(clean.shape, generator=Generator().manual_seed(seed))
+    denoised = torch.cat([denoiser(part, sigma) for part in noisy.split(batch)])
+    mse = (denoised - clean).square().flatten(1).mean(1)
+    return float((-10 / math.log(10)) * mse.log().mean())

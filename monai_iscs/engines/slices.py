@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From volumes to the 2D slices that a prior is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+
+from monai.utils import convert_to_tensor
+from tqdm import tqdm
+
+from monai_iscs.errors import InputError
+
+
+def list_volumes(folder: str | PathLike[str]) -> list[str]:
+    """The NIfTI, NRRD and MHA files of a folder, sorted by name.
+
+    Raises:
+        InputError: the folder does not exist or holds no volume.
+    """
+    suffixes = (".nii", ".nii.gz", ".nrrd", ".mha")
+    files = sorted(str(path) for path in Path(folder).glob("*") if path.name.endswith(suffixes))
+    if not files:
+        msg = f"{folder}: expected a folder with volumes ({', '.join(suffixes)}), found none"
+        raise InputError(msg)
+    return files
+
+
+def load_slices(
+    files: Sequence[str], transform: Callable[[dict], dict], *, slice_axis: int = 2, every: int = 1
+) -> list[dict]:
+    """Loads volumes once and keeps their slices in memory, as float16.
+
+    Args:
+        files: paths of the volumes.
+        transform: takes ``{"image": path}`` and gives ``{"image": volume}``, shape ``(C, X, Y, Z)``, in the prior's units.
+        slice_axis: the volume's axis (0, 1 or 2) along which slices stack.
+        every: keep one slice in ``every``, for a quick validation.
+
+    Returns:
+        One ``{"image": tensor}`` of shape ``(C, H, W)`` a slice.
+    """
+    slices = []
+    for file in tqdm(files, desc="loading volumes", unit="volume"):
+        volume = convert_to_tensor(transform({"image": file})["image"], track_meta=False).movedim(slice_axis + 1, 0)
+        slices += [{"image": image} for image in volume[every // 2 :: every].half()]
+    return slices

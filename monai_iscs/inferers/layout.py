@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From volumes to stacks of slices and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from monai_iscs.errors import InputError
+from monai_iscs.operators import LinearOperator
+from monai_iscs.sampling import Denoiser
+
+
+@dataclass(frozen=True)
+class StackLayout:
+    """How a volume (C, X, Y, Z) becomes the stack (S, C, H, W) that the sampler works on.
+
+    The slices are perpendicular to `slice_axis`; H and W are the other two axes in their order, padded with zeros (air)
+    on both sides up to multiples of `size_divisor`. The padding belongs to the stack, not to the prior's call: the
+    prior then sees air with noise on it, as in training, and the scanner never sees it.
+
+    Args:
+        volume_shape: (X, Y, Z) in voxels.
+        slice_axis: 0, 1 or 2.
+        size_divisor: what H and W must be multiples of.
+
+    Raises:
+        InputError: an axis other than 0, 1, 2.
+    """
+
+    volume_shape: tuple[int, ...]
+    slice_axis: int = 2
+    size_divisor: int = 1
+
+    def __post_init__(self) -> None:
+        if self.slice_axis not in (0, 1, 2):
+            raise InputError(f"slice_axis is {self.slice_axis!r}, expected 0, 1 or 2")
+
+    @property
+    def slices(self) -> int:
+        """S, the number of slices."""
+        return self.volume_shape[self.slice_axis]
+
+    @property
+    def in_plane_shape(self) -> tuple[int, int]:
+        """(H, W) with the padding."""
+        height, width = (size + before + after for size, (before, after) in self._in_plane())
+        return height, width
+
+    def stack(self, volume: Tensor) -> Tensor:
+        """Turn (C, X, Y, Z) into (S, C, H, W)."""
+        (_, top_bottom), (_, left_right) = self._in_plane()
+        return pad(volume.movedim(self.slice_axis + 1, 0), (*left_right, *top_bottom))
+
+    def volume(self, stack: Tensor) -> Tensor:
+        """Turn (S, C, H, W) into (C, X, Y, Z), the adjoint and left inverse of `stack`."""
+        (height, (top, _)), (width, (left, _)) = self._in_plane()
+        return stack[..., top : top + height, left : left + width].movedim(0, self.slice_axis + 1).contiguous()
+
+    def _in_plane(self) -> list[tuple[int, tuple[int, int]]]:
+        sizes = [size for axis, size in enumerate(self.volume_shape) if axis != self.slice_axis]
+        missing = [-size % self.size_divisor for size in sizes]
+        return [(size, (extra // 2, extra - extra // 2)) for size, extra in zip(sizes, missing, strict=True)]
+
+
+class StackedOperator(LinearOperator):
+    """A scanner of volumes (X, Y, Z) as the sampler sees it: from a stack (S, C, H, W) to (C, *range_shape).
+
+    Channels are scanned one by one, the layout's padding is not scanned. Matched if the scanner is.
+
+    Args:
+        operator: the scanner on (X, Y, Z).
+        layout: how its volume is stacked.
+        channels: C.
+    """
+
+    def __init__(self, operator: LinearOperator, layout: StackLayout, *, channels: int = 1) -> None:
+        self.operator, self.layout = operator, layout
+        self.domain_shape = (layout.slices, channels, *layout.in_plane_shape)
+        self.range_shape = (channels, *operator.range_shape)
+        self.matched = operator.matched
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.operator(self.layout.volume(stack)) for stack in x])
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return torch.stack([self.layout.stack(self.operator.T(measurement)) for measurement in y])
+
+
+def apply_in_batches(denoiser: Denoiser, x: Tensor, sigma: float, slice_batch: int) -> Tensor:
+    """Denoise a stack (S, C, H, W), `slice_batch` slices at a time."""
+    return torch.cat([denoiser(part, sigma) for part in x.split(slice_batch)])

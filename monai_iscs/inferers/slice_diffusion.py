@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sampler as a MONAI inferer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from monai.networks.utils import eval_mode
+from monai.utils import convert_to_dst_type
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from monai_iscs.errors import InputError
+from monai_iscs.inferers.layout import StackedOperator, StackLayout, apply_in_batches
+from monai_iscs.inferers.starts import STARTS
+from monai_iscs.operators import LinearOperator
+from monai_iscs.sampling import (
+    DDS,
+    Consistency,
+    Denoiser,
+    Rule,
+    SlerpNoise,
+    SliceNoise,
+    Step,
+    find_preset,
+    reconstruct,
+)
+from monai_iscs.sampling.loop import FRESH_NOISE
+
+OperatorFactory = Callable[[Tensor], LinearOperator]
+ConsistencyFactory = Callable[[LinearOperator, Tensor], Consistency]
+Start = Callable[[Tensor, LinearOperator], Tensor]
+
+
+class SliceDiffusionInferer(Inferer):
+    """Reconstruct volumes from measurements with a prior of 2D slices and slice-consistent noise.
+
+    Drops into `SupervisedEvaluator`: the batch's image is the measurement, the network is the prior.
+
+    Args:
+        sigmas: noise levels, positive and strictly decreasing; see `geometric_sigmas` and `from_preset`.
+        operator: the scanner, a `LinearOperator` on (X, Y, Z), or a function that makes it from one measurement
+            (C, *measurement shape), a MetaTensor if the inputs are one. May also be given at the call.
+        consistency: makes the consistency step from operator and measurement: `DDS`, `DDNM` or a `partial` of them.
+        noise: slice noise, `SlerpNoise()` if None. It is reset for each volume: equal inputs give equal volumes.
+        rule: re-noising rule, `DDSRule` or `DDIMRule`.
+        start: `start(measurement, operator) -> (C, X, Y, Z)`, what the first noise is added to; None is zeros.
+        slice_axis: axis of the volume along which the prior's slices are stacked (0, 1, 2 for x, y, z).
+        slice_batch: how many slices the prior takes at a time.
+        progress: show a progress bar for each volume.
+        callback: called with a `Step` after each step.
+
+    Raises:
+        InputError: a slice batch below 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        sigmas: Tensor | Sequence[float],
+        operator: LinearOperator | OperatorFactory | None = None,
+        consistency: ConsistencyFactory = DDS,
+        noise: SliceNoise | None = None,
+        rule: Rule = FRESH_NOISE,
+        start: Start | None = None,
+        slice_axis: int = 2,
+        slice_batch: int = 8,
+        progress: bool = True,
+        callback: Callable[[Step], None] | None = None,
+    ) -> None:
+        if isinstance(slice_batch, bool) or not isinstance(slice_batch, int) or slice_batch < 1:
+            raise InputError(f"slice_batch is {slice_batch!r}, expected a whole number of at least 1")
+        self.sigmas = sigmas
+        self.operator = operator
+        self.consistency = consistency
+        self.noise = SlerpNoise() if noise is None else noise
+        self.rule = rule
+        self.start = start
+        self.slice_axis = slice_axis
+        self.slice_batch = slice_batch
+        self.progress = progress
+        self.callback = callback
+
+    @classmethod
+    def from_preset(
+        cls,
+        name: str = "default",
+        *,
+        steps: int | None = None,
+        eta: float | None = None,
+        seed: int = 0,
+        noise: Callable[..., SliceNoise] = SlerpNoise,
+        consistency: ConsistencyFactory | None = None,
+        **settings: Any,
+    ) -> SliceDiffusionInferer:
+        """Build an inferer with the settings of a preset, see `monai_iscs.sampling.PRESETS`.
+
+        Args:
+            name: "default", "released" or "paper".
+            steps: another number of steps between the preset's ends.
+            eta: another stochasticity for the preset's rule.
+            seed: seed of the noise.
+            noise: class of the noise (or a `partial` of it), called with `seed`.
+            consistency: another consistency step than the preset's DDS, such as `DDNM`.
+            **settings: further arguments of the class; they go before the preset's own.
+
+        Raises:
+            InputError: an unknown preset, steps below 1 or eta outside [0, 1].
+        """
+        preset = find_preset(name)
+        plugs = {
+            "sigmas": preset.sigmas(steps),
+            "noise": noise(seed=seed),
+            "rule": preset.rule(preset.eta if eta is None else eta),
+            "consistency": consistency or partial(DDS, iterations=preset.cg_iterations, gamma=preset.gamma),
+            "start": STARTS[preset.start],
+        }
+        return cls(**plugs | settings)
+
+    def __call__(
+        self,
+        inputs: Tensor,
+        network: Denoiser,
+        operator: LinearOperator | OperatorFactory | None = None,
+    ) -> Tensor:
+        """Reconstruct a batch of volumes, one after the other.
+
+        Args:
+            inputs: measurements (B, C, *operator.range_shape), such as (B, 1, view, v, u).
+            network: prior, `network(x, sigma) -> E[x0 | x]` on (S, C, H, W). A module computes on its own device, in
+                evaluation mode and without gradients. Its attribute `size_divisor`, if it has one, says what H and W
+                must be multiples of.
+            operator: goes before the operator of the constructor.
+
+        Returns:
+            Volumes (B, C, X, Y, Z), float32, on the measurement's device; a MetaTensor with the measurement's affine
+            and file name if the measurement is one.
+
+        Raises:
+            InputError: no operator, a measurement that doesn't fit it or holds values that are not finite, a slice axis
+                other than 0, 1, 2, or noise levels that do not fall.
+        """
+        operator = self.operator if operator is None else operator
+        if operator is None:
+            raise InputError("operator is missing, expected one at construction or at the call")
+        mode: AbstractContextManager = eval_mode(network) if isinstance(network, nn.Module) else torch.no_grad()
+        with mode:
+            volumes = []
+            for index, measurement in enumerate(inputs):
+                scanner = operator if isinstance(operator, LinearOperator) else operator(measurement)
+                title = f"volume {index + 1}/{len(inputs)}" if len(inputs) > 1 else "reconstruction"
+                volumes.append(self._reconstruct(measurement, network, scanner, title))
+        return convert_to_dst_type(torch.stack(volumes), inputs, dtype=torch.float32)[0]
+
+    def _reconstruct(self, measurement: Tensor, network: Denoiser, operator: LinearOperator, title: str) -> Tensor:
+        """Turn one measurement (C, *range_shape) into one volume (C, X, Y, Z)."""
+        _check(measurement, operator)
+        plain = measurement.as_tensor() if isinstance(measurement, MetaTensor) else measurement
+        plain = plain.to(device=_device(network, plain), dtype=torch.float32)
+        layout = StackLayout(operator.domain_shape, self.slice_axis, getattr(network, "size_divisor", 1))
+        total = len(self.sigmas)
+
+        with tqdm(total=total, desc=f"{title}: starting image", unit="step", disable=not self.progress) as bar:
+
+            def report(step: Step) -> None:
+                bar.set_postfix_str(f"sigma {step.sigma:.3g}", refresh=False)
+                bar.update()
+                if self.callback is not None:
+                    self.callback(step)
+
+            volume_shape = (len(plain), *operator.domain_shape)
+            start = plain.new_zeros(volume_shape) if self.start is None else self.start(plain, operator)
+            consistency = self.consistency(StackedOperator(operator, layout, channels=len(plain)), plain)
+            bar.set_description(f"{title}: sampling")
+            self.noise.reset()
+            stack = reconstruct(
+                lambda x, sigma: apply_in_batches(network, x, sigma, self.slice_batch),
+                consistency,
+                self.noise,
+                self.sigmas,
+                layout.stack(start.reshape(volume_shape).float()),
+                rule=self.rule,
+                callback=report,
+            )
+        return layout.volume(stack)
+
+
+def _device(network: Denoiser, measurement: Tensor) -> torch.device:
+    parameter = next(network.parameters(), None) if isinstance(network, nn.Module) else None
+    return measurement.device if parameter is None else parameter.device
+
+
+def _check(measurement: Tensor, operator: LinearOperator) -> None:
+    if tuple(measurement.shape[1:]) != tuple(operator.range_shape):
+        raise InputError(
+            f"the measurement has shape {tuple(measurement.shape[1:])}, expected {tuple(operator.range_shape)}, which "
+            f"the operator gives for a volume of {tuple(operator.domain_shape)}"
+        )
+    if not bool(torch.isfinite(measurement).all()):
+        raise InputError("the measurement holds NaN or infinite values, expected finite ones")

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joseph's method on the CPU, compiled by numba."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numba import njit, prange
+
+from monai_iscs.operators.backends.rays import RayTable
+
+# Everything of fast-math but the promise that there is no NaN or infinity: bad values must stay visible.
+FAST = {"reassoc", "contract", "arcp", "nsz"}
+SLAB = 8  # planes that one thread of the adjoint works on at a time: they stay in its cache
+
+
+class NumbaJoseph:
+    """Joseph's projector and its exact transpose on CPU tensors, in float32, parallel and deterministic.
+
+    Memory beyond input and output: one copy of the projections (adjoint).
+    """
+
+    def __init__(self, rays: RayTable) -> None:
+        self.rays = rays
+        self._table = (rays.axis, rays.lateral, rays.reach, rays.height, rays.path)
+
+    def forward(self, volume: torch.Tensor) -> torch.Tensor:
+        x = volume.detach().to(torch.float32).contiguous().numpy()
+        y = np.empty((len(x), len(self.rays.axis), *self.rays.detector_shape), np.float32)
+        for item, out in zip(x, y, strict=True):
+            _project(item, *self._table, out)
+        return torch.from_numpy(y).to(volume.dtype)
+
+    def adjoint(self, projections: torch.Tensor) -> torch.Tensor:
+        y = projections.detach().to(torch.float32).contiguous().numpy()
+        x = np.zeros((len(y), *self.rays.volume_shape), np.float32)
+        for item, out in zip(y, x, strict=True):
+            _backproject(item, *self._table, out)
+        return torch.from_numpy(x).to(projections.dtype)
+
+
+@njit(inline="always")
+def span(offset, slope, count, first, last):
+    """The integers k in [first, last) with -1 < offset + slope * k < count, as a range (low, high)."""
+    if slope == 0.0:
+        return first, (last if -1.0 < offset < count else first)
+    a, b = (-1.0 - offset) / slope, (count - offset) / slope
+    # clipped before rounding: a nearly parallel trace meets the border farther away than an integer holds
+    return math.ceil(max(min(a, b), first)), math.floor(min(max(a, b), last - 1.0)) + 1
+
+
+@njit(inline="always")
+def neighbours(position, count):
+    """The two indices around a position in (-1, count) and their weights; a neighbour outside weighs nothing."""
+    lower = math.floor(position)
+    w = np.float32(position - lower)
+    return (
+        max(lower, 0),
+        min(lower + 1, count - 1),
+        np.float32(1.0) - w if lower >= 0 else np.float32(0.0),
+        w if lower + 1 < count else np.float32(0.0),
+    )
+
+
+@njit(inline="always", fastmath=FAST)
+def blend(a, b, weight_a, weight_b, out):
+    """out[1:] = weight_a * a + weight_b * b: a column between two, after one element of padding."""
+    for z in range(a.shape[0]):
+        out[z + 1] = weight_a * a[z] + weight_b * b[z]
+
+
+@njit(inline="always", fastmath=FAST)
+def sample(column, offset, slope, low, high, out):
+    """out[k] += the padded column at offset + slope * k, linearly interpolated, for k in [low, high)."""
+    for k in range(low, high):
+        position = offset + slope * np.float32(k)
+        index = np.uint32(position)  # unsigned: spares the test for negative indices
+        a = column[index]
+        out[k] += a + (position - np.float32(index)) * (column[index + np.uint32(1)] - a)
+
+
+@njit(inline="always", fastmath=FAST)
+def spread(values, offset, slope, low, high, column):
+    """The transpose of `sample`: values[k] is shared between the two elements around offset + slope * k."""
+    for k in range(low, high):
+        position = offset + slope * np.float32(k)
+        index = np.uint32(position)
+        upper = (position - np.float32(index)) * values[k]
+        column[index] += values[k] - upper
+        column[index + np.uint32(1)] += upper
+
+
+@njit(inline="always")
+def layout(axis, shape):
+    """Planes along an axis, columns in a plane, and both strides in the list of z-columns."""
+    return (shape[0], shape[1], shape[1], 1) if axis == 0 else (shape[1], shape[0], 1, shape[1])
+
+
+@njit(parallel=True, cache=True, fastmath=FAST)
+def _project(volume, axis, lateral, reach, height, path, out):
+    views, columns = axis.shape
+    rows, depth = out.shape[1], volume.shape[2]
+    stack = volume.reshape(-1, depth)
+    for ray in prange(views * columns):
+        view, u = ray // columns, ray % columns
+        planes, count, stride, step = layout(axis[view, u], volume.shape)
+        total = np.zeros(rows, np.float32)
+        column = np.zeros(depth + 3, np.float32)
+        first, last = span(lateral[view, u, 0], lateral[view, u, 1], count, 0, planes)
+        for plane in range(first, last):
+            a, b, weight_a, weight_b = neighbours(lateral[view, u, 0] + lateral[view, u, 1] * plane, count)
+            s = reach[view, u, 0] + reach[view, u, 1] * plane
+            offset, slope = height[view, 0] + s * height[view, 1], s * height[view, 2]
+            low, high = span(offset, slope, depth, 0, rows)
+            blend(stack[plane * stride + a * step], stack[plane * stride + b * step], weight_a, weight_b, column)
+            sample(column, np.float32(offset + 1.0), np.float32(slope), low, high, total)
+        for k in range(rows):
+            climb = path[view, u, 1] + path[view, u, 2] * k
+            out[view, k, u] = total[k] * np.float32(math.sqrt(path[view, u, 0] + climb * climb))
+
+
+@njit(parallel=True, cache=True, fastmath=FAST)
+def _backproject(projections, axis, lateral, reach, height, path, volume):
+    """Each ray writes at plane i into plane i only, so that slabs of planes are independent: no atomics, and every
+    voxel sums its rays in the same order whatever the number of threads."""
+    views, columns = axis.shape
+    rows, depth = projections.shape[1], volume.shape[2]
+    stack = volume.reshape(-1, depth)
+    weighted = np.empty((views, columns, rows), np.float32)
+    for ray in prange(views * columns):
+        view, u = ray // columns, ray % columns
+        for k in range(rows):
+            climb = path[view, u, 1] + path[view, u, 2] * k
+            weighted[view, u, k] = projections[view, k, u] * np.float32(math.sqrt(path[view, u, 0] + climb * climb))
+    for along in range(2):
+        planes, count, stride, step = layout(along, volume.shape)
+        for slab in prange((planes + SLAB - 1) // SLAB):
+            column = np.empty(depth + 3, np.float32)
+            for view in range(views):
+                for u in range(columns):
+                    if axis[view, u] != along:
+                        continue
+                    begin, end = slab * SLAB, min(slab * SLAB + SLAB, planes)
+                    first, last = span(lateral[view, u, 0], lateral[view, u, 1], count, begin, end)
+                    for plane in range(first, last):
+                        a, b, weight_a, weight_b = neighbours(lateral[view, u, 0] + lateral[view, u, 1] * plane, count)
+                        s = reach[view, u, 0] + reach[view, u, 1] * plane
+                        offset, slope = height[view, 0] + s * height[view, 1], s * height[view, 2]
+                        low, high = span(offset, slope, depth, 0, rows)
+                        column[:] = 0
+                        spread(weighted[view, u], np.float32(offset + 1.0), np.float32(slope), low, high, column)
+                        for index, weight in ((a, weight_a), (b, weight_b)):
+                            target = stack[plane * stride + index * step]
+                            for z in range(depth):
+                                target[z] += weight * column[z + 1]

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rays of a scan as every backend of Joseph's method needs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from monai_iscs.operators.geometry import ConeBeamGeometry
+
+
+@dataclass(frozen=True)
+class RayTable:
+    """Joseph's method, factorised: one row of numbers per (view, detector column), shared by all detector rows.
+
+    All rays of one detector column lie in one vertical plane through the source. Its trace in the x-y plane steps along
+    the axis it advances faster on in voxels (`axis`, 0 = x, 1 = y): at plane i it crosses the other axis at index
+    `lateral[0] + lateral[1] · i`, after the fraction s = `reach[0] + reach[1] · i` of the way from source to detector.
+    There the ray of detector row k is at z index
+
+        height[0] + s · (height[1] + height[2] · k),
+
+    and its path per plane is sqrt(path[0] + (path[1] + path[2] · k)²) mm.
+
+    Attributes:
+        volume_shape: (X, Y, Z).
+        detector_shape: (v, u).
+        axis: (views, u), uint8.
+        lateral, reach: (views, u, 2), float64.
+        height: (views, 3), float64.
+        path: (views, u, 3), float64.
+    """
+
+    volume_shape: tuple[int, int, int]
+    detector_shape: tuple[int, int]
+    axis: np.ndarray
+    lateral: np.ndarray
+    reach: np.ndarray
+    height: np.ndarray
+    path: np.ndarray
+
+    @classmethod
+    def of(cls, geometry: ConeBeamGeometry) -> RayTable:
+        """Tabulate a geometry whose detector stands upright: u in the x-y plane, v along z."""
+        source, detector, u, v = geometry.view_vectors()
+        if np.any(u[:, 2]) or np.any(v[:, :2]):
+            raise NotImplementedError("the detector is tilted, expected u in the x-y plane and v along z")
+        rows, columns = geometry.detector_shape
+        spacing = np.asarray(geometry.voxel_spacing)
+        first = np.array([geometry.voxel_centers(axis)[0] for axis in range(3)])
+
+        column = np.arange(columns) - (columns - 1) / 2
+        start = (source[:, None, :2] - first[:2]) / spacing[:2]  # in voxel indices
+        step = (detector[:, None, :2] + column[:, None] * u[:, None, :2] - source[:, None, :2]) / spacing[:2]
+        axis = (np.abs(step[..., 1]) > np.abs(step[..., 0])).astype(np.uint8)
+
+        pick = axis[..., None].astype(np.int64)
+        start = np.broadcast_to(start, step.shape)
+        start_along, step_along = (np.take_along_axis(a, pick, 2)[..., 0] for a in (start, step))
+        start_across, step_across = (np.take_along_axis(a, 1 - pick, 2)[..., 0] for a in (start, step))
+        slope = step_across / step_along
+
+        row_first = detector[:, 2] - source[:, 2] - v[:, 2] * (rows - 1) / 2
+        ground = np.linalg.norm(step * spacing[:2], axis=2)
+        per_plane = 1 / np.abs(step_along)
+        return cls(
+            volume_shape=geometry.volume_shape,
+            detector_shape=geometry.detector_shape,
+            axis=axis,
+            lateral=np.stack([start_across - slope * start_along, slope], 2),
+            reach=np.stack([-start_along / step_along, 1 / step_along], 2),
+            height=np.stack([(source[:, 2] - first[2]), row_first, v[:, 2]], 1) / spacing[2],
+            path=np.stack(
+                [
+                    (ground * per_plane) ** 2,
+                    row_first[:, None] * per_plane,
+                    v[:, 2, None] * per_plane,
+                ],
+                2,
+            ),
+        )

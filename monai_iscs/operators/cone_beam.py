@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cone-beam projector."""
+
+from __future__ import annotations
+
+import torch
+
+from monai_iscs.operators.backends import Backend, check_backend, choose_backend, make_backend
+from monai_iscs.operators.backends.rays import RayTable
+from monai_iscs.operators.geometry import ConeBeamGeometry
+from monai_iscs.operators.linear_operator import LinearOperator
+
+
+class ConeBeamProjector(LinearOperator):
+    """Line integrals of a volume along the rays of a cone-beam scan (Joseph 1982), with their exact transpose.
+
+    A ray is sampled at each plane of voxels across the axis it advances fastest on, by bilinear interpolation, and the
+    sum is multiplied by its path length between planes in mm. A volume in 1/mm gives dimensionless projections. Volumes
+    are (..., X, Y, Z), projections (..., view, v, u).
+
+    Args:
+        geometry: the scan.
+        backend: "numba" (CPU tensors, float32), "torch" (any device, float32 or float64), or "auto": the fastest one
+            for the tensor's device.
+
+    Raises:
+        InputError: if the backend is unknown, does not run on a tensor's device, or a tensor's shape does not fit.
+    """
+
+    def __init__(self, geometry: ConeBeamGeometry, *, backend: str = "auto") -> None:
+        self.geometry = geometry
+        self.backend = check_backend(backend)
+        self.domain_shape = geometry.volume_shape
+        self.range_shape = geometry.projection_shape
+        self._rays = RayTable.of(geometry)
+        self._made: dict[str, Backend] = {}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._on(x.device).forward(x)
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self._on(y.device).adjoint(y)
+
+    def _on(self, device: torch.device) -> Backend:
+        name = choose_backend(self.backend, device)
+        if name not in self._made:
+            self._made[name] = make_backend(name, self._rays)
+        return self._made[name]
+
+    def _describe_input(self) -> str:
+        return "a volume whose shape doesn't fit the geometry: it"
+
+    def _describe_output(self) -> str:
+        return "a measurement whose shape doesn't fit the geometry: it"

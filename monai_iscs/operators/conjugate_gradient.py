@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conjugate gradients for symmetric positive semidefinite systems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from monai_iscs.errors import InputError
+
+
+def conjugate_gradient(
+    A: Callable[[torch.Tensor], torch.Tensor],
+    b: torch.Tensor,
+    x0: torch.Tensor | None = None,
+    *,
+    iterations: int = 10,
+    rtol: float = 0.0,
+    batch_dims: int = 0,
+) -> torch.Tensor:
+    """Solve A x = b (Hestenes and Stiefel 1952), `iterations` steps from x0.
+
+    Once the squared residual is below (10 eps)² ‖b‖², it is rounding noise and further steps could only wander in A's
+    null space: from there on x stays as it is. An exact start is therefore returned unchanged, without NaN.
+
+    Args:
+        A: symmetric positive semidefinite linear map; must keep the shape.
+        b: right-hand side, any shape; not modified.
+        x0: the start, shape of b, default zeros; not modified.
+        iterations: number of steps, at least 0.
+        rtol: 0 makes exactly `iterations` steps without ever waiting for the device; above 0 stops as soon as
+            ‖b − A x‖ ≤ rtol ‖b‖ (in every system).
+        batch_dims: this many leading dimensions index independent systems, each with scalars of its own.
+
+    Returns:
+        x, shape of b.
+
+    Raises:
+        InputError: if an argument is out of range.
+    """
+    if iterations < 0 or rtol < 0 or not 0 <= batch_dims <= b.dim():
+        raise InputError(
+            f"iterations={iterations}, rtol={rtol}, batch_dims={batch_dims}: expected iterations >= 0, rtol >= 0 and "
+            f"0 <= batch_dims <= {b.dim()} (the dimensions of b)"
+        )
+    if x0 is not None and x0.shape != b.shape:
+        raise InputError(f"x0 has shape {tuple(x0.shape)}, expected that of b, {tuple(b.shape)}")
+
+    def dot(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        lead = p.shape[:batch_dims]
+        return (p * q).reshape(*lead, -1).sum(-1).reshape(*lead, *[1] * (p.dim() - batch_dims))
+
+    x = torch.zeros_like(b) if x0 is None else x0.clone()
+    r = b.clone() if x0 is None else b - A(x)
+    p, rr, bb = r, dot(r, r), dot(b, b)
+    noise_floor = (10 * torch.finfo(b.dtype).eps) ** 2 * bb
+    for _ in range(iterations):
+        if rtol > 0 and bool((rr <= rtol**2 * bb).all()):
+            break
+        Ap = A(p)
+        curvature = dot(p, Ap)
+        active = (rr > noise_floor) & (curvature > 0)
+        alpha = torch.where(active, rr / torch.where(active, curvature, 1.0), 0.0)
+        x = x + alpha * p
+        r = r - alpha * Ap
+        rr_before, rr = rr, dot(r, r)
+        p = r + torch.where(active, rr / torch.where(active, rr_before, 1.0), 0.0) * p
+    return x

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a scanner does, as a linear map with an adjoint."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from math import prod
+
+import torch
+
+from monai_iscs.errors import InputError
+
+
+class _LinearMap(torch.autograd.Function):
+    """A linear map whose gradient is the adjoint map; the adjoint's gradient is the map again, to any order."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, there: Callable, back: Callable) -> torch.Tensor:
+        ctx.there, ctx.back = there, back
+        return there(x)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        return _LinearMap.apply(gradient, ctx.back, ctx.there), None, None
+
+
+class LinearOperator(ABC):
+    """A linear map A from tensors ending in `domain_shape` to tensors ending in `range_shape`.
+
+    A subclass sets both shapes and writes `forward` and `adjoint` on tensors with exactly one leading batch dimension.
+    Users call `A(x)` and `A.T(y)`: they check the trailing shape, accept any number of leading dimensions (also none)
+    and are differentiable, the gradient of one being the other.
+
+    Attributes:
+        domain_shape: trailing shape of what A takes.
+        range_shape: trailing shape of what A returns.
+        matched: True if `adjoint` is the exact transpose of `forward`, as conjugate gradients need.
+    """
+
+    domain_shape: tuple[int, ...]
+    range_shape: tuple[int, ...]
+    matched: bool = True
+
+    @abstractmethod
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """A x for x of shape (N, *domain_shape); returns (N, *range_shape)."""
+
+    @abstractmethod
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """Aᵀ y for y of shape (N, *range_shape); returns (N, *domain_shape)."""
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """A x.
+
+        Args:
+            x: floating point, (..., *domain_shape).
+
+        Returns:
+            (..., *range_shape), same type and device.
+
+        Raises:
+            InputError: if x does not end in `domain_shape`.
+        """
+        lead = self._leading(x)
+        flat = x.as_subclass(torch.Tensor).reshape(prod(lead), *self.domain_shape)
+        return _LinearMap.apply(flat, self.forward, self.adjoint).reshape(*lead, *self.range_shape)
+
+    @property
+    def T(self) -> LinearOperator:
+        """The adjoint as an operator; `A.T.T is A`."""
+        if "_transposed" not in self.__dict__:
+            self._transposed = _Adjoint(self)
+        return self._transposed
+
+    def normal(self, x: torch.Tensor) -> torch.Tensor:
+        """AᵀA x, (..., *domain_shape) to the same shape."""
+        return self.T(self(x))
+
+    def __rmul__(self, scalar: float) -> LinearOperator:
+        return _Scaled(self, float(scalar))
+
+    def _describe_input(self) -> str:
+        """What error messages call an input; `_describe_output` says what they call the adjoint's."""
+        return f"the input of {type(self).__name__}"
+
+    def _describe_output(self) -> str:
+        return f"the input of {type(self).__name__}'s adjoint"
+
+    def _leading(self, x: torch.Tensor) -> tuple[int, ...]:
+        if not torch.is_tensor(x) or not x.is_floating_point():
+            found = f"{x.dtype}" if torch.is_tensor(x) else type(x).__name__
+            raise TypeError(f"{self._describe_input()} is {found}, expected a floating point tensor")
+        lead = len(x.shape) - len(self.domain_shape)
+        if lead < 0 or tuple(x.shape[lead:]) != tuple(self.domain_shape):
+            raise InputError(
+                f"{self._describe_input()} has shape {tuple(x.shape)}, expected it to end in {tuple(self.domain_shape)}"
+            )
+        return tuple(x.shape[:lead])
+
+
+class _Adjoint(LinearOperator):
+    """The transpose of `parent`: nothing of its own but the exchange of the two directions."""
+
+    def __init__(self, parent: LinearOperator) -> None:
+        self.parent = parent
+        self.domain_shape, self.range_shape = parent.range_shape, parent.domain_shape
+        self.matched = parent.matched
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.parent.adjoint(x)
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self.parent.forward(y)
+
+    @property
+    def T(self) -> LinearOperator:
+        return self.parent
+
+    def _describe_input(self) -> str:
+        return self.parent._describe_output()
+
+
+class _Scaled(LinearOperator):
+    """scalar * A."""
+
+    def __init__(self, parent: LinearOperator, scalar: float) -> None:
+        self.parent, self.scalar = parent, scalar
+        self.domain_shape, self.range_shape = parent.domain_shape, parent.range_shape
+        self.matched = parent.matched
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scalar * self.parent.forward(x)
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self.scalar * self.parent.adjoint(y)
+
+    def _describe_input(self) -> str:
+        return self.parent._describe_input()
+
+    def _describe_output(self) -> str:
+        return self.parent._describe_output()
+
+
+def operator_norm(A: LinearOperator, *, iterations: int = 20, generator: torch.Generator | None = None) -> float:
+    """The largest singular value of A, by power iteration on AᵀA (approached from below).
+
+    Args:
+        A: the operator.
+        iterations: applications of AᵀA.
+        generator: draws the first vector, on its own device; default a CPU generator with seed 0.
+
+    Returns:
+        The estimate of ‖A‖₂; 0 for the zero operator.
+    """
+    if iterations < 1:
+        raise InputError(f"iterations is {iterations}, expected at least 1")
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    x = torch.randn(A.domain_shape, generator=generator, device=generator.device)
+    eigenvalue = torch.zeros(())
+    for _ in range(iterations):
+        x = x / x.norm().clamp_min(torch.finfo(x.dtype).tiny)
+        x = A.normal(x)
+        eigenvalue = x.norm()
+    return float(eigenvalue.sqrt())

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simultaneous iterative reconstruction technique."""
+
+from __future__ import annotations
+
+import torch
+
+from monai_iscs.errors import InputError
+from monai_iscs.operators.linear_operator import LinearOperator
+
+
+class SIRT:
+    """x ← x + λ C Aᵀ R (y − A x), R and C the inverse row and column sums of A (Gregor and Benson 2008).
+
+    It converges to a least-squares solution in the norm weighted by R; started from zero, to the one of least norm
+    weighted by C⁻¹. As a pseudo-inverse A† it is the one of DDNM (Eq. 14). A's entries must not be negative.
+
+    Args:
+        A: the operator; a scalar factor cancels.
+        iterations: at most this many.
+        relaxation: λ in (0, 2).
+        non_negative: clip x at 0 after each iteration (no longer linear in y).
+        rtol: stop when the relative residual ‖A x − y‖ / ‖y‖ changes by less than this in one iteration; 0 never stops.
+    """
+
+    def __init__(
+        self,
+        A: LinearOperator,
+        *,
+        iterations: int = 100,
+        relaxation: float = 1.0,
+        non_negative: bool = False,
+        rtol: float = 1e-3,
+    ) -> None:
+        if iterations < 1 or not 0 < relaxation < 2 or rtol < 0:
+            raise InputError(
+                f"iterations={iterations}, relaxation={relaxation}, rtol={rtol}: expected iterations >= 1, "
+                "0 < relaxation < 2 and rtol >= 0"
+            )
+        self.A = A
+        self.iterations = iterations
+        self.relaxation = relaxation
+        self.non_negative = non_negative
+        self.rtol = rtol
+        self._weights: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def __call__(self, y: torch.Tensor, x0: torch.Tensor | None = None) -> torch.Tensor:
+        """Reconstruct from y.
+
+        Args:
+            y: (..., *A.range_shape).
+            x0: the start, (..., *A.domain_shape); default zeros; not modified.
+
+        Returns:
+            (..., *A.domain_shape).
+        """
+        R, C = self._inverse_sums(y)
+        residual = y if x0 is None else y - self.A(x0)
+        x = torch.zeros_like(self.A.T(y)) if x0 is None else x0
+        scale = y.norm().clamp_min(torch.finfo(y.dtype).tiny)
+        before = residual.norm() / scale
+        for _ in range(self.iterations):
+            x = x + self.relaxation * C * self.A.T(R * residual)
+            if self.non_negative:
+                x = x.clamp_min(0)
+            residual = y - self.A(x)
+            after = residual.norm() / scale
+            if (before - after).abs() < self.rtol:
+                break
+            before = after
+        return x
+
+    def _inverse_sums(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """1 / row sums and 1 / column sums (0 where no ray or voxel takes part), computed once."""
+        if self._weights is None or self._weights[0].device != like.device or self._weights[0].dtype != like.dtype:
+            rows = self.A(like.new_ones(self.A.domain_shape))
+            columns = self.A.T(like.new_ones(self.A.range_shape))
+            self._weights = tuple(torch.where(s > 0, 1 / torch.where(s > 0, s, 1.0), 0.0) for s in (rows, columns))
+        return self._weights

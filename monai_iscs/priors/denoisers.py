@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wrappers that turn a trained network into a denoiser: ``denoiser(x, sigma) -> E[x0 | x]``.
+
+Every denoiser speaks sigma space, ``x = x0 + sigma * n`` with ``n ~ N(0, 1)``, on stacks of slices ``(S, C, H, W)``.
+The sampling loop needs to know nothing else about a prior.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class Denoiser(nn.Module, ABC):
+    """The contract of a prior: the posterior mean of a clean slice, given the noisy one.
+
+    Attributes:
+        size_divisor: in-plane sizes must be multiples of it.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.size_divisor = int(getattr(network, "size_divisor", 1))
+
+    @abstractmethod
+    def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """Posterior mean ``E[x0 | x]``.
+
+        Args:
+            x: noisy slices ``(S, C, H, W)``, ``x = x0 + sigma * n``.
+            sigma: noise level, one for all slices or one a slice ``(S,)``.
+
+        Returns:
+            The denoised slices, shaped and typed like ``x``.
+        """
+
+
+def _per_slice(sigma: float | Tensor, x: Tensor) -> Tensor:
+    """Noise levels as ``(S, 1, 1, 1)``, so that they broadcast over a stack."""
+    sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1)
+    if sigma.numel() not in (1, x.shape[0]):
+        msg = f"sigma: expected one noise level or one for each of the {x.shape[0]} slices, found {sigma.numel()}"
+        raise ValueError(msg)
+    return sigma.expand(x.shape[0]).reshape(-1, 1, 1, 1)
+
+
+class EDMDenoiser(Denoiser):
+    """A preconditioned network (Karras et al. 2022, "Elucidating the design space", Eq. 7 and Table 1).
+
+    ``D(x, sigma) = c_skip x + c_out F(c_in x, c_noise)`` with ``c_skip = sd^2 / (sigma^2 + sd^2)``,
+    ``c_out = sigma sd / sqrt(sigma^2 + sd^2)``, ``c_in = 1 / sqrt(sigma^2 + sd^2)``. What the network sees and what
+    it must give both have about unit variance at every noise level. ``c_noise = 100 ln(sigma)`` spreads the levels
+    over the range for which MONAI's sinusoidal embedding is made.
+
+    Args:
+        network: ``network(x, timesteps=t) -> tensor like x``, such as MONAI's ``DiffusionModelUNet``.
+        sigma_data: root mean square of the clean slices, in the prior's units.
+    """
+
+    def __init__(self, network: nn.Module, *, sigma_data: float) -> None:
+        super().__init__(network)
+        if not sigma_data > 0:
+            msg = f"sigma_data: expected a positive number, found {sigma_data}"
+            raise ValueError(msg)
+        self.sigma_data = float(sigma_data)
+
+    def _scales(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        total = sigma**2 + self.sigma_data**2
+        return self.sigma_data**2 / total, sigma * self.sigma_data / total.sqrt(), total.rsqrt()
+
+    def network_inputs(self, x: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
+        """What the network is given: ``c_in x`` and ``c_noise``."""
+        sigma = _per_slice(sigma, x)
+        return self._scales(sigma)[2] * x, 100 * sigma.flatten().log()
+
+    def network_target(self, x: Tensor, x0: Tensor, sigma: float | Tensor) -> Tensor:
+        """What the network should answer: ``(x0 - c_skip x) / c_out``.
+
+        The plain mean squared error to it is EDM's weighted loss (its Eq. 8 with ``lambda = 1 / c_out^2``).
+        """
+        c_skip, c_out, _ = self._scales(_per_slice(sigma, x))
+        return (x0 - c_skip * x) / c_out
+
+    def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        c_skip, c_out, _ = self._scales(_per_slice(sigma, x))
+        inputs, timesteps = self.network_inputs(x, sigma)
+        return c_skip * x + c_out * self.network(inputs, timesteps=timesteps)
+
+
+class EpsilonDenoiser(Denoiser):
+    """A variance-preserving network that predicts the noise, seen in sigma space.
+
+    Such a network is trained on ``x_vp = sqrt(a) x0 + sqrt(1 - a) n`` with ``a = alphas_cumprod[t]`` (the paper's Eq. 2
+    and 3), for example with MONAI's ``DDPMScheduler``, ``DiffusionPrepareBatch`` and ``DiffusionInferer``. It is the same
+    model seen through ``x = x_vp / sqrt(a)`` and ``sigma = sqrt((1 - a) / a)``, so
+    ``D(x, sigma) = x - sigma * network(x / sqrt(1 + sigma^2), t)``, at the timestep ``t`` interpolated linearly in
+    ``ln(sigma)``.
+
+    Args:
+        network: ``network(x_vp, timesteps=t) -> predicted noise``.
+        alphas_cumprod: the training schedule ``(T,)``, as ``scheduler.alphas_cumprod`` holds it.
+        offset: the training's value range is mapped to the prior's by ``x0 = (x_train - offset) / scale``.
+        scale: see ``offset``; a network trained on ``[-1, 1]`` has offset -1 and scale 2 for a prior on ``[0, 1]``.
+
+    A noise level outside the schedule is taken at its nearest end.
+    """
+
+    log_sigmas: Tensor
+
+    def __init__(
+        self, network: nn.Module, *, alphas_cumprod: Tensor, offset: float = 0.0, scale: float = 1.0
+    ) -> None:
+        super().__init__(network)
+        alphas = torch.as_tensor(alphas_cumprod).detach().double().cpu()
+        if alphas.ndim != 1 or not bool(((alphas > 0) & (alphas < 1)).all()) or not bool((alphas.diff() < 0).all()):
+            msg = "alphas_cumprod: expected a decreasing sequence of numbers between 0 and 1"
+            raise ValueError(msg)
+        self.register_buffer("log_sigmas", ((1 - alphas) / alphas).sqrt().log().float(), persistent=False)
+        self.offset, self.scale = float(offset), float(scale)
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """The (fractional) timestep whose noise level is ``sigma``."""
+        log_sigma = sigma.log().clamp(self.log_sigmas[0], self.log_sigmas[-1])
+        upper = torch.searchsorted(self.log_sigmas, log_sigma).clamp(1, len(self.log_sigmas) - 1)
+        low, high = self.log_sigmas[upper - 1], self.log_sigmas[upper]
+        return upper - 1 + (log_sigma - low) / (high - low)
+
+    def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        sigma = _per_slice(sigma, x) * self.scale
+        x = x * self.scale + self.offset
+        noise = self.network(x / (1 + sigma**2).sqrt(), timesteps=self.timestep(sigma.flatten()))
+        return (x - sigma * noise - self.offset) / self.scale

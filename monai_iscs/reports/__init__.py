@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people look at: figures, tables, and the folder of a run."""
+
+from __future__ import annotations
+
+from monai_iscs.reports.figure import psnr_curve, three_view_figure
+from monai_iscs.reports.record import RunRecord
+from monai_iscs.reports.run_folder import RunFolder, write_json, write_volume
+from monai_iscs.reports.table import markdown_table, metrics_row
+
+__all__ = [
+    "RunFolder",
+    "RunRecord",
+    "markdown_table",
+    "metrics_row",
+    "psnr_curve",
+    "three_view_figure",
+    "write_json",
+    "write_volume",
+]

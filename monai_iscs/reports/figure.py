@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The three-view figure of a reconstruction and the curve of its error along the slice axis."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from monai_iscs.errors import InputError
+from monai_iscs.metrics import VIEWS, psnr_per_slice
+
+PANEL = 3.2  # inches: width of a panel
+YELLOW = "#ffd75f"
+TISSUE = -300.0  # HU above which a voxel counts for the choice of the slices
+PLANES = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}  # axes of a RAS volume across and up a panel
+EDGES = {"axial": ("R", "L", "A", "P"), "coronal": ("R", "L", "H", "F"), "sagittal": ("A", "P", "H", "F")}
+
+
+def _plain(volume: torch.Tensor) -> np.ndarray:
+    """(X, Y, Z) array of a volume with or without leading axes of length one."""
+    array = np.asarray(volume.detach().cpu(), dtype=np.float32)
+    if array.ndim < 3 or array.size != np.prod(array.shape[-3:]):
+        raise InputError(f"volumes: found shape {array.shape}, expected one volume (X, Y, Z)")
+    return array.reshape(array.shape[-3:])
+
+
+def _slice(volume: np.ndarray, view: str, index: int) -> np.ndarray:
+    """One slice of a RAS volume as rows from the top and columns from the left, as radiologists hang it.
+
+    Axial and coronal: the patient's right on the left. Axial: anterior on top. Coronal, sagittal: head on top.
+    Sagittal: anterior on the left. In a RAS volume every index grows towards right, anterior, head; so x is
+    drawn as it is reversed, and rows run against their axis.
+    """
+    plane = volume.take(index, axis=VIEWS[view])
+    return plane.T[::-1, ::-1]
+
+
+def three_view_figure(
+    volumes: Mapping[str, torch.Tensor],
+    reference: torch.Tensor | None,
+    spacing: Sequence[float],
+    path: str | os.PathLike[str],
+    *,
+    window: tuple[float, float] = (-160.0, 240.0),
+    error_window: float = 100.0,
+    metrics: Mapping[str, Mapping[str, Any]] | None = None,
+    title: str | None = None,
+) -> None:
+    """Draw axial, coronal and sagittal slices of the reference, the volumes, and the last volume's error.
+
+    The slices go through the centre of the patient's tissue, in radiological orientation, in true proportions.
+
+    Args:
+        volumes: name -> (X, Y, Z) volume in HU, RAS, in the order of the columns: the start first, the result last.
+        reference: the truth on the same grid, or None: then neither its column nor the error's is drawn.
+        spacing: voxel size along x, y, z in mm.
+        path: file to write; its ending gives the format.
+        window: HU shown as black and white.
+        error_window: HU at the ends of the error's colour bar.
+        metrics: name -> what `monai_iscs.metrics.summarise` returned; its PSNR is written into the panels.
+        title: line above the figure.
+
+    Raises:
+        InputError: if the shapes differ or there is nothing to draw.
+    """
+    columns = {name: _plain(volume) for name, volume in volumes.items()}
+    if not columns:
+        raise InputError("volumes: found none, expected at least one to draw")
+    truth = None if reference is None else _plain(reference)
+    *_, result = columns
+    if truth is not None:
+        columns = {"reference": truth, **columns}
+    shapes = {volume.shape for volume in columns.values()}
+    if len(shapes) != 1:
+        raise InputError(f"volumes: found shapes {sorted(shapes)}, expected one grid")
+    (shape,) = shapes
+    centre = _centre(columns[result] if truth is None else truth)
+    sizes = {view: [shape[axis] * spacing[axis] for axis in axes] for view, axes in PLANES.items()}  # mm
+    heights = [max(0.25, high / max(wide for wide, _ in sizes.values())) for _, high in sizes.values()]
+
+    count = len(columns) + (truth is not None)
+    figure = Figure((PANEL * count + 0.3, PANEL * sum(heights) + 0.9), facecolor="black", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(3, count, squeeze=False, gridspec_kw={"height_ratios": heights})
+    grey = errors = None
+    for row, (view, (wide, high)) in enumerate(PLANES.items()):
+        drawn = {"aspect": spacing[high] / spacing[wide], "interpolation": "bilinear"}
+        for column, (name, volume) in enumerate(columns.items()):
+            axis = axes[row, column]
+            plane = _slice(volume, view, centre[VIEWS[view]])
+            grey = axis.imshow(plane, cmap="gray", vmin=window[0], vmax=window[1], **drawn)
+            if row == 0:
+                axis.set_title(name, color="white", fontsize=11)
+            if metrics and name in metrics and metrics[name][view]["psnr"] is not None:
+                label = f"{metrics[name][view]['psnr']:.1f} dB"
+                axis.text(0.98, 0.03, label, color="white", fontsize=9, ha="right", transform=axis.transAxes)
+        if truth is not None:
+            plane = _slice(columns[result] - truth, view, centre[VIEWS[view]])
+            axis = axes[row, -1]
+            errors = axis.imshow(plane, cmap="RdBu_r", vmin=-error_window, vmax=error_window, **drawn)
+            if row == 0:
+                axis.set_title(f"{result} \N{MINUS SIGN} reference", color="white", fontsize=11)
+        axes[row, 0].set_ylabel(view, color="white", fontsize=11)
+        _mark_edges(axes[row, 0], view)
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.set_facecolor("black")
+        for spine in axis.spines.values():
+            spine.set_visible(False)
+    _colour_bar(figure, grey, axes[:, : len(columns)], f"HU, window {window[0]:g} to {window[1]:g}")
+    if errors is not None:
+        _colour_bar(figure, errors, axes[:, -1:], "error, HU")
+    if title:
+        figure.suptitle(title, color="white", fontsize=12)
+    figure.savefig(path, dpi=120, facecolor="black")
+
+
+def _centre(volume: np.ndarray) -> list[int]:
+    """Index of the centre of the tissue, or of the grid where there is none."""
+    tissue = np.argwhere(volume > TISSUE)
+    return [n // 2 for n in volume.shape] if len(tissue) == 0 else [round(c) for c in tissue.mean(0).tolist()]
+
+
+def _mark_edges(axis: Any, view: str) -> None:
+    """Letters for the sides of the patient at the edges of a panel."""
+    left, right, top, bottom = EDGES[view]
+    for letter, x, y in ((left, 0, 0.5), (right, 1, 0.5), (top, 0.5, 1), (bottom, 0.5, 0)):
+        inwards = (9 * (1 - 2 * x), 9 * (1 - 2 * y))  # points
+        axis.annotate(
+            letter,
+            (x, y),
+            inwards,
+            "axes fraction",
+            "offset points",
+            color=YELLOW,
+            fontsize=9,
+            ha="center",
+            va="center",
+        )
+
+
+def _colour_bar(figure: Figure, image: Any, axes: Any, label: str) -> None:
+    bar = figure.colorbar(image, ax=axes, orientation="horizontal", location="bottom", shrink=0.8, aspect=40, pad=0.01)
+    bar.set_label(label, color="white", fontsize=9)
+    bar.ax.tick_params(colors="white", labelsize=8)
+
+
+def psnr_curve(
+    volumes: Mapping[str, torch.Tensor],
+    reference: torch.Tensor,
+    spacing: Sequence[float],
+    path: str | os.PathLike[str],
+    *,
+    axis: int = 2,
+) -> None:
+    """Draw the PSNR of every slice against its distance from the middle of the volume (for the cone beam: |z|).
+
+    Args:
+        volumes: name -> (X, Y, Z) volume, in the units of the reference.
+        reference: the truth on the same grid.
+        spacing: voxel size along x, y, z in mm.
+        path: file to write.
+        axis: axis that the slices stack along.
+    """
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    truth = torch.from_numpy(_plain(reference))
+    position = (np.arange(truth.shape[axis]) - (truth.shape[axis] - 1) / 2) * spacing[axis]
+    for name, volume in volumes.items():
+        values = psnr_per_slice(torch.from_numpy(_plain(volume)), truth, axis).numpy()
+        axes.plot(position, values, marker=".", label=name)
+    axes.set_xlabel(f"{'xyz'[axis]} from the middle of the volume, mm")
+    axes.set_ylabel("PSNR of the slice, dB")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Result tables in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+DIGITS = {"dB": 2, "SSIM": 4, "gap": 5, "excess": 5, "s": 1}  # by the last word of a column's name
+
+
+def metrics_row(method: str, summary: Mapping[str, Any], *, seconds: float | None = None) -> dict[str, Any]:
+    """A table row for one method.
+
+    Args:
+        method: its name.
+        summary: what `monai_iscs.metrics.summarise` returned.
+        seconds: what it took.
+    """
+    row: dict[str, Any] = {"method": method}
+    for view in ("axial", "coronal", "sagittal"):
+        row[f"{view} dB"] = summary[view]["psnr"]
+        row[f"{view} SSIM"] = summary[view]["ssim"]
+    row["slice gap"] = summary["slice_difference"]["gap"]
+    row["s"] = seconds
+    return row
+
+
+def _cell(column: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return str(value).replace("|", "\\|")
+    sign = "+" if column.endswith("gap") else ""
+    return f"{value:{sign}.{DIGITS.get(column.split()[-1], 4)}f}"
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table, aligned for reading as plain text too.
+
+    Args:
+        rows: mappings with the same columns in the same order; None is shown as "-".
+
+    Raises:
+        ValueError: for no rows or rows with different columns.
+    """
+    if not rows or any(list(row) != list(rows[0]) for row in rows):
+        raise ValueError(f"rows: found columns {[list(row) for row in rows]}, expected the same ones in every row")
+    columns = list(rows[0])
+    cells = [columns, *([_cell(column, row[column]) for column in columns] for row in rows)]
+    widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(columns))]
+    numeric = [any(isinstance(row[column], int | float) for row in rows) for column in columns]
+    lines = [
+        "| " + " | ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in zip(line, widths, numeric, strict=True)) + " |"
+        for line in cells
+    ]
+    rule = ["-" * (w - 1) + ":" if n else "-" * w for w, n in zip(widths, numeric, strict=True)]
+    return "\n".join([lines[0], "| " + " | ".join(rule) + " |", *lines[1:]]) + "\n"

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sampler: Algorithm 1 of the ISCS paper in variance exploding form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from typing import NamedTuple
+
+from torch import Tensor
+
+from monai_iscs.sampling.noise import SliceNoise
+from monai_iscs.sampling.renoise import DDSRule, renoise
+from monai_iscs.sampling.sigmas import check_sigmas
+
+Denoiser = Callable[[Tensor, float], Tensor]
+Consistency = Callable[[Tensor, float], Tensor]
+Rule = Callable[[float, float], float]
+
+FRESH_NOISE = DDSRule(1.0)
+
+
+class Step(NamedTuple):
+    """What a callback is told after each step.
+
+    Attributes:
+        index: number of the step, from 0.
+        total: number of steps.
+        sigma: noise level of the step.
+        x0: the prior's estimate, stack (S, C, H, W).
+        x0_hat: the estimate after the consistency step.
+    """
+
+    index: int
+    total: int
+    sigma: float
+    x0: Tensor
+    x0_hat: Tensor
+
+
+def reconstruct(
+    denoiser: Denoiser,
+    consistency: Consistency,
+    noise: SliceNoise,
+    sigmas: Tensor | Sequence[float],
+    start: Tensor,
+    *,
+    rule: Rule = FRESH_NOISE,
+    callback: Callable[[Step], None] | None = None,
+) -> Tensor:
+    """Reconstruct a stack of slices: denoise, meet the measurement, re-noise; one step for each noise level.
+
+    Args:
+        denoiser: prior, `denoiser(x, sigma) -> E[x0 | x]` for x = x0 + sigma * n; evaluated once a step.
+        consistency: `consistency(x0, sigma) -> x0_hat`, see `monai_iscs.sampling.consistency`.
+        noise: slice noise of the start and of every re-noising.
+        sigmas: positive, strictly decreasing noise levels, see `geometric_sigmas`.
+        start: stack (S, C, H, W) to which the noise of the first level is added; computed in its type.
+        rule: `rule(sigma, sigma_next) -> k`, the share of new noise.
+        callback: called with a `Step` after each step.
+
+    Returns:
+        The last step's data-consistent estimate, (S, C, H, W).
+
+    Raises:
+        InputError: noise levels that are not positive and strictly decreasing.
+    """
+    levels = check_sigmas(sigmas)
+    x = start + levels[0] * noise(start, levels[0])
+    for index, (sigma, sigma_next) in enumerate(zip_longest(levels, levels[1:])):
+        x0 = denoiser(x, sigma)
+        x0_hat = consistency(x0, sigma)
+        if callback is not None:
+            callback(Step(index, len(levels), sigma, x0, x0_hat))
+        if sigma_next is not None:
+            x = renoise(x, x0, x0_hat, sigma, sigma_next, noise(x, sigma_next), rule(sigma, sigma_next))
+    return x0_hat

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slice noise: standard normal noise for a stack of slices, with a chosen correlation between the slices."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from monai_iscs.errors import InputError
+
+
+class SliceNoise(ABC):
+    """Noise for a stack: each slice alone is N(0, I), whatever its correlation with the others.
+
+    Random numbers are drawn in float32 by a CPU generator and then moved, so they do not depend on the device, nor
+    on how many slices the prior takes at a time.
+
+    Args:
+        seed: seed of the noise's own generator (0 if neither this nor `generator` is given).
+        generator: a CPU generator to use instead of an own one.
+
+    Raises:
+        InputError: both are given, or the generator lives on another device.
+    """
+
+    def __init__(self, *, seed: int | None = None, generator: torch.Generator | None = None) -> None:
+        if generator is None:
+            generator = torch.Generator().manual_seed(0 if seed is None else seed)
+        elif seed is not None:
+            raise InputError(f"both seed {seed} and a generator were given, expected one of them")
+        elif generator.device.type != "cpu":
+            raise InputError(f"generator is on {generator.device}, expected one on the CPU")
+        self.generator = generator
+        self._initial_state = generator.get_state()
+
+    def reset(self) -> None:
+        """Put the generator back to where it was at construction: the same draws come again."""
+        self.generator.set_state(self._initial_state)
+
+    @abstractmethod
+    def __call__(self, like: Tensor, sigma: float) -> Tensor:
+        """Draw noise of unit variance.
+
+        Args:
+            like: stack (S, C, H, W) that gives shape, device and type.
+            sigma: noise level that the noise will be multiplied with, for correlations that depend on it.
+        """
+
+    def _draw(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator)
+
+
+class IndependentNoise(SliceNoise):
+    """Fresh noise in every slice: the ordinary stochastic sampler."""
+
+    def __call__(self, like: Tensor, sigma: float) -> Tensor:
+        return self._draw(*like.shape).to(like)
+
+
+class IdenticalNoise(SliceNoise):
+    """One noise map, the same in every slice: batch-consistent sampling (Kwon & Ye, 2025)."""
+
+    def __call__(self, like: Tensor, sigma: float) -> Tensor:
+        return self._draw(*like.shape[1:]).to(like).repeat(len(like), 1, 1, 1)
+
+
+class SlerpNoise(SliceNoise):
+    """Noise that turns from one anchor map to another along the slices: ISCS, Eq. 11.
+
+    Slice i of S lies at the share `alpha_i = i / (S - 1)` of the geodesic between two anchors that enclose the
+    angle Omega. Anchors are new at each call. Eq. 11 is computed in the equivalent form
+
+        slice_i = cos(alpha_i Omega) z_1 + sin(alpha_i Omega) z_perp,
+
+    where z_perp is the second anchor's part orthogonal to z_1, brought to the length of z_1. Eq. 11 with anchors of
+    unequal length keeps unit variance only up to a relative error of order 1/sqrt(pixels); here the second anchor
+    takes the length of the first, so the path stays on one sphere (as the paper's argument wants it) and each slice
+    is N(0, I) exactly, for any number of pixels and any angle. Neighbours correlate with cos(Omega / (S - 1)).
+
+    Channels are independent: each has its own anchors and angle. Memory: the stack that is returned and the two
+    anchors.
+
+    Args:
+        seed: see `SliceNoise`.
+        generator: see `SliceNoise`.
+        anchor_angle: angle between the anchors in degrees, above 0 and below 180. The second anchor is then built
+            at that angle. None: the angle that the two independent draws happen to enclose, about 90 degrees.
+
+    Raises:
+        InputError: an angle outside (0, 180).
+    """
+
+    def __init__(
+        self, *, seed: int | None = None, generator: torch.Generator | None = None, anchor_angle: float | None = None
+    ) -> None:
+        super().__init__(seed=seed, generator=generator)
+        if anchor_angle is not None and not 0 < anchor_angle < 180:
+            raise InputError(f"anchor_angle is {anchor_angle} degrees, expected a value above 0 and below 180")
+        self.anchor_angle = anchor_angle
+
+    def __call__(self, like: Tensor, sigma: float) -> Tensor:
+        slices, channels = like.shape[:2]
+        first, second = self._draw(*like.shape[1:]), self._draw(*like.shape[1:])
+        angle = self._orthogonalise(first.view(channels, -1), second.view(channels, -1))
+        alpha = torch.linspace(0, 1, slices, dtype=torch.float64)[:, None, None, None]
+        turn = alpha * angle[:, None, None]
+        stack = turn.cos().to(like) * first.to(like)
+        return stack.addcmul_(turn.sin().to(like), second.to(like))
+
+    def _orthogonalise(self, first: Tensor, second: Tensor) -> Tensor:
+        """Make `second` orthogonal to `first` and as long, in place; return the angle to go, in radians, (channels,).
+
+        A map of one pixel has no orthogonal direction: its angle is 0, so that every slice is the first anchor.
+        """
+        length = torch.linalg.vector_norm(first, dim=1)
+        along = torch.linalg.vecdot(first, second) / length
+        second.addcmul_(first, (along / length)[:, None], value=-1)
+        across = torch.linalg.vector_norm(second, dim=1)
+        exists = across > 1e-6 * along.hypot(across)
+        second.mul_(torch.where(exists, length / across, 0.0)[:, None])
+        if self.anchor_angle is None:
+            angle = torch.atan2(across.double(), along.double())
+        else:
+            angle = torch.full_like(length, math.radians(self.anchor_angle), dtype=torch.float64)
+        return torch.where(exists, angle, 0.0)

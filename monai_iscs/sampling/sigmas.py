@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Noise levels: the grid on which the sampler walks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from monai_iscs.errors import InputError
+
+
+def geometric_sigmas(steps: int, *, sigma_max: float, sigma_min: float) -> Tensor:
+    """Noise levels with a constant ratio, from the largest to the smallest, both included.
+
+    `sigma_i = sigma_max * (sigma_min / sigma_max) ** (i / (steps - 1))`, the variance exploding schedule of the
+    released ISCS code.
+
+    Args:
+        steps: how many levels, at least 1; each costs one evaluation of the prior. One level is `sigma_max` alone.
+        sigma_max: largest level, in the prior's units.
+        sigma_min: smallest level, above 0 and below `sigma_max`.
+
+    Returns:
+        float32 tensor of `steps` decreasing levels.
+
+    Raises:
+        InputError: fewer than one step, or levels that are not `0 < sigma_min < sigma_max`.
+    """
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise InputError(f"steps is {steps!r}, expected a whole number of at least 1")
+    if not 0 < sigma_min < sigma_max < math.inf:
+        raise InputError(f"sigma_min is {sigma_min} and sigma_max {sigma_max}, expected 0 < sigma_min < sigma_max")
+    exponents = torch.linspace(0, 1, steps, dtype=torch.float64)
+    return (sigma_max * (sigma_min / sigma_max) ** exponents).float()
+
+
+def check_sigmas(sigmas: Tensor | Sequence[float]) -> list[float]:
+    """Return the noise levels as a list of floats.
+
+    Raises:
+        InputError: no level, or levels that are not finite, positive and strictly decreasing.
+    """
+    levels = [float(sigma) for sigma in sigmas]
+    falling = all(sigma > following for sigma, following in pairwise(levels))
+    if not levels or not falling or not all(0 < sigma < math.inf for sigma in levels):
+        raise InputError(f"sigmas are {levels}, expected at least one level, positive and strictly decreasing")
+    return levels

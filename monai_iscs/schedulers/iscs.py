@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sampler's re-noising for MONAI's own `DiffusionInferer`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.networks.schedulers import Scheduler
+from monai.networks.schedulers.ddpm import DDPMPredictionType
+from torch import Tensor
+
+from monai_iscs.errors import InputError
+from monai_iscs.sampling import DDIMRule, Rule, SlerpNoise, SliceNoise, renoise
+
+ANCESTRAL = DDIMRule(1.0)
+
+
+class ISCSScheduler(Scheduler):
+    """Sample a stack of slices with slice-consistent noise and a network trained with MONAI's parts.
+
+    The same re-noising as in `monai_iscs.sampling`, seen from a variance preserving network: x_vp = sqrt(a) x and
+    sigma = sqrt((1 - a) / a) with a = alphas_cumprod[t]. The batch dimension is the stack:
+
+        scheduler.set_timesteps(50)
+        stack = DiffusionInferer(scheduler).sample(scheduler.start(torch.empty(slices, 1, 256, 256)), network)
+
+    A step goes to the next timestep of its own list, whatever the number of steps, and the last one to the clean
+    image (MONAI 1.6's `DDIMScheduler` steps by T // n although its list does not). Levels are computed from a float64
+    copy of `alphas_cumprod` that a half precision `add_noise` cannot spoil. Samples are not clipped.
+
+    Args:
+        num_train_timesteps: T of the training.
+        schedule: name of the training's schedule in MONAI's `NoiseSchedules`.
+        noise: slice noise, `SlerpNoise()` if None; `set_timesteps` resets it.
+        rule: re-noising rule; `DDIMRule(eta)` keeps the prior's variance, see there.
+        prediction_type: what the network predicts: "epsilon", "sample" or "v_prediction".
+        **schedule_args: the schedule's own arguments, such as `beta_start`.
+
+    Raises:
+        InputError: an unknown prediction type.
+    """
+
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        schedule: str = "linear_beta",
+        *,
+        noise: SliceNoise | None = None,
+        rule: Rule = ANCESTRAL,
+        prediction_type: str = DDPMPredictionType.EPSILON,
+        **schedule_args: Any,
+    ) -> None:
+        super().__init__(num_train_timesteps, schedule, **schedule_args)
+        types = [str(member.value) for member in DDPMPredictionType]
+        if prediction_type not in types:
+            raise InputError(f"prediction_type is {prediction_type!r}, expected one of {', '.join(types)}")
+        self.prediction_type = prediction_type
+        self.noise = SlerpNoise() if noise is None else noise
+        self.rule = rule
+        self._alphas_cumprod = self.alphas_cumprod.double()
+        self.set_timesteps(num_train_timesteps)
+
+    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
+        """Choose the timesteps, evenly from the last of the training to 0, and start the noise anew.
+
+        Args:
+            num_inference_steps: how many, 1 to `num_train_timesteps`. One step is the last of the training.
+            device: where `timesteps` lives; `DiffusionInferer.sample` needs it on the CPU.
+
+        Raises:
+            InputError: another number of steps.
+        """
+        if not 1 <= num_inference_steps <= self.num_train_timesteps:
+            raise InputError(
+                f"num_inference_steps is {num_inference_steps}, expected 1 to {self.num_train_timesteps}, the number "
+                "of timesteps in training"
+            )
+        self.num_inference_steps = num_inference_steps
+        last = self.num_train_timesteps - 1
+        self.timesteps = torch.linspace(last, 0, num_inference_steps, dtype=torch.float64, device=device).round().long()
+        self._following = dict(zip(self.timesteps.tolist(), self.timesteps.tolist()[1:], strict=False))
+        self.noise.reset()
+
+    def start(self, like: Tensor) -> Tensor:
+        """Draw the stack that sampling starts from: slice noise shaped like `like` (S, C, H, W)."""
+        return self.noise(like, self._sigma(int(self.timesteps[0])))
+
+    def step(self, model_output: Tensor, timestep: int | Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+        """Go from a timestep to the next one of the list, from the last to the clean image.
+
+        Args:
+            model_output: the network's prediction for `sample`, (S, C, H, W).
+            timestep: one of `timesteps`.
+            sample: stack at that timestep, (S, C, H, W).
+
+        Returns:
+            The stack at the next timestep and the predicted clean stack.
+
+        Raises:
+            InputError: a timestep that is not in the list.
+        """
+        timestep = int(timestep)
+        if timestep not in self.timesteps:
+            raise InputError(f"timestep is {timestep}, expected one of those that set_timesteps chose")
+        alpha = float(self._alphas_cumprod[timestep])
+        signal, noise = alpha**0.5, (1 - alpha) ** 0.5
+        if self.prediction_type == DDPMPredictionType.EPSILON:
+            x0 = (sample - noise * model_output) / signal
+        elif self.prediction_type == DDPMPredictionType.V_PREDICTION:
+            x0 = signal * sample - noise * model_output
+        else:
+            x0 = model_output
+        if timestep not in self._following:
+            return x0, x0
+
+        following = self._following[timestep]
+        sigma, sigma_next = self._sigma(timestep), self._sigma(following)
+        k = self.rule(sigma, sigma_next)
+        x_next = renoise(sample / signal, x0, x0, sigma, sigma_next, self.noise(sample, sigma_next), k)
+        return float(self._alphas_cumprod[following]) ** 0.5 * x_next, x0
+
+    def _sigma(self, timestep: int) -> float:
+        alpha = float(self._alphas_cumprod[timestep])
+        return ((1 - alpha) / alpha) ** 0.5

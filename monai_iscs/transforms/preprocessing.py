@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a CT file to the prior's range and grid, and from there back to HU on the file's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import (
+    CastToTyped,
+    Compose,
+    Invertd,
+    InvertibleTransform,
+    Orientationd,
+    ScaleIntensityRanged,
+    Spacingd,
+)
+
+from monai_iscs.errors import InputError
+from monai_iscs.transforms.checks import CheckCTVolumed
+from monai_iscs.transforms.fit import FitInPlaned
+from monai_iscs.transforms.load import LoadVolumed
+
+CT_RANGE = (-1000.0, 1600.0)
+
+
+class InputCompose(Compose):
+    """MONAI's `Compose`, except that an `InputError` of a member comes out as it is, not inside a `RuntimeError`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Apply the transforms in order."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except RuntimeError as error:
+            cause = error.__cause__
+            while cause is not None and not isinstance(cause, InputError):
+                cause = cause.__cause__
+            if cause is None:
+                raise
+            raise cause from None
+
+
+def ct_preprocessing(
+    keys: KeysCollection = "image",
+    *,
+    hu_range: Sequence[float] = CT_RANGE,
+    size: int = 128,
+    isotropic: float | None = None,
+) -> Compose:
+    """Transforms from a path (file or DICOM folder) to (1, size, size, Z), RAS, float32, [0, 1], 0 = air.
+
+    Args:
+        keys: keys of the paths.
+        hu_range: HU that become 0 and 1; values outside are clipped.
+        size: in-plane size of the prior. Larger slices are averaged down by area, smaller ones padded with air.
+        isotropic: voxel size in mm to resample to first; None keeps the file's own grid.
+
+    Returns:
+        A `Compose`, invertible by `ct_postprocessing`. Its transforms raise `InputError` for what isn't a CT volume.
+    """
+    low, high = hu_range
+    if not low < high:
+        raise InputError(f"hu_range: found {low:g} to {high:g}, expected a low end below the high end")
+    if isotropic is not None and not isotropic > 0:
+        raise InputError(f"isotropic: found {isotropic:g} mm, expected a positive voxel size")
+    resample = [Spacingd(keys, pixdim=[isotropic] * 3, mode="bilinear", padding_mode="border")] if isotropic else []
+    return InputCompose(
+        [
+            LoadVolumed(keys),
+            CheckCTVolumed(keys),
+            Orientationd(keys, axcodes="RAS", labels=None),
+            *resample,
+            ScaleIntensityRanged(keys, a_min=low, a_max=high, b_min=0.0, b_max=1.0, clip=True),
+            FitInPlaned(keys, size),
+        ]
+    )
+
+
+def ct_postprocessing(
+    keys: KeysCollection = "pred",
+    *,
+    transform: InvertibleTransform,
+    orig_keys: KeysCollection = "image",
+    hu_range: Sequence[float] = CT_RANGE,
+) -> Compose:
+    """Transforms from a result (1, size, size, Z) in the prior's range to HU, float32, on the input file's grid.
+
+    Values outside [0, 1] are kept, not clipped; the padding is cropped; coarser pixels are interpolated linearly.
+
+    Args:
+        keys: keys of the results.
+        transform: the `ct_preprocessing` that made the input.
+        orig_keys: keys of the preprocessed inputs in the same dictionary: their history is undone.
+        hu_range: as given to the preprocessing.
+    """
+    low, high = hu_range
+    return InputCompose(
+        [
+            Invertd(keys, transform=transform, orig_keys=orig_keys, nearest_interp=False),
+            ScaleIntensityRanged(keys, a_min=0.0, a_max=1.0, b_min=low, b_max=high),
+            CastToTyped(keys, dtype=torch.float32),
+        ]
+    )

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from monai_iscs.cli import main
+
+FILES = {"reconstruction.nii.gz", "preview.png", "metrics.json", "run.json"}
+
+
+@pytest.fixture
+def run(bundle, body, tmp_path):
+    """Reconstructs the phantom; gives the volume, the metrics and the run's record."""
+
+    def reconstruct(*options: str, output: str = "out"):
+        folder = tmp_path / output
+        arguments = ["reconstruct", str(body), "--bundle", str(bundle), "--output", str(folder), *options]
+        assert main(arguments) == 0
+        assert {file.name for file in folder.iterdir()} == FILES
+        records = [json.loads((folder / name).read_text()) for name in ("metrics.json", "run.json")]
+        return nib.load(folder / "reconstruction.nii.gz"), *records
+
+    return reconstruct
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--method", "dds"], ["--method", "ddnm"], ["--method", "fdk"], ["--method", "sirt"]],
+    ids=lambda o: o[1],
+)
+def test_every_method_gives_hounsfield_units_on_the_input_s_grid(run, body, phantom, capsys, options):
+    image, metrics, record = run(*options)
+    assert image.shape == phantom.shape
+    np.testing.assert_allclose(image.affine, nib.load(body).affine, atol=1e-9)
+    inside = phantom == 30
+    assert abs(np.median(image.get_fdata()[inside]) - 30) < 400
+    assert np.median(image.get_fdata()[phantom == -1000]) < -500
+    assert metrics["axial"]["psnr"] > 10
+    assert record["settings"]["method"] == options[1]
+    assert record["seconds"]["reconstructing"] > 0
+    assert "| axial dB" in capsys.readouterr().out
+
+
+def test_options_reach_the_run(run):
+    options = {"views": 5, "arc": 200.0, "photons": 5e4}
+    given = [f"--{name}={value:g}" for name, value in options.items()]
+    *_, record = run(*given, "--steps=2", "--eta=0.5", "--noise=independent", "--preset=released", "--seed=3")
+    settings = record["settings"]
+    assert {name: settings[name] for name in options} == options
+    sampler = settings["sampler"]
+    assert sampler["sigmas"] == pytest.approx([5.0, 0.01])
+    assert (sampler["eta"], sampler["noise"]) == (0.5, "IndependentNoise")
+    assert record["seed"] == 3
+
+
+def test_the_seed_decides(run):
+    first, again, other = (run(f"--seed={seed}", output=name)[0] for seed, name in ((1, "a"), (1, "b"), (2, "c")))
+    np.testing.assert_array_equal(first.get_fdata(), again.get_fdata())
+    assert np.abs(first.get_fdata() - other.get_fdata()).max() > 1
+
+
+def test_noise_and_method_change_the_result(run):
+    results = [
+        run(*options, output=options[0])[0].get_fdata() for options in (["--noise=slerp"], ["--noise=identical"])
+    ]
+    assert np.abs(results[0] - results[1]).max() > 1
+
+
+def test_photon_noise_is_seeded_by_the_same_seed(run):
+    noisy = [run("--method=fdk", "--photons=1000", f"--seed={s}", output=str(s))[0].get_fdata() for s in (0, 1)]
+    clean = run("--method=fdk", output="clean")[0].get_fdata()
+    assert np.abs(noisy[0] - noisy[1]).max() > 1
+    assert np.abs(noisy[0] - clean).max() > 1
+
+
+def test_bundles_are_found_by_name(run, bundle, body, tmp_path, monkeypatch):
+    (tmp_path / "bundles").symlink_to(bundle.parent)
+    monkeypatch.chdir(tmp_path)
+    assert main(["reconstruct", str(body), "--bundle", "tiny", "--method", "fdk", "--output", "by_name"]) == 0
+
+
+def test_baselines_need_no_model(run, bundle, body, tmp_path):
+    bare = tmp_path / "bare"
+    (bare / "configs").mkdir(parents=True)
+    (bare / "configs" / "inference.json").write_text((bundle / "configs" / "inference.json").read_text())
+    assert (
+        main(["reconstruct", str(body), "--bundle", str(bare), "--method", "sirt", "--output", str(tmp_path / "o")])
+        == 0
+    )

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from monai_iscs.engines import NoiseLevels, TrainingBatch, ValidationBatch, denoising_psnr, psnr_at
+from monai_iscs.priors import EDMDenoiser
+
+
+def silent(x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(x)
+
+
+@pytest.fixture
+def denoiser() -> EDMDenoiser:
+    network = torch.nn.Identity()
+    network.forward = silent
+    return EDMDenoiser(network, sigma_data=0.25)
+
+
+def test_noise_levels_stay_in_the_span_and_mostly_in_the_core() -> None:
+    levels = NoiseLevels(span=(0.005, 400.0), core=(0.01, 5.0), core_fraction=0.9)
+    sigma = levels(20_000, generator=torch.Generator().manual_seed(0))
+    assert sigma.min() >= 0.005 * (1 - 1e-5)
+    assert sigma.max() <= 400 * (1 + 1e-5)
+    inside = 0.9 + 0.1 * math.log(5 / 0.01) / math.log(400 / 0.005)
+    assert ((sigma >= 0.01) & (sigma <= 5)).float().mean() == pytest.approx(inside, abs=0.005)
+    assert (sigma > 100).any()
+
+
+def test_noise_levels_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected 0 < span"):
+        NoiseLevels(span=(0.1, 1.0), core=(0.01, 0.5))
+
+
+def test_training_batch_is_the_networks_input_and_target(denoiser: EDMDenoiser) -> None:
+    clean = torch.rand(6, 1, 8, 8)
+    batch = TrainingBatch(denoiser, noise_levels=NoiseLevels())
+    inputs, target, (timesteps,), _ = batch({"image": clean})
+    sigma = (timesteps / 100).exp()[:, None, None, None]
+    total = (sigma**2 + 0.25**2).sqrt()
+    x = inputs * total
+    restored = 0.25**2 / total**2 * x + sigma * 0.25 / total * target
+    torch.testing.assert_close(restored, clean, atol=1e-3, rtol=1e-3)
+
+
+def test_validation_batch_is_the_same_each_time_and_has_every_level() -> None:
+    clean = torch.rand(3, 1, 8, 8)
+    batch = ValidationBatch([0.1, 1.0])
+    noisy, label, (sigma,), _ = batch({"image": clean})
+    assert noisy.shape == (6, 1, 8, 8)
+    torch.testing.assert_close(label[::2], clean)
+    torch.testing.assert_close(sigma, torch.tensor([0.1, 1.0] * 3))
+    torch.testing.assert_close(noisy, batch({"image": clean})[0], atol=0, rtol=0)
+    assert ((noisy - label)[1::2].std() / (noisy - label)[::2].std()) == pytest.approx(10, rel=0.2)
+
+
+def test_psnr_metrics_separate_the_levels() -> None:
+    clean = torch.zeros(4, 1, 16, 16)
+    noisy, label, _, _ = ValidationBatch([0.1, 1.0])({"image": clean})
+    engine = Engine(lambda _, batch: batch)
+    for name, metric in denoising_psnr([0.1, 1.0]).items():
+        metric.attach(engine, name)
+    values = engine.run([{"pred": noisy, "label": label}]).metrics
+    assert values["psnr_sigma_0.1"] == pytest.approx(20, abs=0.3)
+    assert values["psnr_sigma_1"] == pytest.approx(0, abs=0.3)
+
+
+def test_psnr_at_knows_the_noise_it_added() -> None:
+    clean = torch.rand(5, 1, 32, 32)
+    assert psnr_at(lambda x, sigma: x, clean, 0.1) == pytest.approx(20, abs=0.3)
+    assert psnr_at(lambda x, sigma: x, clean, 0.1, batch=2) == pytest.approx(psnr_at(lambda x, sigma: x, clean, 0.1))

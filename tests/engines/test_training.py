@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bundle's own train config, on two small volumes with a tiny network."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from monai.bundle import ConfigWorkflow
+
+from monai_iscs.engines import list_volumes, load_slices, save_atomically
+from monai_iscs.errors import InputError
+
+CONFIGS = Path(__file__).parents[2] / "bundles" / "body_ct_reconstruction" / "configs"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, data_folder: Path) -> Path:
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        shutil.copy(data_folder / "totalseg_example_ct_sm.nii.gz", tmp_path / split)
+    return tmp_path
+
+
+def training(dataset: Path, **changes: object) -> ConfigWorkflow:
+    settings = {
+        "dataset_dir": str(dataset),
+        "output_dir": str(dataset / "run"),
+        "device": "$torch.device('cpu')",
+        "size": 32,
+        "crop": 16,
+        "epochs": 1,
+        "batch_size": 8,
+        "validate_every": 15,
+        "validation_sigmas": [0.1],
+        "network_def::network::channels": [8, 8],
+        "network_def::network::num_res_blocks": [1, 1],
+        "network_def::network::attention_levels": [False, False],
+        "network_def::network::norm_num_groups": 4,
+        "network_def::network::num_head_channels": 8,
+    }
+    return ConfigWorkflow(
+        config_file=str(CONFIGS / "train.json"),
+        meta_file=str(CONFIGS / "metadata.json"),
+        logging_file=False,
+        workflow_type="train",
+        **(settings | changes),
+    )
+
+
+def run(workflow: ConfigWorkflow) -> None:
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+
+
+def test_the_config_has_every_property_that_monai_requires(dataset: Path) -> None:
+    workflow = training(dataset)
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+def test_training_writes_weights_and_goes_on_after_a_kill(dataset: Path) -> None:
+    run(training(dataset))
+    first = torch.load(dataset / "run" / "last.pt", weights_only=True)
+    weights = torch.load(dataset / "run" / "model.pt", weights_only=True)
+    assert first["trainer"]["iteration"] == 3
+    assert all(value.dtype == torch.float16 for value in weights.values())
+    for name, value in first["ema"].items():
+        torch.testing.assert_close(weights[f"network.{name}"], value.half())
+
+    killed = training(dataset, epochs=3)
+    killed.initialize()
+    trainer = killed.parser.get_parsed_content("train::trainer")
+
+    class Killed(Exception):
+        pass
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def kill(engine: object) -> None:
+        if engine.state.iteration == 8:
+            raise Killed
+
+    with pytest.raises(RuntimeError):
+        killed.run()
+    assert torch.load(dataset / "run" / "last.pt", weights_only=True)["trainer"]["iteration"] == 6
+
+    run(training(dataset, epochs=3))
+    last = torch.load(dataset / "run" / "last.pt", weights_only=True)
+    assert last["trainer"]["iteration"] == 9
+    assert last["schedule"]["last_epoch"] == 9
+    assert not torch.equal(last["network"]["conv_in.conv.weight"], first["network"]["conv_in.conv.weight"])
+
+
+def test_a_checkpoint_of_another_network_is_refused_by_name(dataset: Path) -> None:
+    run(training(dataset))
+    other = training(dataset, **{"network_def::network::channels": [8, 16]})
+    other.initialize()
+    with pytest.raises(RuntimeError) as error:
+        other.run()
+    cause = error.value
+    while cause is not None and not isinstance(cause, InputError):
+        cause = cause.__cause__
+    assert isinstance(cause, InputError)
+    assert "last.pt: cannot go on from this checkpoint" in str(cause)
+
+
+def test_tensorboard_gets_the_loss_and_the_validation(dataset: Path) -> None:
+    run(training(dataset))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tags = set()
+    for file in (dataset / "run").glob("events*"):
+        tags |= set(EventAccumulator(str(file)).Reload().Tags()["scalars"])
+    assert {"psnr", "psnr_sigma_0.1"} <= tags
+
+
+def test_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.pt"
+    save_atomically({"a": 1}, path)
+
+    def fail(obj: object, file: Path) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="No space left"):
+        save_atomically({"a": 2}, path)
+    monkeypatch.undo()
+    assert torch.load(path) == {"a": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_slices_are_the_volumes_own(tmp_path: Path) -> None:
+    volume = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+    nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / "a.nii.gz")
+    assert list_volumes(tmp_path) == [str(tmp_path / "a.nii.gz")]
+
+    def load(item: dict) -> dict:
+        return {"image": torch.from_numpy(nib.load(item["image"]).get_fdata())[None]}
+
+    axial = load_slices(list_volumes(tmp_path), load)
+    assert len(axial) == 6
+    np.testing.assert_array_equal(axial[2]["image"][0].float(), volume[:, :, 2])
+    coronal = load_slices(list_volumes(tmp_path), load, slice_axis=1, every=2)
+    np.testing.assert_array_equal(coronal[1]["image"][0].float(), volume[:, 3])
+
+
+def test_a_folder_without_volumes_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a folder with volumes"):
+        list_volumes(tmp_path / "nothing")

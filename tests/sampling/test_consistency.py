@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+import torch
+
+from monai_iscs.errors import InputError
+from monai_iscs.operators import ForeignOperator
+from monai_iscs.sampling import DDNM, DDS
+
+SHAPE = (3, 1, 2, 2)
+
+
+@pytest.fixture
+def matrix():
+    return torch.rand(5, 12, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def operator(matrix):
+    pair = (lambda x: matrix @ x.flatten(), lambda y: (matrix.T @ y).view(SHAPE))
+    return ForeignOperator(pair, domain_shape=SHAPE, range_shape=(5,))
+
+
+@pytest.fixture
+def x0():
+    return torch.rand(SHAPE, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def y():
+    return torch.rand(5, generator=torch.Generator().manual_seed(2))
+
+
+def test_dds_without_gamma_moves_x0_onto_the_measurement(operator, matrix, x0, y):
+    # converged: the point nearest to x0 that meets the measurement
+    expected = x0.flatten() + torch.linalg.pinv(matrix) @ (y - matrix @ x0.flatten())
+    found = DDS(operator, y, iterations=20)(x0, 0.3)
+    torch.testing.assert_close(found.flatten(), expected, atol=1e-3, rtol=0)
+
+
+def test_dds_with_gamma_solves_equation_16(operator, matrix, x0, y):
+    expected = torch.linalg.solve(2.5 * matrix.T @ matrix + torch.eye(12), 2.5 * matrix.T @ y + x0.flatten())
+    found = DDS(operator, y, iterations=12, gamma=2.5)(x0, 0.3)
+    torch.testing.assert_close(found.flatten(), expected, atol=1e-4, rtol=0)
+    by_function = DDS(operator, y, iterations=12, gamma=lambda sigma: 0.75 / sigma)(x0, 0.3)
+    torch.testing.assert_close(by_function, found, atol=1e-5, rtol=0)
+
+
+def test_dds_iterations_and_tolerance(operator, x0, y):
+    def residual(**settings):
+        return float((operator(DDS(operator, y, **settings)(x0, 0.3)) - y).norm())
+
+    one, three, exact = (residual(iterations=count) for count in (1, 3, 20))
+    assert one > 1.5 * three > 0
+    assert exact < three / 10
+    assert exact < residual(iterations=20, rtol=0.1) < float((operator(x0) - y).norm())
+
+
+def test_dds_scalars_per_slice(x0):
+    # an operator that acts slice by slice: with batch_dims=1 each slice is solved as if it were alone
+    weights = torch.rand(3, 4, generator=torch.Generator().manual_seed(3))
+
+    def slicewise(count):
+        forward, adjoint = lambda x: x.flatten(1) @ weights.T, lambda y: (y @ weights).view(count, 1, 2, 2)
+        return ForeignOperator((forward, adjoint), domain_shape=(count, 1, 2, 2), range_shape=(count, 3))
+
+    y = torch.rand(3, 3, generator=torch.Generator().manual_seed(4))
+    together = DDS(slicewise(3), y, iterations=1, batch_dims=1)(x0, 0.3)
+    for index in range(3):
+        alone = DDS(slicewise(1), y[index : index + 1], iterations=1)(x0[index : index + 1], 0.3)
+        torch.testing.assert_close(together[index : index + 1], alone)
+    coupled = DDS(slicewise(3), y, iterations=1)(x0, 0.3)
+    assert (coupled - together).abs().max() > 1e-3
+
+
+def test_dds_at_zero_residual_returns_x0(operator, x0):
+    for gamma in (None, 3.0):
+        found = DDS(operator, operator(x0), iterations=30, gamma=gamma)(x0, 0.3)
+        torch.testing.assert_close(found, x0, atol=1e-6, rtol=0)
+
+
+def test_dds_backprojects_once(matrix, x0, y):
+    calls = []
+
+    def adjoint(measurement):
+        calls.append(measurement)
+        return (matrix.T @ measurement).view(SHAPE)
+
+    operator = ForeignOperator((lambda x: matrix @ x.flatten(), adjoint), domain_shape=SHAPE, range_shape=(5,))
+    dds = DDS(operator, y, iterations=2)
+    assert len(calls) == 1
+    dds(x0, 0.3)
+    assert not any(torch.equal(measurement, y) for measurement in calls[1:])
+
+
+def test_dds_refuses_an_unmatched_operator(matrix, y, x0):
+    pair = (lambda x: matrix @ x.flatten(), lambda v: (matrix.T @ v).view(SHAPE))
+    operator = ForeignOperator(pair, domain_shape=SHAPE, range_shape=(5,), matched=False)
+    with pytest.raises(InputError, match="matched"):
+        DDS(operator, y)
+    DDS(operator, y, allow_unmatched=True)(x0, 0.3)
+    DDNM(operator, y)(x0, 0.3)
+
+
+def test_dds_needs_an_iteration(operator, y):
+    with pytest.raises(InputError, match="iterations is 0"):
+        DDS(operator, y, iterations=0)
+
+
+def test_ddnm_is_equation_14(operator, matrix, x0, y):
+    pseudo_inverse = torch.linalg.pinv(matrix)
+    ddnm = DDNM(operator, y, pseudo_inverse=lambda v: (pseudo_inverse @ v).view(SHAPE))
+    expected = x0.flatten() - pseudo_inverse @ matrix @ x0.flatten() + pseudo_inverse @ y
+    torch.testing.assert_close(ddnm(x0, 0.3).flatten(), expected, atol=1e-4, rtol=0)
+
+
+def test_ddnm_with_sirt_meets_the_measurement(operator, x0, y):
+    found = DDNM(operator, y, iterations=1000, rtol=0)(x0, 0.3)
+    assert (operator(found) - y).abs().max() < 1e-2
+    torch.testing.assert_close(DDNM(operator, operator(x0))(x0, 0.3), x0, atol=1e-6, rtol=0)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from monai_iscs.errors import InputError
+from monai_iscs.sampling import DDIMRule, DDSRule, renoise
+
+
+@pytest.mark.parametrize("rule", [DDSRule, DDIMRule])
+@pytest.mark.parametrize("eta", [-0.1, 1.1, float("nan")])
+def test_eta_outside_zero_to_one_is_refused(rule, eta):
+    with pytest.raises(InputError, match=f"eta is {eta}"):
+        rule(eta)
+
+
+def test_rules():
+    assert DDSRule(0.85)(5, 4) == 0.85
+    assert DDIMRule(0.5)(5, 4) == pytest.approx(0.5 * 0.6)
+    assert DDIMRule(0.0)(5, 4) == 0
+
+
+def test_ddim_rule_is_the_textbook_variance():
+    # sigma_sto^2 = eta^2 sigma_next^2 (sigma^2 - sigma_next^2) / sigma^2, the variance exploding form of Song et al.
+    sigma, sigma_next, eta = 3.0, 1.7, 0.8
+    k = DDIMRule(eta)(sigma, sigma_next)
+    assert (k * sigma_next) ** 2 == pytest.approx(eta**2 * sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2)
+
+
+@pytest.mark.parametrize("k", [0.0, 0.4, 1.0])
+def test_renoise_leaves_the_next_level_of_noise(k):
+    generator = torch.Generator().manual_seed(0)
+    truth, n, fresh = torch.randn(3, 200, 1, 100, 100, generator=generator)[:, :1]
+    x = truth + 2.0 * n
+    left = renoise(x, truth, truth + 7, 2.0, 0.5, fresh, k) - truth - 7
+    assert float(left.std()) == pytest.approx(0.5, rel=0.02)
+    expected = 0.5 * (math.sqrt(1 - k**2) * n + k * fresh)
+    torch.testing.assert_close(left, expected, atol=1e-5, rtol=0)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, Resize
+
+from monai_iscs.errors import InputError
+from monai_iscs.transforms import FitInPlane, FitInPlaneD, FitInPlaned, FitInPlaneDict
+from monai_iscs.transforms.fit import area_weights
+
+
+def coordinates(shape: tuple[int, int, int], affine: np.ndarray) -> MetaTensor:
+    """An image whose three channels are the world coordinates of its voxel centres."""
+    index = torch.stack(torch.meshgrid(*(torch.arange(n).double() for n in shape), indexing="ij"))
+    matrix = torch.as_tensor(affine)
+    world = torch.einsum("ij,jxyz->ixyz", matrix[:3, :3], index) + matrix[:3, 3, None, None, None]
+    return MetaTensor(world.float(), affine=matrix)
+
+
+def test_halving_is_the_mean_of_two_by_two(affine):
+    fine = MetaTensor(torch.rand(1, 32, 32, 5), affine=torch.as_tensor(affine))
+    coarse = FitInPlane(16)(fine)
+    mean = fine.as_tensor().reshape(1, 16, 2, 16, 2, 5).mean((2, 4))
+    torch.testing.assert_close(coarse.as_tensor(), mean)
+    torch.testing.assert_close(coarse.as_tensor(), Resize((16, 16, 5), mode="area")(fine).as_tensor())
+    expected = affine @ np.array([[2, 0, 0, 0.5], [0, 2, 0, 0.5], [0, 0, 1, 0], [0, 0, 0, 1]])
+    np.testing.assert_allclose(coarse.affine, expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "pixels"),
+    [((32, 32, 4), 16, 1e-4), ((22, 32, 4), 16, 1e-4), ((31, 20, 3), 64, 1e-4), ((30, 30, 4), 17, 0.13)],
+)
+def test_the_affine_says_where_every_voxel_is(affine, shape, size, pixels):
+    image = coordinates(shape, affine)
+    fitted = FitInPlane(size)(image)
+    patient = FitInPlane(size)(image * 0 + 1)[0].as_tensor() > 0.999
+    assert 0.1 < patient.float().mean() <= 1
+    expected = coordinates(tuple(fitted.shape[1:]), fitted.affine.numpy())
+    apart = (fitted - expected).as_tensor()[:, patient].norm(dim=0)
+    assert float(apart.max()) < pixels * 2.5
+
+
+@pytest.mark.parametrize(("fine", "coarse"), [(256, 128), (130, 128), (300, 128), (7, 3)])
+def test_area_weights_keep_the_mass_and_move_nothing(fine, coarse):
+    weights = area_weights(fine, coarse).double()
+    torch.testing.assert_close(weights.sum(1), torch.ones(coarse).double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(weights.sum(0), torch.full((fine,), coarse / fine).double(), atol=1e-6, rtol=0)
+    # interval centres, in fine pixels; a pixel shared with the neighbour counts at its own centre
+    centres = weights @ torch.arange(fine).double()
+    expected = (torch.arange(coarse) + 0.5) * fine / coarse - 0.5
+    assert float((centres - expected).abs().max()) < 0.13
+
+
+@pytest.mark.parametrize("shape", [(40, 30, 6), (16, 16, 6), (9, 14, 3), (33, 21, 4)])
+def test_inverse_restores_shape_and_affine(affine, shape):
+    x, y, z = torch.meshgrid(*(torch.linspace(0, 1, n) for n in shape), indexing="ij")
+    image = MetaTensor((x + 2 * y - z)[None], affine=torch.as_tensor(affine))
+    fit = FitInPlane(16, fill=1.0)
+    back = fit.inverse(fit(image))
+    assert back.shape == image.shape
+    assert back.applied_operations == []
+    torch.testing.assert_close(back.affine, image.affine, atol=1e-9, rtol=0)
+    if max(shape[:2]) <= 16:
+        assert torch.equal(back.as_tensor(), image.as_tensor())
+    else:  # a plane is kept by averaging and by linear interpolation, away from the padding
+        inner = (slice(None), slice(4, -4), slice(4, -4))
+        torch.testing.assert_close(back.as_tensor()[inner], image.as_tensor()[inner], atol=0.02, rtol=0)
+
+
+def test_small_slices_are_padded_with_air_and_not_enlarged(affine):
+    image = MetaTensor(torch.ones(1, 9, 14, 3), affine=torch.as_tensor(affine))
+    fitted = FitInPlane(16)(image)
+    assert fitted.shape == (1, 16, 16, 3)
+    assert fitted.sum() == image.sum()
+    torch.testing.assert_close(fitted[:, 3:12, 1:15].as_tensor(), image.as_tensor())
+
+
+def test_plain_tensor_and_dictionary(affine):
+    plain = torch.rand(1, 8, 8, 2)
+    assert not isinstance(FitInPlane(4)(plain), MetaTensor)
+    chain = Compose([FitInPlaned(["a", "b"], 4)])
+    image = MetaTensor(plain, affine=torch.as_tensor(affine))
+    fitted = chain({"a": image, "b": image + 1})
+    torch.testing.assert_close(fitted["a"].as_tensor(), FitInPlane(4)(plain))
+    torch.testing.assert_close((fitted["b"] - fitted["a"]).as_tensor(), torch.ones(1, 4, 4, 2))
+    assert chain.inverse(fitted)["b"].shape == plain.shape
+    assert FitInPlaneD is FitInPlaned
+    assert FitInPlaneDict is FitInPlaned
+
+
+def test_size_must_be_positive():
+    with pytest.raises(InputError, match="size: found 0"):
+        FitInPlane(0)
