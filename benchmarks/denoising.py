@@ -76,7 +76,10 @@ def main() -> None:
         "",
         "| sigma | non-local means, dB | prior, dB | gain, dB | chosen h / sigma, patch, distance |",
         "|---|---|---|---|---|",
-        *(f"| {s:g} | {nlm:.2f} | {ours:.2f} | {ours - nlm:+.2f} | {b[0]:g}, {b[1]}, {b[2]} |" for s, nlm, ours, b in rows),
+        *(
+            f"| {s:g} | {nlm:.2f} | {ours:.2f} | {ours - nlm:+.2f} | {b[0]:g}, {b[1]}, {b[2]} |"
+            for s, nlm, ours, b in rows
+        ),
         "",
     ]
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
 """Consistent 3D CT and MRI reconstruction from 2D diffusion priors, for MONAI."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+
+_HOME = {
+    "baselines": ("fdk",),
+    "errors": ("InputError",),
+    "inferers": ("SliceDiffusionInferer",),
+    "metrics": ("SliceDifference", "SliceDifferenceGap", "ViewPSNR", "ViewSSIM", "summarise"),
+    "operators": ("SIRT", "ConeBeamGeometry", "ConeBeamProjector", "ForeignOperator", "LinearOperator"),
+    "priors": ("Denoiser", "EDMDenoiser", "EpsilonDenoiser", "PatchUNet"),
+    "sampling": (
+        "DDNM",
+        "DDS",
+        "DDIMRule",
+        "DDSRule",
+        "IdenticalNoise",
+        "IndependentNoise",
+        "SlerpNoise",
+        "geometric_sigmas",
+        "reconstruct",
+    ),
+    "schedulers": ("ISCSScheduler",),
+    "transforms": (
+        "ConeBeamScan",
+        "SimulateMeasurement",
+        "SimulateMeasurementd",
+        "ct_postprocessing",
+        "ct_preprocessing",
+    ),
+}
+_MODULES = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for: the command line's help should not wait for PyTorch."""
+    if name not in _MODULES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -24,7 +24,7 @@ BUNDLE_FILES = (
     "docs/README.md",
     "models/model.pt",
     "demo/body_ct.nii.gz",
-    "demo/README.md",
+    "demo/ATTRIBUTION.md",
 )
 
 

@@ -14,7 +14,7 @@ from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.operators.backends.numba_joseph import blend, neighbours, sample, span
 
 
-def fdk(projections: torch.Tensor, geometry: ConeBeamGeometry, *, hann: float | None = None) -> torch.Tensor:
+def fdk(projections: torch.Tensor, geometry: ConeBeamGeometry, *, hann: float | None = 1.0) -> torch.Tensor:
     """Reconstruct projections = A(volume) in the volume's units.
 
     Cosine weights, band-limited ramp filter along u (Kak and Slaney 1988, Eq. 61), voxel-driven backprojection weighted
@@ -148,7 +148,7 @@ def _backproject_numba(y, sources, detectors, us, vs, xs, ys, zs, out):
                 first, step = offset + slope * zs[0], slope * (zs[-1] - zs[0]) / max(len(zs) - 1, 1)
                 low, high = span(first, step, rows, 0, len(zs))
                 blend(y[view, a], y[view, b], weight * weight_a, weight * weight_b, blended)
-                sample(blended, np.float32(first + 1.0), np.float32(step), low, high, out[i, j])
+                sample(blended, first + 1.0, step, low, high, out[i, j])
 
 
 def _backproject_torch(y: torch.Tensor, geometry: ConeBeamGeometry) -> torch.Tensor:

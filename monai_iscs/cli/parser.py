@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -84,7 +85,13 @@ def _add_verb(verbs: Any, name: str, *, summary: str, description: str, example:
 
 def _later(name: str) -> Callable[[argparse.Namespace], None]:
     """The verb's function, imported when it runs: PyTorch takes seconds to import, ``--help`` should not."""
-    return lambda arguments: getattr(import_module(f"monai_iscs.cli.{name}"), name)(arguments)
+
+    def run(arguments: argparse.Namespace) -> None:
+        if sys.stderr.isatty():
+            print("starting ...", end="\r", file=sys.stderr, flush=True)
+        getattr(import_module(f"monai_iscs.cli.{name}"), name)(arguments)
+
+    return run
 
 
 def _add_demo(verbs: Any) -> None:

@@ -72,9 +72,16 @@ class Pipeline:
         """The simulated measurement of a volume, (1, view, v, u) line integrals."""
         return self.config.get_parsed_content("measurement")({"label": volume})["image"]
 
-    def sampler(self, method: str, noise: str | None = None) -> SliceDiffusionInferer:
-        """The bundle's inferer with a consistency step and, where one is given, another noise."""
-        changes = {"consistency": CHOICES["sampler"][method]}
+    def sampler(self, method: str, noise: str | None = None, **arguments: Any) -> SliceDiffusionInferer:
+        """The bundle's inferer with a consistency step and, where one is given, another noise.
+
+        Args:
+            method: name of the consistency step.
+            noise: name of the noise.
+            **arguments: of the consistency step, where it is not the preset's own.
+        """
+        consistency = CHOICES["sampler"][method]
+        changes = {"consistency": consistency and {**consistency, **arguments}}
         if noise is not None:
             changes["noise"] = CHOICES["noise"][noise]
         config = read_config(self.folder, "inference", {**self._overrides, **changes})

@@ -7,6 +7,7 @@ from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
@@ -14,7 +15,7 @@ from monai_iscs.cli.bundle import choose_device, read_config
 from monai_iscs.errors import InputError
 from monai_iscs.reports import RunFolder
 
-CHECKPOINT = "last.pt"
+CHECKPOINT = "last.pt"  # of the bundles' train configs
 
 
 def train(arguments: Namespace) -> None:
@@ -25,17 +26,20 @@ def train(arguments: Namespace) -> None:
     """
     if find_spec("tensorboard") is None:
         raise InputError("training draws its curves with TensorBoard, which is not installed: pip install tensorboard")
+    output, epochs = arguments.output, arguments.epochs
+    if arguments.resume:
+        epochs = _planned_epochs(output / CHECKPOINT, epochs)
+    elif (output / CHECKPOINT).exists():
+        raise InputError(f"{output}: holds an earlier training; --resume goes on with it, another --output starts anew")
     overrides = {
         "device": choose_device(arguments.device),
-        "dataset_dir": arguments.dataset and str(arguments.dataset),
-        "output_dir": arguments.output and str(arguments.output),
-        "epochs": arguments.epochs,
+        "dataset_dir": str(arguments.dataset),
+        "output_dir": str(output),
+        "epochs": epochs,
     }
     config = read_config(
         arguments.bundle, "train", {key: value for key, value in overrides.items() if value is not None}
     )
-    output = Path(config.get_parsed_content("output_dir"))
-    _check_checkpoint(output / CHECKPOINT, resume=arguments.resume)
     RunFolder(output)
     trainer = config.get_parsed_content("train::trainer")
     with tqdm(total=trainer.state.max_epochs * trainer.state.epoch_length, unit="step") as bar:
@@ -47,13 +51,20 @@ def train(arguments: Namespace) -> None:
         trainer.add_event_handler(Events.ITERATION_COMPLETED, show)
         trainer.run()
     print(
-        f"{output.resolve()}: model.pt (the weights, for the bundle's models folder), {CHECKPOINT}, TensorBoard curves"
+        f"{output.resolve()}: model.pt (weights for the models folder of the bundle), {CHECKPOINT}, TensorBoard curves"
     )
 
 
-def _check_checkpoint(file: Path, *, resume: bool) -> None:
-    """A training goes on where one stopped if, and only if, that was asked for."""
-    if resume and not file.is_file():
+def _planned_epochs(file: Path, wanted: int | None) -> int:
+    """The number of epochs that an interrupted training was planned for: its learning rates follow from it."""
+    if not file.is_file():
         raise InputError(f"--resume: found no {file}, expected the --output of an earlier training")
-    if not resume and file.exists():
-        raise InputError(f"{file}: an earlier training is here; give --resume to go on with it, or another --output")
+    try:
+        planned = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["trainer"]["max_epochs"]
+    except Exception as error:
+        raise InputError(f"{file}: cannot be read as the checkpoint of a training; is it damaged?") from error
+    if wanted not in (None, planned):
+        raise InputError(
+            f"--epochs: found {wanted}, expected the {planned} that the training in {file} was planned for"
+        )
+    return planned

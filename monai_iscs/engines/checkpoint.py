@@ -91,7 +91,8 @@ class ResumableCheckpoint:
             checkpoint = torch.load(self.path, map_location="cpu", weights_only=True)
             Checkpoint.load_objects(to_load=self._objects(engine), checkpoint=checkpoint)
         except Exception as error:
-            msg = f"{self.path}: cannot go on from this checkpoint ({str(error).splitlines()[0]}); move it away to start anew"
+            reason = str(error).splitlines()[0]
+            msg = f"{self.path}: cannot go on from this checkpoint ({reason}); move it away to start anew"
             raise InputError(msg) from error
         engine.state.max_epochs = epochs
         logging.getLogger(__name__).info("resumed %s after epoch %d", self.path, engine.state.epoch)

@@ -49,7 +49,7 @@ class NoiseLevels:
 
 
 class TrainingBatch(PrepareBatch):
-    """Noisy slices and the network's target, for MONAI's ``SupervisedTrainer`` with its default inferer and an MSE loss.
+    """Noisy slices and the network's target, for MONAI's ``SupervisedTrainer``, its default inferer and an MSE loss.
 
     Args:
         denoiser: the preconditioning whose ``network`` is trained.
@@ -85,7 +85,9 @@ class ValidationBatch(PrepareBatch):
     def __call__(
         self, batchdata: dict, device: Any = None, non_blocking: bool = False, **kwargs: Any
     ) -> tuple[Tensor, Tensor, tuple[Tensor], dict]:
-        clean = convert_to_tensor(batchdata[self.key], track_meta=False).float().repeat_interleave(len(self.sigmas), dim=0)
+        clean = (
+            convert_to_tensor(batchdata[self.key], track_meta=False).float().repeat_interleave(len(self.sigmas), dim=0)
+        )
         sigma = torch.tensor(self.sigmas).repeat(len(clean) // len(self.sigmas))
         noise = torch.randn(clean.shape, generator=Generator().manual_seed(self.seed))
         noisy = clean + sigma[:, None, None, None] * noise

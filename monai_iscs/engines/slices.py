@@ -34,7 +34,7 @@ def load_slices(
 
     Args:
         files: paths of the volumes.
-        transform: takes ``{"image": path}`` and gives ``{"image": volume}``, shape ``(C, X, Y, Z)``, in the prior's units.
+        transform: takes ``{"image": path}`` and gives ``{"image": volume}``, ``(C, X, Y, Z)`` in the prior's units.
         slice_axis: the volume's axis (0, 1 or 2) along which slices stack.
         every: keep one slice in ``every``, for a quick validation.
 

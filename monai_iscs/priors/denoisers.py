@@ -94,8 +94,8 @@ class EpsilonDenoiser(Denoiser):
     """A variance-preserving network that predicts the noise, seen in sigma space.
 
     Such a network is trained on ``x_vp = sqrt(a) x0 + sqrt(1 - a) n`` with ``a = alphas_cumprod[t]`` (the paper's Eq. 2
-    and 3), for example with MONAI's ``DDPMScheduler``, ``DiffusionPrepareBatch`` and ``DiffusionInferer``. It is the same
-    model seen through ``x = x_vp / sqrt(a)`` and ``sigma = sqrt((1 - a) / a)``, so
+    and 3), for example with MONAI's ``DDPMScheduler``, ``DiffusionPrepareBatch`` and ``DiffusionInferer``. It is the
+    same model seen through ``x = x_vp / sqrt(a)`` and ``sigma = sqrt((1 - a) / a)``, so
     ``D(x, sigma) = x - sigma * network(x / sqrt(1 + sigma^2), t)``, at the timestep ``t`` interpolated linearly in
     ``ln(sigma)``.
 
@@ -110,9 +110,7 @@ class EpsilonDenoiser(Denoiser):
 
     log_sigmas: Tensor
 
-    def __init__(
-        self, network: nn.Module, *, alphas_cumprod: Tensor, offset: float = 0.0, scale: float = 1.0
-    ) -> None:
+    def __init__(self, network: nn.Module, *, alphas_cumprod: Tensor, offset: float = 0.0, scale: float = 1.0) -> None:
         super().__init__(network)
         alphas = torch.as_tensor(alphas_cumprod).detach().double().cpu()
         if alphas.ndim != 1 or not bool(((alphas > 0) & (alphas < 1)).all()) or not bool((alphas.diff() < 0).all()):

@@ -14,8 +14,8 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 class PatchUNet(DiffusionModelUNet):
     """MONAI's ``DiffusionModelUNet`` whose finest level sees ``patch_size x patch_size`` pixels as channels.
 
-    A lossless rearrangement (pixel unshuffle) takes the place of the finest, most expensive and narrowest level: at equal
-    cost the network is ``patch_size`` times as wide. With ``patch_size=1`` it is MONAI's network itself.
+    A lossless rearrangement (pixel unshuffle) takes the place of the finest, most expensive and narrowest level: at
+    equal cost the network is ``patch_size`` times as wide. With ``patch_size=1`` it is MONAI's network itself.
 
     Args:
         patch_size: side of the patch in pixels.
@@ -35,4 +35,6 @@ class PatchUNet(DiffusionModelUNet):
 
     def forward(self, x: Tensor, timesteps: Tensor, **conditions: Any) -> Tensor:
         """Runs the network; ``conditions`` are those of ``DiffusionModelUNet.forward``."""
-        return pixel_shuffle(super().forward(pixel_unshuffle(x, self.patch_size), timesteps, **conditions), self.patch_size)
+        return pixel_shuffle(
+            super().forward(pixel_unshuffle(x, self.patch_size), timesteps, **conditions), self.patch_size
+        )

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from monai_iscs.errors import InputError
 from monai_iscs.metrics import VIEWS, psnr_per_slice
@@ -85,7 +86,8 @@ def three_view_figure(
     heights = [max(0.25, high / max(wide for wide, _ in sizes.values())) for _, high in sizes.values()]
 
     count = len(columns) + (truth is not None)
-    figure = Figure((PANEL * count + 0.3, PANEL * sum(heights) + 0.9), facecolor="black", layout="constrained")
+    figure = Figure((PANEL * count + 0.3, PANEL * sum(heights) + 1.2), facecolor="black", layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     FigureCanvasAgg(figure)
     axes = figure.subplots(3, count, squeeze=False, gridspec_kw={"height_ratios": heights})
     grey = errors = None
@@ -99,7 +101,7 @@ def three_view_figure(
                 axis.set_title(name, color="white", fontsize=11)
             if metrics and name in metrics and metrics[name][view]["psnr"] is not None:
                 label = f"{metrics[name][view]['psnr']:.1f} dB"
-                axis.text(0.98, 0.03, label, color="white", fontsize=9, ha="right", transform=axis.transAxes)
+                _annotate(axis, label, (1, 0), (-4, 5), color="white", fontsize=10, ha="right")
         if truth is not None:
             plane = _slice(columns[result] - truth, view, centre[VIEWS[view]])
             axis = axes[row, -1]
@@ -132,18 +134,13 @@ def _mark_edges(axis: Any, view: str) -> None:
     """Letters for the sides of the patient at the edges of a panel."""
     left, right, top, bottom = EDGES[view]
     for letter, x, y in ((left, 0, 0.5), (right, 1, 0.5), (top, 0.5, 1), (bottom, 0.5, 0)):
-        inwards = (9 * (1 - 2 * x), 9 * (1 - 2 * y))  # points
-        axis.annotate(
-            letter,
-            (x, y),
-            inwards,
-            "axes fraction",
-            "offset points",
-            color=YELLOW,
-            fontsize=9,
-            ha="center",
-            va="center",
-        )
+        _annotate(axis, letter, (x, y), (9 * (1 - 2 * x), 9 * (1 - 2 * y)), color=YELLOW, ha="center", va="center")
+
+
+def _annotate(axis: Any, text: str, corner: tuple[float, float], points: tuple[float, float], **style: Any) -> None:
+    """Text at an offset in points from a place in the panel, readable on black and on white."""
+    outline = [withStroke(linewidth=2, foreground="black")]
+    axis.annotate(text, corner, points, "axes fraction", "offset points", path_effects=outline, **style)
 
 
 def _colour_bar(figure: Figure, image: Any, axes: Any, label: str) -> None:

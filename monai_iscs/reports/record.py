@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("monai_iscs", "torch", "monai", "numba")
+PACKAGES = ("monai_iscs", "monai", "numba")
 
 
 def _version(package: str) -> str | None:
@@ -71,7 +71,11 @@ class RunRecord:
         return {
             "settings": self.settings,
             "seed": self.seed,
-            "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,  # with its build, which the package's metadata lacks
+                **{name: _version(name) for name in PACKAGES},
+            },
             "device": str(self.device),
             "device_name": chip,
             "threads": torch.get_num_threads(),

@@ -49,7 +49,7 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = list(rows[0])
     cells = [columns, *([_cell(column, row[column]) for column in columns] for row in rows)]
     widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(columns))]
-    numeric = [any(isinstance(row[column], int | float) for row in rows) for column in columns]
+    numeric = [not any(isinstance(row[column], str) for row in rows) for column in columns]
     lines = [
         "| " + " | ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in zip(line, widths, numeric, strict=True)) + " |"
         for line in cells

@@ -75,10 +75,10 @@ class SlerpNoise(SliceNoise):
 
         slice_i = cos(alpha_i Omega) z_1 + sin(alpha_i Omega) z_perp,
 
-    where z_perp is the second anchor's part orthogonal to z_1, brought to the length of z_1. Eq. 11 with anchors of
-    unequal length keeps unit variance only up to a relative error of order 1/sqrt(pixels); here the second anchor
-    takes the length of the first, so the path stays on one sphere (as the paper's argument wants it) and each slice
-    is N(0, I) exactly, for any number of pixels and any angle. Neighbours correlate with cos(Omega / (S - 1)).
+    where z_perp is the second anchor's part orthogonal to z_1, brought to the length of z_1. Two drawn anchors differ
+    in length by a share of order 1/sqrt(pixels), and Eq. 11 between them is N(0, I) only to that order. Here the second
+    anchor takes the length of the first: the path stays on one sphere, as the paper's argument wants it, and each
+    slice is N(0, I) exactly, for any number of pixels and any angle. Neighbours correlate with cos(Omega / (S - 1)).
 
     Channels are independent: each has its own anchors and angle. Memory: the stack that is returned and the two
     anchors.

@@ -36,7 +36,10 @@ def test_metadata_has_what_monai_requires() -> None:
     }  # fmt: skip
     assert required <= set(metadata)
     assert metadata["version"] in metadata["changelog"]
-    for entry in (metadata["network_data_format"]["inputs"]["image"], metadata["network_data_format"]["outputs"]["pred"]):
+    for entry in (
+        metadata["network_data_format"]["inputs"]["image"],
+        metadata["network_data_format"]["outputs"]["pred"],
+    ):
         assert {"type", "format", "num_channels", "spatial_shape", "dtype", "value_range"} <= set(entry)
 
 

@@ -86,11 +86,6 @@ def test_missing_files(fails, bundle, body, tmp_path, verb):
     assert not (tmp_path / "o").exists()
 
 
-def test_an_empty_folder_is_no_dicom_series(fails, bundle, tmp_path):
-    (tmp_path / "series").mkdir()
-    assert "DICOM" in fails("reconstruct", tmp_path / "series", "--bundle", bundle, "--output", tmp_path / "o")
-
-
 def test_an_unknown_bundle(fails, body, output):
     line = fails("reconstruct", body, "--bundle", "knee_mri", "--output", output)
     assert "argument --bundle: found 'knee_mri'" in line

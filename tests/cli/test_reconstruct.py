@@ -27,6 +27,12 @@ def run(bundle, body, tmp_path):
     return reconstruct
 
 
+@pytest.fixture
+def no_figure(monkeypatch):
+    """Leaves out what takes longest where it does not matter."""
+    monkeypatch.setattr("monai_iscs.cli.reconstruct.three_view_figure", lambda *given, **_: given[-1].touch())
+
+
 @pytest.mark.parametrize(
     "options",
     [["--method", "dds"], ["--method", "ddnm"], ["--method", "fdk"], ["--method", "sirt"]],
@@ -45,7 +51,7 @@ def test_every_method_gives_hounsfield_units_on_the_input_s_grid(run, body, phan
     assert "| axial dB" in capsys.readouterr().out
 
 
-def test_options_reach_the_run(run):
+def test_options_reach_the_run(run, no_figure):
     options = {"views": 5, "arc": 200.0, "photons": 5e4}
     given = [f"--{name}={value:g}" for name, value in options.items()]
     *_, record = run(*given, "--steps=2", "--eta=0.5", "--noise=independent", "--preset=released", "--seed=3")
@@ -57,20 +63,20 @@ def test_options_reach_the_run(run):
     assert record["seed"] == 3
 
 
-def test_the_seed_decides(run):
+def test_the_seed_decides(run, no_figure):
     first, again, other = (run(f"--seed={seed}", output=name)[0] for seed, name in ((1, "a"), (1, "b"), (2, "c")))
     np.testing.assert_array_equal(first.get_fdata(), again.get_fdata())
     assert np.abs(first.get_fdata() - other.get_fdata()).max() > 1
 
 
-def test_noise_and_method_change_the_result(run):
+def test_the_noise_changes_the_result(run, no_figure):
     results = [
         run(*options, output=options[0])[0].get_fdata() for options in (["--noise=slerp"], ["--noise=identical"])
     ]
     assert np.abs(results[0] - results[1]).max() > 1
 
 
-def test_photon_noise_is_seeded_by_the_same_seed(run):
+def test_photon_noise_is_seeded_by_the_same_seed(run, no_figure):
     noisy = [run("--method=fdk", "--photons=1000", f"--seed={s}", output=str(s))[0].get_fdata() for s in (0, 1)]
     clean = run("--method=fdk", output="clean")[0].get_fdata()
     assert np.abs(noisy[0] - noisy[1]).max() > 1

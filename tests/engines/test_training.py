@@ -78,13 +78,13 @@ def test_training_writes_weights_and_goes_on_after_a_kill(dataset: Path) -> None
     killed.initialize()
     trainer = killed.parser.get_parsed_content("train::trainer")
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     @trainer.on(Events.ITERATION_COMPLETED)
     def kill(engine: object) -> None:
         if engine.state.iteration == 8:
-            raise Killed
+            raise KilledError
 
     with pytest.raises(RuntimeError):
         killed.run()

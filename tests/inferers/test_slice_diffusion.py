@@ -305,3 +305,26 @@ def test_presets_reconstruct_from_a_cone_beam(name, consistency):
     )
     found = inferer(operator(volume), Shrink())
     assert (found - volume).square().mean().sqrt() < 0.1
+
+
+def test_the_prior_is_told_more_than_the_noise_that_was_added():
+    """With an excess of 2 the prior hears twice the levels at which the noise is drawn."""
+    told, drawn = [], []
+
+    class Noise(SlerpNoise):
+        def __call__(self, like, sigma):
+            drawn.append(sigma)
+            return super().__call__(like, sigma)
+
+    def prior(x, sigma):
+        told.append(float(sigma))
+        return x
+
+    operator = ForeignOperator((lambda x: x, lambda y: y), domain_shape=(4, 4, 3), range_shape=(4, 4, 3))
+    inferer = SliceDiffusionInferer(
+        sigmas=[0.4, 0.2, 0.1], operator=operator, noise=Noise(), noise_excess=2, progress=False
+    )
+    inferer(torch.rand(1, 1, 4, 4, 3), prior)
+    assert told == pytest.approx([2 * sigma for sigma in drawn]) == pytest.approx([0.8, 0.4, 0.2])
+    with pytest.raises(InputError, match=r"noise_excess is 0\.5"):
+        SliceDiffusionInferer(sigmas=[1.0], noise_excess=0.5)

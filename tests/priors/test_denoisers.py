@@ -60,7 +60,7 @@ def test_edm_target_is_what_makes_the_denoiser_exact() -> None:
 
 
 def test_epsilon_denoiser_recovers_the_image_from_the_exact_noise() -> None:
-    """x_vp = sqrt(a) x0 + sqrt(1 - a) n seen at sigma = sqrt((1 - a) / a) has the timestep and the input of training."""
+    """x_vp = sqrt(a) x0 + sqrt(1 - a) n at sigma = sqrt((1 - a) / a) has training's timestep and input."""
     scheduler = DDPMScheduler(num_train_timesteps=1000)
     x0, noise = torch.rand(1, 1, 8, 8), torch.randn(1, 1, 8, 8)
     for t in (0, 3, 500, 999):
@@ -140,7 +140,9 @@ def test_a_trained_patch_unet_learns_to_denoise() -> None:
     for _ in range(60):
         noisy = clean + 0.3 * torch.randn_like(clean)
         inputs, timesteps = denoiser.network_inputs(noisy, 0.3)
-        loss = (denoiser.network(inputs, timesteps=timesteps) - denoiser.network_target(noisy, clean, 0.3)).square().mean()
+        loss = (
+            (denoiser.network(inputs, timesteps=timesteps) - denoiser.network_target(noisy, clean, 0.3)).square().mean()
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -74,8 +74,12 @@ def test_the_seed_decides(volume, noise):
 
 @pytest.mark.parametrize(
     ("noise", "message"),
-    [({"photons": 0}, "photons: found 0"), ({"photons": -5.0}, "photons"), ({"photons": float("nan")}, "photons")]
-    + [({"noise_std": -0.1}, "noise_std: found -0.1")],
+    [
+        ({"photons": 0}, "photons: found 0"),
+        ({"photons": -5.0}, "photons: found -5"),
+        ({"photons": float("nan")}, "photons: found nan"),
+        ({"noise_std": -0.1}, "noise_std: found -0.1"),
+    ],
 )
 def test_bad_noise(noise, message):
     with pytest.raises(InputError, match=message):

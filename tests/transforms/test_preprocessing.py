@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Orientation
 
 from monai_iscs.errors import InputError
-from monai_iscs.transforms import ct_postprocessing, ct_preprocessing
+from monai_iscs.transforms import InputCompose, ct_postprocessing, ct_preprocessing
 
 
 def there_and_back(path, *, change=lambda x: x, **options) -> tuple[MetaTensor, MetaTensor]:
@@ -67,7 +67,7 @@ def test_isotropic_voxels(phantom, save):
 
 
 def test_values_outside_the_range_are_kept(phantom, save):
-    _, back = there_and_back(save(phantom), size=40, change=lambda x: x * 3 - 1)
+    _, back = there_and_back(save(phantom), size=40, change=lambda x: x * 5 - 1)
     assert back.min() == pytest.approx(-3600)
     assert back.max() > 1600
 
@@ -82,6 +82,20 @@ def test_dicom_comes_back_on_its_own_grid(phantom, save_dicom):
 def test_an_input_error_comes_out_as_it_is(phantom, save):
     with pytest.raises(InputError, match=r"bad\.nii\.gz: .*not HU"):
         ct_preprocessing()({"image": save(phantom + 1024, "bad.nii.gz")})
+
+
+def test_also_from_inside_another_compose(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        InputCompose([Compose([ct_preprocessing()])])({"image": tmp_path / "none.nii.gz"})
+
+
+def test_other_errors_stay_what_they_are():
+    def fail(_):
+        raise ZeroDivisionError
+
+    with pytest.raises(RuntimeError, match="applying transform") as caught:
+        InputCompose([fail])(1)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Speed, exactness and memory of the cone-beam projector, beside ITK-RTK's Joseph pair where that is installed.
+
+    python benchmarks/projector.py [--threads N] [--repeats N] [--output FILE]
+
+All peers use the same number of threads and take turns, so that other load on the machine hits them alike; medians are
+reported. ITK-RTK (1.6 GB) is optional: `pip install itk-rtk`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import resource
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import distributions, version
+from pathlib import Path
+
+import numba
+import numpy as np
+import torch
+from phantoms import Ellipsoid, line_integrals, sample_rays, voxelise
+
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
+
+HAS_RTK = any(found.name == "itk-rtk" for found in distributions())
+PHANTOM = [
+    Ellipsoid(center=(5.0, -8.0, 3.0), semi_axes=(150.0, 110.0, 140.0), turn=0.4),
+    Ellipsoid(center=(40.0, 30.0, -20.0), semi_axes=(50.0, 36.0, 60.0), turn=-0.7, value=-0.6),
+    Ellipsoid(center=(-60.0, 0.0, 40.0), semi_axes=(30.0, 44.0, 24.0), value=0.9),
+]
+
+
+def scan(*, views: int = 30, slices: int = 128) -> ConeBeamGeometry:
+    """128 x 128 voxels of 3 mm; the paper's distances; a detector of 256 x 256 pixels of 4 mm."""
+    return ConeBeamGeometry.paper((128, 128, slices), (3.0, 3.0, 3.0), views=views)
+
+
+class RTKJoseph:
+    """ITK-RTK's Joseph forward projector and its transpose, in our layout."""
+
+    def __init__(self, geometry: ConeBeamGeometry, threads: int) -> None:
+        import itk
+        from itk import RTK
+
+        itk.MultiThreaderBase.SetGlobalMaximumNumberOfThreads(threads)
+        itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(threads)
+        self.itk, self.geometry = itk, geometry
+        self.image_type = itk.Image[itk.F, 3]
+        self.forward_type = RTK.JosephForwardProjectionImageFilter[self.image_type, self.image_type]
+        self.back_type = RTK.JosephBackProjectionImageFilter[self.image_type, self.image_type]
+        self.orbit = RTK.ThreeDCircularProjectionGeometry.New()
+        for angle in geometry.angles:
+            self.orbit.AddProjection(
+                geometry.source_to_isocenter, geometry.source_to_detector, float(np.degrees(angle))
+            )
+
+    def forward(self, x: torch.Tensor) -> np.ndarray:
+        return self._run(self.forward_type, np.zeros(self.geometry.projection_shape, np.float32), _to_rtk(x), False)
+
+    def adjoint(self, y: torch.Tensor) -> np.ndarray:
+        X, Y, Z = self.geometry.volume_shape
+        return self._run(self.back_type, np.zeros((X, Z, Y), np.float32), y.numpy(), True).transpose(0, 2, 1)
+
+    def _run(self, filter_type, target: np.ndarray, source: np.ndarray, to_volume: bool) -> np.ndarray:
+        # a filter keeps the C++ image, not the array behind it: all stay referenced until the result is copied
+        images = [self._image(array, is_volume) for array, is_volume in ((target, to_volume), (source, not to_volume))]
+        run = filter_type.New()
+        run.SetInput(0, images[0])
+        run.SetInput(1, images[1])
+        run.SetGeometry(self.orbit)
+        run.Update()
+        return self.itk.array_from_image(run.GetOutput())
+
+    def _image(self, array: np.ndarray, is_volume: bool):
+        geometry = self.geometry
+        x, y, z = geometry.voxel_spacing
+        spacing = (y, z, x) if is_volume else (geometry.detector_pitch[1], geometry.detector_pitch[0], 1.0)
+        image = self.itk.image_view_from_array(array)
+        image.SetSpacing(spacing)
+        origin = [-(n - 1) / 2 * s for n, s in zip(array.shape[::-1], spacing, strict=True)]
+        image.SetOrigin(origin if is_volume else [*origin[:2], 0.0])
+        return image
+
+
+def _to_rtk(volume: torch.Tensor) -> np.ndarray:
+    return np.ascontiguousarray(volume.numpy().transpose(0, 2, 1))  # RTK turns about its y
+
+
+def take_turns(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, tuple[float, float]]:
+    """Median wall and processor seconds of each job."""
+    for job in jobs.values():
+        job()  # compiles
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
+    for _ in range(repeats):
+        for name, job in jobs.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            job()
+            times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    return {name: tuple(np.median(runs, axis=0)) for name, runs in times.items()}
+
+
+def exponent(sizes: list[int], seconds: list[float]) -> float:
+    """b of the fit seconds = a · size^b."""
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found - expected).double().norm() / expected.double().norm())
+
+
+def mismatch(A: ConeBeamProjector, x: torch.Tensor, y: torch.Tensor) -> float:
+    """|<A x, y> - <x, Aᵀ y>| / (|A x| |y|) in float64."""
+    Ax, Aty = A(x).double(), A.T(y).double()
+    return float(abs((Ax * y).sum() - (x * Aty).sum()) / (Ax.norm() * y.double().norm()))
+
+
+def peak_memory(backend: str, adjoint: bool, threads: int) -> float:
+    """MB that one application adds to a fresh process, input included, after a small one has compiled everything."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_memory, (backend, adjoint, threads))
+
+
+def _peak_memory(backend: str, adjoint: bool, threads: int) -> float:
+    torch.set_num_threads(threads)
+    numba.set_num_threads(threads)
+    peaks = []
+    for geometry in (ConeBeamGeometry.paper((8, 8, 8), (3.0, 3.0, 3.0), views=2), scan()):
+        A = ConeBeamProjector(geometry, backend=backend)
+        A = A.T if adjoint else A
+        A(torch.rand(A.domain_shape))
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return peaks[1] - peaks[0]
+
+
+def measure(threads: int, repeats: int) -> list[str]:
+    geometry = scan()
+    numba_A, torch_A = (ConeBeamProjector(geometry, backend=name) for name in ("numba", "torch"))
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.rand(numba_A.domain_shape, generator=generator), torch.rand(numba_A.range_shape, generator=generator)
+
+    print("speed ...", flush=True)
+    jobs = {
+        "numba forward": lambda: numba_A(x),
+        "numba adjoint": lambda: numba_A.T(y),
+        "torch forward": lambda: torch_A(x),
+        "torch adjoint": lambda: torch_A.T(y),
+    }
+    if HAS_RTK:
+        rtk = RTKJoseph(geometry, threads)
+        jobs |= {"RTK forward": lambda: rtk.forward(x), "RTK adjoint": lambda: rtk.adjoint(y)}
+    else:
+        print("itk-rtk is not installed, so it is left out: pip install itk-rtk (1.6 GB)", flush=True)
+    seconds = take_turns(jobs, repeats)
+    lines = [
+        "## Speed: 128³ voxels of 3 mm, 30 views, detector 256² at 4 mm",
+        "",
+        "| | forward wall s | adjoint wall s | forward CPU s | adjoint CPU s | forward / numba | adjoint / numba |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for peer in dict.fromkeys(name.split()[0] for name in jobs):
+        there, back = seconds[f"{peer} forward"], seconds[f"{peer} adjoint"]
+        ratios = [a[0] / seconds[f"numba {way}"][0] for a, way in ((there, "forward"), (back, "adjoint"))]
+        lines.append(
+            f"| {peer} | {there[0]:.3f} | {back[0]:.3f} | {there[1]:.3f} | {back[1]:.3f} "
+            f"| {ratios[0]:.2f} | {ratios[1]:.2f} |"
+        )
+    if not HAS_RTK:
+        lines.append("| RTK | not installed | | | | | |")
+
+    print("exactness ...", flush=True)
+    few = scan(views=3)
+    volume, exact = voxelise(PHANTOM, few, oversampling=2), line_integrals(PHANTOM, few)
+    floor = relative(sample_rays(volume, few, step=1.0), exact)
+    errors = {name: relative(ConeBeamProjector(few, backend=name)(volume), exact) for name in ("numba", "torch")}
+    lines += [
+        "",
+        "## Exactness",
+        "",
+        "| | adjoint mismatch | error on ellipsoids (3 views) | over the floor | from numba, forward / adjoint |",
+        "|---|---|---|---|---|",
+        f"| brute-force trilinear sampling every 1 mm (the floor) | | {floor:.5f} | 1 | |",
+    ]
+    for name, A in (("numba", numba_A), ("torch", torch_A)):
+        distance = f"{relative(A(x), numba_A(x)):.1e} / {relative(A.T(y), numba_A.T(y)):.1e}"
+        lines.append(
+            f"| {name} | {mismatch(A, x, y):.1e} | {errors[name]:.5f} | {errors[name] / floor:.3f} | {distance} |"
+        )
+    if HAS_RTK:
+        error = relative(torch.from_numpy(RTKJoseph(few, threads).forward(volume)), exact)
+        there, back = (torch.from_numpy(a.copy()) for a in (rtk.forward(x), rtk.adjoint(y)))
+        distance = f"{relative(there, numba_A(x)):.1e} / {relative(back, numba_A.T(y)):.1e}"
+        lines.append(f"| RTK | | {error:.5f} | {error / floor:.3f} | {distance} |")
+
+    print("scaling ...", flush=True)
+    lines += ["", "## Cost of numba: seconds ~ size^b (processor seconds)", "", "| | sizes | forward b | adjoint b |"]
+    lines.append("|---|---|---|---|")
+    for axis, sizes in (("views", [10, 20, 40, 80]), ("slices", [16, 32, 64, 128])):
+        jobs = {}
+        for size in sizes:
+            A = ConeBeamProjector(scan(**{axis: size}), backend="numba")
+            volume, measurement = torch.rand(A.domain_shape), torch.rand(A.range_shape)
+            jobs[f"forward {size}"] = lambda A=A, volume=volume: A(volume)
+            jobs[f"adjoint {size}"] = lambda A=A, measurement=measurement: A.T(measurement)
+        cpu = {name: pair[1] for name, pair in take_turns(jobs, repeats).items()}
+        b = [exponent(sizes, [cpu[f"{way} {size}"] for size in sizes]) for way in ("forward", "adjoint")]
+        lines.append(f"| {axis} | {', '.join(map(str, sizes))} | {b[0]:.2f} | {b[1]:.2f} |")
+
+    print("memory ...", flush=True)
+    size = {name: 4 * np.prod(shape) / 2**20 for name, shape in (("x", x.shape), ("y", y.shape))}
+    lines += [
+        "",
+        f"## Peak memory of one application (volume {size['x']:.1f} MB, projections {size['y']:.1f} MB, both included)",
+        "",
+        "| | forward MB | adjoint MB |",
+        "|---|---|---|",
+    ]
+    for name in ("numba", "torch"):
+        lines.append(f"| {name} | {peak_memory(name, False, threads):.0f} | {peak_memory(name, True, threads):.0f} |")
+    return lines
+
+
+def processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+    return names[0] if names else platform.processor()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=1, help="of every peer (default 1)")
+    parser.add_argument("--repeats", type=int, default=9, help="rounds of which the median is taken (default 9)")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "projector.md")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    numba.set_num_threads(args.threads)
+
+    load = os.getloadavg()[0]
+    lines = measure(args.threads, args.repeats)
+    packages = ["torch", "numba", "numpy", *(["itk", "itk-rtk"] if HAS_RTK else [])]
+    head = [
+        "# The cone-beam projector, measured",
+        "",
+        f"- Command: `python {shlex.join(sys.argv)}`",
+        f"- Machine: {processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}; "
+        f"load average {load:.1f} before the run",
+        f"- Threads: {args.threads} for every peer; medians of {args.repeats} interleaved rounds",
+        f"- Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in packages),
+        "",
+    ]
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text("\n".join([*head, *lines, ""]), encoding="utf-8")
+    print("\n".join([*head, *lines]))
+
+
+if __name__ == "__main__":
+    main()

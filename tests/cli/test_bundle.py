@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+import torch
+
+from monai_iscs.cli import bundle as module
+from monai_iscs.cli.bundle import bundle_names, choose_device, find_bundle, load_network, read_config
+from monai_iscs.errors import InputError
+
+
+def test_the_working_directory_comes_before_the_package(tmp_path, monkeypatch):
+    shelves = [tmp_path / name / "bundles" for name in ("here", "package")]
+    for shelf, names in zip(shelves, (["a"], ["a", "b"]), strict=True):
+        for name in names:
+            (shelf / name / "configs").mkdir(parents=True)
+            (shelf / name / "configs" / "metadata.json").write_text("{}")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(module, "_SHELVES", (module._SHELVES[0], shelves[1]))
+    assert bundle_names() == ["a", "b"]
+    assert find_bundle("a") == shelves[0] / "a"
+    assert find_bundle("b") == shelves[1] / "b"
+    assert find_bundle(str(shelves[1] / "a")) == shelves[1] / "a"
+    with pytest.raises(InputError, match=r"found 'c', expected .* one of: a, b"):
+        find_bundle("c")
+
+
+def test_the_shipped_bundle_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert (find_bundle("body_ct_reconstruction") / "configs" / "inference.json").is_file()
+
+
+def test_overrides_replace_entries_of_the_config(bundle):
+    config = read_config(bundle, "inference", {"views": 4, "photons": 1e4})
+    assert config.get_parsed_content("scan").views == 4
+    assert config.get_parsed_content("bundle_root") == str(bundle)
+    with pytest.raises(InputError, match="has no entry 'colour'"):
+        read_config(bundle, "inference", {"colour": 4})
+    with pytest.raises(InputError, match=r"admm.json: missing"):
+        read_config(bundle, "admm", {})
+
+
+def test_the_network_is_ready_to_be_used(bundle):
+    network = load_network(bundle, read_config(bundle, "inference", {}), torch.device("cpu"))
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    assert next(network.parameters()).dtype == torch.float32
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="needs a machine without an accelerator")
+def test_devices_of_a_plain_machine():
+    assert choose_device(None) == choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(InputError, match="expected one that this machine has: cpu"):
+        choose_device("cuda:0")

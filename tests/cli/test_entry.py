@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from monai_iscs.cli.entry import explain
+from monai_iscs.errors import InputError
+
+
+def _wrapped(inner: Exception) -> RuntimeError:
+    """As MONAI wraps what happens in a transform."""
+    try:
+        raise RuntimeError("applying transform <long description>") from inner
+    except RuntimeError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (InputError("views is 0,\n  expected more"), "views is 0, expected more"),
+        (_wrapped(InputError("a.nii: is flat")), "a.nii: is flat"),
+        (_wrapped(_wrapped(InputError("a.nii: is flat"))), "a.nii: is flat"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.pt"), "model.pt: No space left on device"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device"),
+        (MemoryError(), "not enough memory: take a smaller volume or fewer slices"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc] . PytorchStreamWriter failed writing file"),
+            "is the disk full?",
+        ),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(error, expected):
+    line = explain(error)
+    assert line.endswith(expected)
+    assert "\n" not in line
+
+
+def test_errors_of_the_program_are_not_explained_away():
+    assert explain(_wrapped(TypeError("unexpected keyword"))) is None
