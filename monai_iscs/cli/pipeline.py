@@ -36,6 +36,8 @@ def describe(inferer: SliceDiffusionInferer) -> dict[str, Any]:
         "eta": inferer.rule.eta,
         "noise": type(inferer.noise).__name__,
         "consistency": {"name": getattr(consistency, "func", consistency).__name__, **arguments},
+        "noise_excess": inferer.noise_excess,
+        "mirror": inferer.mirror,
         "slice_batch": inferer.slice_batch,
     }
 

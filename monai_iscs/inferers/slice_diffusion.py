@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -54,13 +55,16 @@ class SliceDiffusionInferer(Inferer):
         noise_excess: the prior is told `noise_excess * sigma`, at least 1. What it must remove is not only the noise of
             level sigma but also the estimate's own error, which is about as large; told so, it leaves less of both.
             1 is exact where the estimate is, and what the papers do.
+        mirror: in-plane axis (0 for H, 1 for W) along which every other step shows the prior the slices mirrored, so
+            that its own bias averages out at no cost (the rotating self-ensemble of plug-and-play methods); for a
+            prior trained on mirrored slices too. None never does.
         slice_axis: axis of the volume along which the prior's slices are stacked (0, 1, 2 for x, y, z).
         slice_batch: how many slices the prior takes at a time.
         progress: show a progress bar for each volume.
         callback: called with a `Step` after each step.
 
     Raises:
-        InputError: a slice batch below 1.
+        InputError: a slice batch below 1, a noise excess below 1 or another mirror than 0, 1 or None.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class SliceDiffusionInferer(Inferer):
         rule: Rule = FRESH_NOISE,
         start: Start | None = None,
         noise_excess: float = 1.0,
+        mirror: int | None = None,
         slice_axis: int = 2,
         slice_batch: int = 8,
         progress: bool = True,
@@ -82,6 +87,8 @@ class SliceDiffusionInferer(Inferer):
             raise InputError(f"slice_batch is {slice_batch!r}, expected a whole number of at least 1")
         if not noise_excess >= 1:
             raise InputError(f"noise_excess is {noise_excess!r}, expected a number of at least 1")
+        if mirror not in (None, 0, 1):
+            raise InputError(f"mirror is {mirror!r}, expected an in-plane axis, 0 or 1, or None")
         self.sigmas = sigmas
         self.operator = operator
         self.consistency = consistency
@@ -89,6 +96,7 @@ class SliceDiffusionInferer(Inferer):
         self.rule = rule
         self.start = start
         self.noise_excess = noise_excess
+        self.mirror = mirror
         self.slice_axis = slice_axis
         self.slice_batch = slice_batch
         self.progress = progress
@@ -128,6 +136,7 @@ class SliceDiffusionInferer(Inferer):
             "consistency": consistency or partial(DDS, iterations=preset.cg_iterations, gamma=preset.gamma),
             "start": STARTS[preset.start],
             "noise_excess": preset.noise_excess,
+            "mirror": preset.mirror,
         }
         return cls(**plugs | settings)
 
@@ -188,7 +197,7 @@ class SliceDiffusionInferer(Inferer):
             bar.set_description(f"{title}: sampling")
             self.noise.reset()
             stack = reconstruct(
-                lambda x, sigma: apply_in_batches(network, x, self.noise_excess * sigma, self.slice_batch),
+                self._prior(network),
                 consistency,
                 self.noise,
                 self.sigmas,
@@ -197,6 +206,16 @@ class SliceDiffusionInferer(Inferer):
                 callback=report,
             )
         return layout.volume(stack)
+
+    def _prior(self, network: Denoiser) -> Denoiser:
+        """The network as the loop calls it for one volume: slices in batches, mirrored at every other call."""
+        turns = cycle(([], [] if self.mirror is None else [2 + self.mirror]))
+
+        def prior(x: Tensor, sigma: float) -> Tensor:
+            turn = next(turns)
+            return apply_in_batches(network, x.flip(turn), self.noise_excess * sigma, self.slice_batch).flip(turn)
+
+        return prior
 
 
 def _device(network: Denoiser, measurement: Tensor) -> torch.device:

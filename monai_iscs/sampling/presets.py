@@ -26,6 +26,7 @@ class Preset:
         cg_iterations: conjugate gradient iterations of DDS in each step.
         gamma: proximal weight of DDS (Eq. 16), or None for the normal equations alone.
         noise_excess: the prior is told this times sigma, see `SliceDiffusionInferer`.
+        mirror: in-plane axis along which every other step mirrors the slices (0: left to right), or None.
     """
 
     start: str
@@ -37,6 +38,7 @@ class Preset:
     cg_iterations: int = 10
     gamma: float | None = None
     noise_excess: float = 1.0
+    mirror: int | None = None
 
     def sigmas(self, steps: int | None = None) -> Tensor:
         """Return the preset's noise levels, or as many of them as wanted between the same ends."""
@@ -47,7 +49,9 @@ class Preset:
 
 PRESETS = {
     # Ours, tuned on validation volumes.
-    "default": Preset(start="fdk", sigma_max=0.12, sigma_min=0.006, cg_iterations=20, noise_excess=1.67),
+    "default": Preset(
+        start="fdk", sigma_max=0.12, sigma_min=0.006, steps=40, cg_iterations=20, noise_excess=1.67, mirror=0
+    ),
     # What the authors' published code runs (recon_CBCT.sh).
     "released": Preset(start="fdk", sigma_max=5.0),
     # What the paper writes: Algorithm 1 from pure noise, Eq. 12 and 16. It names no gamma; 1 is that of the DDS code.

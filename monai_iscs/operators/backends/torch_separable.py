@@ -12,7 +12,7 @@ import torch
 
 from monai_iscs.operators.backends.rays import RayTable
 
-CHUNK = 1 << 21  # samples handled at a time: keeps a device busy with temporaries of some 50 MB
+CHUNK = 1 << 20  # samples handled at a time: keeps a device busy with temporaries of some 100 MB
 
 
 class _Chunk(NamedTuple):
