@@ -28,7 +28,8 @@ def train(arguments: Namespace) -> None:
         raise InputError("training draws its curves with TensorBoard, which is not installed: pip install tensorboard")
     output, epochs = arguments.output, arguments.epochs
     if arguments.resume:
-        epochs = _planned_epochs(output / CHECKPOINT, epochs)
+        planned = _planned_epochs(output / CHECKPOINT)
+        epochs = planned if epochs is None else epochs
     elif (output / CHECKPOINT).exists():
         raise InputError(f"{output}: holds an earlier training; --resume goes on with it, another --output starts anew")
     overrides = {
@@ -42,6 +43,8 @@ def train(arguments: Namespace) -> None:
     )
     RunFolder(output)
     trainer = config.get_parsed_content("train::trainer")
+    for index in range(len(config["initialize"])):
+        config.get_parsed_content(f"initialize::{index}")
     with tqdm(total=trainer.state.max_epochs * trainer.state.epoch_length, unit="step") as bar:
 
         def show(engine: Engine) -> None:
@@ -55,16 +58,11 @@ def train(arguments: Namespace) -> None:
     )
 
 
-def _planned_epochs(file: Path, wanted: int | None) -> int:
-    """The number of epochs that an interrupted training was planned for: its learning rates follow from it."""
+def _planned_epochs(file: Path) -> int:
+    """The number of epochs that an interrupted training was planned for."""
     if not file.is_file():
         raise InputError(f"--resume: found no {file}, expected the --output of an earlier training")
     try:
-        planned = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["trainer"]["max_epochs"]
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)["trainer"]["max_epochs"]
     except Exception as error:
         raise InputError(f"{file}: cannot be read as the checkpoint of a training; is it damaged?") from error
-    if wanted not in (None, planned):
-        raise InputError(
-            f"--epochs: found {wanted}, expected the {planned} that the training in {file} was planned for"
-        )
-    return planned
