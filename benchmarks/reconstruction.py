@@ -27,11 +27,12 @@ from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.metrics import summarise
 from monai_iscs.reports import metrics_row, psnr_curve, three_view_figure
 
+SIRT_ITERATIONS = 20  # as many as DDS's conjugate gradients take
 SAMPLERS = {
-    "DDS": ("dds", "independent"),
-    "DDS+ISCS": ("dds", "slerp"),
-    "DDNM": ("ddnm", "independent"),
-    "DDNM+ISCS": ("ddnm", "slerp"),
+    "DDS": {"method": "dds", "noise": "independent"},
+    "DDS+ISCS": {"method": "dds", "noise": "slerp"},
+    "DDNM": {"method": "ddnm", "noise": "independent", "iterations": SIRT_ITERATIONS},
+    "DDNM+ISCS": {"method": "ddnm", "noise": "slerp", "iterations": SIRT_ITERATIONS},
 }
 
 
@@ -63,7 +64,7 @@ def measure(pipelines: list[Pipeline], file: Path, output: Path, methods: list[s
         records[method] = []
         for pipeline in pipelines:
             start = time.perf_counter()
-            result = pipeline.sample(pipeline.sampler(*SAMPLERS[method]), measurement, None)
+            result = pipeline.sample(pipeline.sampler(**SAMPLERS[method]), measurement, None)
             seconds = time.perf_counter() - start
             records[method].append(metrics_row(method, summarise(result, volume), seconds=seconds))
             images.setdefault(method, result)
