@@ -50,7 +50,7 @@ class Preset:
 PRESETS = {
     # Ours, tuned on validation volumes.
     "default": Preset(
-        start="fdk", sigma_max=0.12, sigma_min=0.006, steps=40, cg_iterations=20, noise_excess=1.67, mirror=0
+        start="fdk", sigma_max=0.12, sigma_min=0.006, steps=50, cg_iterations=20, noise_excess=1.67, mirror=0
     ),
     # What the authors' published code runs (recon_CBCT.sh).
     "released": Preset(start="fdk", sigma_max=5.0),
