@@ -38,6 +38,7 @@ def describe(inferer: SliceDiffusionInferer) -> dict[str, Any]:
         "consistency": {"name": getattr(consistency, "func", consistency).__name__, **arguments},
         "noise_excess": inferer.noise_excess,
         "mirror": inferer.mirror,
+        "non_negative": inferer.non_negative,
         "slice_batch": inferer.slice_batch,
     }
 

@@ -58,6 +58,7 @@ class SliceDiffusionInferer(Inferer):
         mirror: in-plane axis (0 for H, 1 for W) along which every other step shows the prior the slices mirrored, so
             that its own bias averages out at no cost (the rotating self-ensemble of plug-and-play methods); for a
             prior trained on mirrored slices too. None never does.
+        non_negative: keep the prior's estimates and the result at or above 0, as attenuation and magnitudes are.
         slice_axis: axis of the volume along which the prior's slices are stacked (0, 1, 2 for x, y, z).
         slice_batch: how many slices the prior takes at a time.
         progress: show a progress bar for each volume.
@@ -78,6 +79,7 @@ class SliceDiffusionInferer(Inferer):
         start: Start | None = None,
         noise_excess: float = 1.0,
         mirror: int | None = None,
+        non_negative: bool = False,
         slice_axis: int = 2,
         slice_batch: int = 8,
         progress: bool = True,
@@ -97,6 +99,7 @@ class SliceDiffusionInferer(Inferer):
         self.start = start
         self.noise_excess = noise_excess
         self.mirror = mirror
+        self.non_negative = non_negative
         self.slice_axis = slice_axis
         self.slice_batch = slice_batch
         self.progress = progress
@@ -137,6 +140,7 @@ class SliceDiffusionInferer(Inferer):
             "start": STARTS[preset.start],
             "noise_excess": preset.noise_excess,
             "mirror": preset.mirror,
+            "non_negative": preset.non_negative,
         }
         return cls(**plugs | settings)
 
@@ -205,7 +209,7 @@ class SliceDiffusionInferer(Inferer):
                 rule=self.rule,
                 callback=report,
             )
-        return layout.volume(stack)
+        return self._bounded(layout.volume(stack))
 
     def _prior(self, network: Denoiser) -> Denoiser:
         """The network as the loop calls it for one volume: slices in batches, mirrored at every other call."""
@@ -213,9 +217,13 @@ class SliceDiffusionInferer(Inferer):
 
         def prior(x: Tensor, sigma: float) -> Tensor:
             turn = next(turns)
-            return apply_in_batches(network, x.flip(turn), self.noise_excess * sigma, self.slice_batch).flip(turn)
+            x0 = apply_in_batches(network, x.flip(turn), self.noise_excess * sigma, self.slice_batch).flip(turn)
+            return self._bounded(x0)
 
         return prior
+
+    def _bounded(self, x: Tensor) -> Tensor:
+        return x.clamp(min=0) if self.non_negative else x
 
 
 def _device(network: Denoiser, measurement: Tensor) -> torch.device:

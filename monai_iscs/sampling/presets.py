@@ -27,6 +27,7 @@ class Preset:
         gamma: proximal weight of DDS (Eq. 16), or None for the normal equations alone.
         noise_excess: the prior is told this times sigma, see `SliceDiffusionInferer`.
         mirror: in-plane axis along which every other step mirrors the slices (0: left to right), or None.
+        non_negative: keep estimates and result at or above 0.
     """
 
     start: str
@@ -39,6 +40,7 @@ class Preset:
     gamma: float | None = None
     noise_excess: float = 1.0
     mirror: int | None = None
+    non_negative: bool = False
 
     def sigmas(self, steps: int | None = None) -> Tensor:
         """Return the preset's noise levels, or as many of them as wanted between the same ends."""
@@ -50,7 +52,14 @@ class Preset:
 PRESETS = {
     # Ours, tuned on validation volumes.
     "default": Preset(
-        start="fdk", sigma_max=0.12, sigma_min=0.006, steps=50, cg_iterations=20, noise_excess=1.67, mirror=0
+        start="fdk",
+        sigma_max=0.12,
+        sigma_min=0.006,
+        steps=50,
+        cg_iterations=20,
+        noise_excess=1.67,
+        mirror=0,
+        non_negative=True,
     ),
     # What the authors' published code runs (recon_CBCT.sh).
     "released": Preset(start="fdk", sigma_max=5.0),

@@ -350,3 +350,18 @@ def test_every_other_step_shows_the_prior_mirrored_slices():
         torch.testing.assert_close(b, a.flip(3) if step == 1 else a)
     with pytest.raises(InputError, match="mirror is 2"):
         SliceDiffusionInferer(sigmas=[1.0], mirror=2)
+
+
+def test_negative_values_can_be_kept_out():
+    """Of the prior's estimates, and of the result that conjugate gradients left negative somewhere."""
+    operator = ForeignOperator((lambda x: x, lambda y: y), domain_shape=(4, 4, 3), range_shape=(4, 4, 3))
+    measurement = torch.rand(1, 1, 4, 4, 3) - 0.5
+    estimates = []
+    settings = {"sigmas": [0.3, 0.1], "operator": operator, "progress": False, "callback": estimates.append}
+    free = SliceDiffusionInferer(**settings)(measurement, lambda x, sigma: x - 0.5)
+    assert min(float(step.x0.min()) for step in estimates) < 0
+    torch.testing.assert_close(free, measurement)
+    estimates.clear()
+    bounded = SliceDiffusionInferer(**settings, non_negative=True)(measurement, lambda x, sigma: x - 0.5)
+    assert min(float(step.x0.min()) for step in estimates) == 0
+    torch.testing.assert_close(bounded, measurement.clamp(min=0))
