@@ -121,7 +121,7 @@ def three_view_figure(
         _colour_bar(figure, errors, axes[:, -1:], "error, HU")
     if title:
         figure.suptitle(title, color="white", fontsize=12)
-    figure.savefig(path, dpi=120, facecolor="black")
+    figure.savefig(path, dpi=120, facecolor="black", bbox_inches="tight")
 
 
 def _centre(volume: np.ndarray) -> list[int]:

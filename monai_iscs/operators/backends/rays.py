@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from monai_iscs.errors import InputError
 from monai_iscs.operators.geometry import ConeBeamGeometry
 
 
@@ -45,7 +46,7 @@ class RayTable:
         """Tabulate a geometry whose detector stands upright: u in the x-y plane, v along z."""
         source, detector, u, v = geometry.view_vectors()
         if np.any(u[:, 2]) or np.any(v[:, :2]):
-            raise NotImplementedError("the detector is tilted, expected u in the x-y plane and v along z")
+            raise InputError("the detector is tilted, expected u in the x-y plane and v along z")
         rows, columns = geometry.detector_shape
         spacing = np.asarray(geometry.voxel_spacing)
         first = np.array([geometry.voxel_centers(axis)[0] for axis in range(3)])
