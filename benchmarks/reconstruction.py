@@ -25,7 +25,7 @@ import monai_iscs
 from monai_iscs.cli.bundle import find_bundle
 from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.metrics import summarise
-from monai_iscs.reports import metrics_row, psnr_curve, three_view_figure
+from monai_iscs.reports import markdown_table, metrics_row, psnr_curve, three_view_figure
 
 SIRT_ITERATIONS = 20  # as many as DDS's conjugate gradients take
 SAMPLERS = {
@@ -56,7 +56,7 @@ def measure(pipelines: list[Pipeline], file: Path, output: Path, methods: list[s
     volume = first.load(file)
     measurement = first.measure(volume)
     name = file.name.split(".")[0]
-    images, rows, records = {}, [], {}
+    images, records = {}, {}
     start = time.perf_counter()
     images["FDK"] = first.baseline("fdk", measurement)
     records["FDK"] = [metrics_row("FDK", summarise(images["FDK"], volume), seconds=time.perf_counter() - start)]
@@ -71,7 +71,6 @@ def measure(pipelines: list[Pipeline], file: Path, output: Path, methods: list[s
             print(name, records[method][-1], flush=True)
     rows = [row_of_seeds(record) for record in records.values()]
     reference = summarise(volume, volume)["slice_difference"]["reference"]
-    header = list(rows[0])
     lines = [
         f"# {name}",
         "",
@@ -79,10 +78,7 @@ def measure(pipelines: list[Pipeline], file: Path, output: Path, methods: list[s
         f"{monai.__version__}, monai_iscs {monai_iscs.__version__}; {tuple(volume.shape[1:])} voxels, "
         f"{measurement.shape[1]} views; slice difference of the reference {reference:.5f}.",
         "",
-        "| " + " | ".join(header) + " |",
-        "|" + "---|" * len(header),
-        *("| " + " | ".join(row.values()) + " |" for row in rows),
-        "",
+        markdown_table(rows),
     ]
     output.mkdir(parents=True, exist_ok=True)
     (output / f"{name}.md").write_text("\n".join(lines))
@@ -116,7 +112,10 @@ def main() -> None:
         )
         for seed in range(arguments.seeds)
     ]
-    command = f"python benchmarks/reconstruction.py VOLUME --preset {arguments.preset} --seeds {arguments.seeds}"
+    command = (
+        f"python benchmarks/reconstruction.py VOLUME --preset {arguments.preset} --seeds {arguments.seeds} "
+        f"--methods {' '.join(arguments.methods)}"
+    )
     for file in arguments.volumes:
         measure(pipelines, file, arguments.output, arguments.methods, command)
 
