@@ -14,7 +14,7 @@ _HOME = {
     "inferers": ("SliceDiffusionInferer",),
     "metrics": ("SliceDifference", "SliceDifferenceGap", "ViewPSNR", "ViewSSIM", "summarise"),
     "operators": ("SIRT", "ConeBeamGeometry", "ConeBeamProjector", "ForeignOperator", "LinearOperator"),
-    "priors": ("Denoiser", "EDMDenoiser", "EpsilonDenoiser", "PatchUNet"),
+    "priors": ("Denoiser", "EDMDenoiser", "EpsilonDenoiser", "PatchNetwork"),
     "sampling": (
         "DDNM",
         "DDS",

@@ -9,7 +9,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     # A sampler's entry is the consistency step of the bundle's config; null is that of the preset, DDS.
     "sampler": {
         "dds": None,
-        "ddnm": {"_target_": "monai_iscs.sampling.DDNM", "_mode_": "callable"},
+        "ddnm": {"_target_": "monai_iscs.sampling.DDNM", "_mode_": "callable", "smoothing": "@smoothing"},
     },
     "baseline": {
         "fdk": {"_target_": "monai_iscs.inferers.starts.fdk_start", "_mode_": "callable"},

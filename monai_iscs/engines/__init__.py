@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training of priors on Ignite, through MONAI's engines."""
 
-from monai_iscs.engines.checkpoint import GradientClipping, ResumableCheckpoint, save_atomically
+from monai_iscs.engines.checkpoint import (
+    GradientClipping,
+    ResumableCheckpoint,
+    load_initial_weights,
+    save_atomically,
+)
 from monai_iscs.engines.denoising import (
     NoiseLevels,
     TrainingBatch,
@@ -20,6 +25,7 @@ __all__ = [
     "ValidationBatch",
     "denoising_psnr",
     "list_volumes",
+    "load_initial_weights",
     "load_slices",
     "mean_psnr",
     "psnr_at",

@@ -32,6 +32,32 @@ def save_atomically(obj: Any, path: str | os.PathLike[str]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def load_initial_weights(path: str | os.PathLike[str] | None, denoiser: nn.Module, average: nn.Module) -> None:
+    """Starts a training from the weights of an earlier one, such as a bundle's ``models/model.pt``.
+
+    Args:
+        path: the weights of a denoiser, or ``None`` to start from random ones.
+        denoiser: what is trained, with its preconditioning.
+        average: the moving average of ``denoiser.network``, which starts at the same weights.
+
+    Raises:
+        InputError: the file is missing, damaged or of another network.
+    """
+    if path is None:
+        return
+    if not Path(path).is_file():
+        raise InputError(f"initial weights: found no file {path}")
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read as weights; is it damaged?") from error
+    try:
+        denoiser.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: these weights do not fit the network of the train config") from error
+    average.load_state_dict(denoiser.network.state_dict())
+
+
 class _EventIndex:
     """Where a scheduler of Ignite stands, as plain numbers: its own state holds a class that a safe load refuses."""
 

@@ -82,6 +82,9 @@ class StackedOperator(LinearOperator):
         self.domain_shape = (layout.slices, channels, *layout.in_plane_shape)
         self.range_shape = (channels, *operator.range_shape)
         self.matched = operator.matched
+        if operator.resolution is not None:
+            in_plane = [step for axis, step in enumerate(operator.resolution) if axis != layout.slice_axis]
+            self.resolution = (operator.resolution[layout.slice_axis], 1.0, *in_plane)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack([self.operator(self.layout.volume(stack)) for stack in x])

@@ -136,7 +136,8 @@ class SliceDiffusionInferer(Inferer):
             "sigmas": preset.sigmas(steps),
             "noise": noise(seed=seed),
             "rule": preset.rule(preset.eta if eta is None else eta),
-            "consistency": consistency or partial(DDS, iterations=preset.cg_iterations, gamma=preset.gamma),
+            "consistency": consistency
+            or partial(DDS, iterations=preset.cg_iterations, gamma=preset.gamma, smoothing=preset.smoothing),
             "start": STARTS[preset.start],
             "noise_excess": preset.noise_excess,
             "mirror": preset.mirror,

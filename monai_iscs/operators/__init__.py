@@ -9,12 +9,14 @@ from monai_iscs.operators.foreign import ForeignOperator
 from monai_iscs.operators.geometry import ConeBeamGeometry
 from monai_iscs.operators.linear_operator import LinearOperator, operator_norm
 from monai_iscs.operators.sirt import SIRT
+from monai_iscs.operators.smoothing import GaussianSmoothing
 
 __all__ = [
     "SIRT",
     "ConeBeamGeometry",
     "ConeBeamProjector",
     "ForeignOperator",
+    "GaussianSmoothing",
     "LinearOperator",
     "conjugate_gradient",
     "operator_norm",

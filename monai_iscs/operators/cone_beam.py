@@ -32,6 +32,7 @@ class ConeBeamProjector(LinearOperator):
         self.backend = check_backend(backend)
         self.domain_shape = geometry.volume_shape
         self.range_shape = geometry.projection_shape
+        self.resolution = geometry.resolution
         self._rays = RayTable.of(geometry)
         self._made: dict[str, Backend] = {}
 

@@ -18,6 +18,7 @@ def conjugate_gradient(
     iterations: int = 10,
     rtol: float = 0.0,
     batch_dims: int = 0,
+    preconditioner: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Solve A x = b (Hestenes and Stiefel 1952), `iterations` steps from x0.
 
@@ -32,6 +33,8 @@ def conjugate_gradient(
         rtol: 0 makes exactly `iterations` steps without ever waiting for the device; above 0 stops as soon as
             ‖b − A x‖ ≤ rtol ‖b‖ (in every system).
         batch_dims: this many leading dimensions index independent systems, each with scalars of its own.
+        preconditioner: symmetric positive semidefinite linear map M, default the identity. All steps stay in x0 + its
+            range; where A is singular, it thus decides which solution they tend to.
 
     Returns:
         x, shape of b.
@@ -51,9 +54,13 @@ def conjugate_gradient(
         lead = p.shape[:batch_dims]
         return (p * q).reshape(*lead, -1).sum(-1).reshape(*lead, *[1] * (p.dim() - batch_dims))
 
+    def precondition(residual: torch.Tensor) -> torch.Tensor:
+        return residual if preconditioner is None else preconditioner(residual)
+
     x = torch.zeros_like(b) if x0 is None else x0.clone()
     r = b.clone() if x0 is None else b - A(x)
-    p, rr, bb = r, dot(r, r), dot(b, b)
+    z = precondition(r)
+    p, rr, rz, bb = z, dot(r, r), dot(r, z), dot(b, b)
     noise_floor = (10 * torch.finfo(b.dtype).eps) ** 2 * bb
     for _ in range(iterations):
         if rtol > 0 and bool((rr <= rtol**2 * bb).all()):
@@ -61,9 +68,10 @@ def conjugate_gradient(
         Ap = A(p)
         curvature = dot(p, Ap)
         active = (rr > noise_floor) & (curvature > 0)
-        alpha = torch.where(active, rr / torch.where(active, curvature, 1.0), 0.0)
+        alpha = torch.where(active, rz / torch.where(active, curvature, 1.0), 0.0)
         x = x + alpha * p
         r = r - alpha * Ap
-        rr_before, rr = rr, dot(r, r)
-        p = r + torch.where(active, rr / torch.where(active, rr_before, 1.0), 0.0) * p
+        z = precondition(r)
+        rz_before, rr, rz = rz, dot(r, r), dot(r, z)
+        p = z + torch.where(active, rz / torch.where(active, rz_before, 1.0), 0.0) * p
     return x

@@ -23,6 +23,7 @@ class ForeignOperator(LinearOperator):
         domain_shape: trailing shape that its forward takes.
         range_shape: trailing shape that its forward returns.
         matched: False if its adjoint is only approximate (ASTRA, tomosipo, torch-radon).
+        resolution: see `LinearOperator`.
         batched: True if it takes one leading batch dimension (deepinv); False hands it one item at a time.
 
     Raises:
@@ -36,11 +37,13 @@ class ForeignOperator(LinearOperator):
         domain_shape: Sequence[int],
         range_shape: Sequence[int],
         matched: bool = True,
+        resolution: Sequence[float] | None = None,
         batched: bool = False,
     ) -> None:
         self._there, self._back = _directions(foreign)
         self.domain_shape, self.range_shape = tuple(domain_shape), tuple(range_shape)
         self.matched = matched
+        self.resolution = None if resolution is None else tuple(resolution)
         self.batched = batched
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -179,6 +179,14 @@ class ConeBeamGeometry:
             v=self.detector_pitch[0] * along_v,
         )
 
+    @property
+    def resolution(self) -> tuple[float, float, float]:
+        """Distance of neighbouring rays at the isocentre along x, y, z, in voxels."""
+        to_isocenter = self.source_to_isocenter / self.source_to_detector
+        rows, columns = (pitch * to_isocenter for pitch in self.detector_pitch)
+        x, y, z = self.voxel_spacing
+        return columns / x, columns / y, rows / z
+
     def voxel_centers(self, axis: int) -> np.ndarray:
         """Coordinates of the voxel centres along one axis, mm."""
         count = self.volume_shape[axis]

@@ -36,11 +36,14 @@ class LinearOperator(ABC):
         domain_shape: trailing shape of what A takes.
         range_shape: trailing shape of what A returns.
         matched: True if `adjoint` is the exact transpose of `forward`, as conjugate gradients need.
+        resolution: distance of the measurement's samples along each axis of the domain, in voxels, or None where that
+            has no meaning. Above 1 the measurement does not tell neighbouring voxels apart.
     """
 
     domain_shape: tuple[int, ...]
     range_shape: tuple[int, ...]
     matched: bool = True
+    resolution: tuple[float, ...] | None = None
 
     @abstractmethod
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -79,6 +82,10 @@ class LinearOperator(ABC):
 
     def __rmul__(self, scalar: float) -> LinearOperator:
         return _Scaled(self, float(scalar))
+
+    def __matmul__(self, inner: LinearOperator) -> LinearOperator:
+        """The operator `x -> self(inner(x))`."""
+        return _Composed(self, inner)
 
     def _describe_input(self) -> str:
         """What error messages call an input; `_describe_output` says what they call the adjoint's."""
@@ -127,7 +134,7 @@ class _Scaled(LinearOperator):
     def __init__(self, parent: LinearOperator, scalar: float) -> None:
         self.parent, self.scalar = parent, scalar
         self.domain_shape, self.range_shape = parent.domain_shape, parent.range_shape
-        self.matched = parent.matched
+        self.matched, self.resolution = parent.matched, parent.resolution
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.scalar * self.parent.forward(x)
@@ -140,6 +147,26 @@ class _Scaled(LinearOperator):
 
     def _describe_output(self) -> str:
         return self.parent._describe_output()
+
+
+class _Composed(LinearOperator):
+    """outer after inner."""
+
+    def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
+        if outer.domain_shape != inner.range_shape:
+            raise InputError(
+                f"{type(outer).__name__} takes {outer.domain_shape}, which {type(inner).__name__} doesn't return: it "
+                f"returns {inner.range_shape}"
+            )
+        self.outer, self.inner = outer, inner
+        self.domain_shape, self.range_shape = inner.domain_shape, outer.range_shape
+        self.matched = outer.matched and inner.matched
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.outer.forward(self.inner.forward(x))
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self.inner.adjoint(self.outer.adjoint(y))
 
 
 def operator_norm(A: LinearOperator, *, iterations: int = 20, generator: torch.Generator | None = None) -> float:

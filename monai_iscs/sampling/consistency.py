@@ -8,7 +8,28 @@ from collections.abc import Callable
 from torch import Tensor
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators import SIRT, LinearOperator, conjugate_gradient
+from monai_iscs.operators import SIRT, GaussianSmoothing, LinearOperator, conjugate_gradient
+
+
+def slice_smoothing(operator: LinearOperator, width: float) -> LinearOperator | None:
+    """Smoothing across slices as wide as what the scanner tells apart.
+
+    Where slices are thinner than the distance of the measurement's samples across them, only a few slices meet each
+    ray: a correction that follows the rays alone differs from slice to slice and writes the sampling pattern into the
+    volume. Neighbouring slices need alike corrections wherever their errors are alike, as they are with alike noise.
+
+    Args:
+        operator: the scanner of a stack (S, C, H, W).
+        width: standard deviation of the Gaussian, in units of `operator.resolution` along S.
+
+    Returns:
+        S of the correction `S u`, or None: no width, or a scanner without resolution.
+    """
+    if width < 0:
+        raise InputError(f"smoothing is {width}, expected a width of at least 0")
+    if width == 0 or operator.resolution is None:
+        return None
+    return GaussianSmoothing(operator.domain_shape, std=width * operator.resolution[0], axis=0)
 
 
 class DDS:
@@ -22,13 +43,15 @@ class DDS:
         measurement: y, (..., *operator.range_shape). Aᵀy is computed once, here.
         iterations: conjugate gradient iterations in each step.
         gamma: weight of the measurement against the prior's estimate (a number, or a function of sigma), or None.
+        smoothing: width across slices to which the correction of x0 is bound, see `slice_smoothing`; 0 leaves it free.
+            It preconditions the iterations: they stay in `x0 + S u`.
         batch_dims: leading dimensions of the estimate whose systems are solved each with its own step lengths;
             1 for an operator that acts slice by slice on a stack (S, C, H, W), 0 for one system.
         rtol: stop when the residual has fallen below this share of the right-hand side; 0 does all iterations.
         allow_unmatched: accept an operator whose `T` is not its exact adjoint; conjugate gradients may then diverge.
 
     Raises:
-        InputError: an unmatched operator that is not allowed, or fewer than one iteration.
+        InputError: an unmatched operator that is not allowed, fewer than one iteration or a negative smoothing.
     """
 
     def __init__(
@@ -38,6 +61,7 @@ class DDS:
         *,
         iterations: int = 10,
         gamma: float | Callable[[float], float] | None = None,
+        smoothing: float = 0.0,
         batch_dims: int = 0,
         rtol: float = 0.0,
         allow_unmatched: bool = False,
@@ -54,6 +78,8 @@ class DDS:
         self.gamma = gamma
         self.batch_dims = batch_dims
         self.rtol = rtol
+        smoother = slice_smoothing(operator, smoothing)
+        self._preconditioner = None if smoother is None else smoother.normal
         self._backprojection = operator.T(measurement)
 
     def __call__(self, x0: Tensor, sigma: float) -> Tensor:
@@ -68,7 +94,13 @@ class DDS:
                 return gamma * self.operator.normal(x) + x
 
         return conjugate_gradient(
-            system, right_side, x0, iterations=self.iterations, rtol=self.rtol, batch_dims=self.batch_dims
+            system,
+            right_side,
+            x0,
+            iterations=self.iterations,
+            rtol=self.rtol,
+            batch_dims=self.batch_dims,
+            preconditioner=self._preconditioner,
         )
 
 
@@ -82,6 +114,10 @@ class DDNM:
             the paper; unlike conjugate gradients it stands an adjoint that is not exact.
         iterations: most SIRT iterations in each step.
         rtol: SIRT stops when its relative residual changes by less than this in one iteration.
+        smoothing: as in `DDS`: the correction is `S (A S)⁺ (y - A x0)`. Only without a `pseudo_inverse`.
+
+    Raises:
+        InputError: a negative smoothing, or one with a pseudo-inverse that it cannot change.
     """
 
     def __init__(
@@ -92,11 +128,17 @@ class DDNM:
         pseudo_inverse: Callable[[Tensor], Tensor] | None = None,
         iterations: int = 100,
         rtol: float = 1e-3,
+        smoothing: float = 0.0,
     ) -> None:
+        if smoothing and pseudo_inverse is not None:
+            raise InputError(f"smoothing is {smoothing} and pseudo_inverse is given, expected one of them")
         self.operator = operator
         self.measurement = measurement
-        self.pseudo_inverse = pseudo_inverse or SIRT(operator, iterations=iterations, rtol=rtol)
+        self._smoother = slice_smoothing(operator, smoothing)
+        seen = operator if self._smoother is None else operator @ self._smoother
+        self.pseudo_inverse = pseudo_inverse or SIRT(seen, iterations=iterations, rtol=rtol)
 
     def __call__(self, x0: Tensor, sigma: float) -> Tensor:
         """Return the estimate after the consistency step, shaped like `x0`."""
-        return x0 + self.pseudo_inverse(self.measurement - self.operator(x0))
+        correction = self.pseudo_inverse(self.measurement - self.operator(x0))
+        return x0 + (correction if self._smoother is None else self._smoother(correction))

@@ -25,6 +25,7 @@ class Preset:
         eta: its stochasticity, 0 to 1.
         cg_iterations: conjugate gradient iterations of DDS in each step.
         gamma: proximal weight of DDS (Eq. 16), or None for the normal equations alone.
+        smoothing: width across slices to which corrections are bound, see `slice_smoothing`; 0 leaves them free.
         noise_excess: the prior is told this times sigma, see `SliceDiffusionInferer`.
         mirror: in-plane axis along which every other step mirrors the slices (0: left to right), or None.
         non_negative: keep estimates and result at or above 0.
@@ -38,6 +39,7 @@ class Preset:
     eta: float = 1.0
     cg_iterations: int = 10
     gamma: float | None = None
+    smoothing: float = 0.0
     noise_excess: float = 1.0
     mirror: int | None = None
     non_negative: bool = False
@@ -57,6 +59,7 @@ PRESETS = {
         sigma_min=0.006,
         steps=50,
         cg_iterations=20,
+        smoothing=0.65,
         noise_excess=1.67,
         mirror=0,
         non_negative=True,

@@ -20,11 +20,11 @@ SMALL = {
     "size": 32,
     "views": 6,
     "steps": 3,
-    "network_def::network::channels": [8, 8],
-    "network_def::network::num_res_blocks": 1,
-    "network_def::network::attention_levels": [False, False],
-    "network_def::network::norm_num_groups": 4,
-    "network_def::network::num_head_channels": 4,
+    "network_def::network::network::channels": [8, 8],
+    "network_def::network::network::num_res_blocks": 1,
+    "network_def::network::network::attention_levels": [False, False],
+    "network_def::network::network::norm_num_groups": 4,
+    "network_def::network::network::num_head_channels": 4,
 }
 
 

@@ -38,11 +38,11 @@ def training(dataset: Path, **changes: object) -> ConfigWorkflow:
         "batch_size": 8,
         "validate_every": 15,
         "validation_sigmas": [0.1],
-        "network_def::network::channels": [8, 8],
-        "network_def::network::num_res_blocks": [1, 1],
-        "network_def::network::attention_levels": [False, False],
-        "network_def::network::norm_num_groups": 4,
-        "network_def::network::num_head_channels": 8,
+        "network_def::network::network::channels": [8, 8],
+        "network_def::network::network::num_res_blocks": [1, 1],
+        "network_def::network::network::attention_levels": [False, False],
+        "network_def::network::network::norm_num_groups": 4,
+        "network_def::network::network::num_head_channels": 8,
     }
     return ConfigWorkflow(
         config_file=str(CONFIGS / "train.json"),
@@ -99,7 +99,7 @@ def test_training_writes_weights_and_goes_on_after_a_kill(dataset: Path) -> None
 
 def test_a_checkpoint_of_another_network_is_refused_by_name(dataset: Path) -> None:
     run(training(dataset))
-    other = training(dataset, **{"network_def::network::channels": [8, 16]})
+    other = training(dataset, **{"network_def::network::network::channels": [8, 16]})
     other.initialize()
     with pytest.raises(RuntimeError) as error:
         other.run()

@@ -75,3 +75,11 @@ def test_batches_cover_the_stack(slice_batch):
     torch.testing.assert_close(apply_in_batches(denoiser, x, 0.5, slice_batch), x + 0.5)
     assert max(sizes) == min(slice_batch, 5)
     assert sum(sizes) == 5
+
+
+def test_the_scanner_s_resolution_follows_the_axes():
+    pair = (lambda x: x, lambda y: y)
+    scanner = ForeignOperator(pair, domain_shape=VOLUME, range_shape=VOLUME, resolution=(1.0, 2.0, 3.0))
+    assert StackedOperator(scanner, StackLayout(VOLUME, 2)).resolution == (3.0, 1.0, 1.0, 2.0)
+    assert StackedOperator(scanner, StackLayout(VOLUME, 0)).resolution == (1.0, 1.0, 2.0, 3.0)
+    assert StackedOperator(2.0 * scanner, StackLayout(VOLUME, 1)).resolution == (2.0, 1.0, 1.0, 3.0)

@@ -97,3 +97,24 @@ def test_bad_arguments(bad):
         conjugate_gradient(times, B, **bad)
     with pytest.raises(InputError, match="x0 has shape"):
         conjugate_gradient(times, B, torch.zeros(2))
+
+
+def test_preconditioner_keeps_the_steps_in_its_range():
+    """A singular system has many solutions: the one found differs from x0 by an element of the range of M."""
+    generator = torch.Generator().manual_seed(5)
+    A = torch.randn(3, 8, generator=generator, dtype=torch.float64)
+    S = torch.randn(8, 5, generator=generator, dtype=torch.float64)
+    x0, y = torch.randn(8, generator=generator, dtype=torch.float64), torch.rand(3, dtype=torch.float64)
+    found = conjugate_gradient(
+        lambda x: A.T @ (A @ x), A.T @ y, x0, iterations=12, preconditioner=lambda r: S @ (S.T @ r)
+    )
+    torch.testing.assert_close(found, x0 + S @ torch.linalg.pinv(A @ S) @ (y - A @ x0))
+
+
+def test_the_inverse_as_preconditioner_needs_one_step():
+    generator = torch.Generator().manual_seed(6)
+    root = torch.randn(6, 6, generator=generator, dtype=torch.float64)
+    A, b = root @ root.T + torch.eye(6, dtype=torch.float64), torch.randn(6, generator=generator, dtype=torch.float64)
+    solution = torch.linalg.solve(A, b)
+    found = conjugate_gradient(lambda x: A @ x, b, iterations=1, preconditioner=lambda r: torch.linalg.solve(A, r))
+    torch.testing.assert_close(found, solution)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators import LinearOperator, operator_norm
+from monai_iscs.operators import ForeignOperator, LinearOperator, operator_norm
 
 
 class Matrix(LinearOperator):
@@ -93,3 +93,21 @@ def test_operator_norm_repeats_itself():
     assert other != operator_norm(A, iterations=1)
     with pytest.raises(InputError, match="iterations is 0"):
         operator_norm(A, iterations=0)
+
+
+def test_composition_is_the_product_with_its_adjoint():
+    generator = torch.Generator().manual_seed(7)
+    first, second = (torch.randn(*shape, generator=generator) for shape in ((4, 6), (3, 4)))
+
+    def operator(matrix, **settings):
+        pair = (lambda x: matrix @ x, lambda y: matrix.T @ y)
+        return ForeignOperator(pair, domain_shape=matrix.shape[1:], range_shape=matrix.shape[:1], **settings)
+
+    product = operator(second) @ operator(first)
+    x, y = torch.randn(2, 6, generator=generator), torch.randn(2, 3, generator=generator)
+    torch.testing.assert_close(product(x), x @ first.T @ second.T)
+    torch.testing.assert_close(product.T(y), y @ second @ first)
+    assert product.matched
+    assert not (operator(second) @ operator(first, matched=False)).matched
+    with pytest.raises(InputError, match=r"takes \(4,\), which ForeignOperator doesn't return: it returns \(3,\)"):
+        operator(second) @ operator(second)

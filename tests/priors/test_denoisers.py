@@ -5,10 +5,12 @@ import math
 
 import pytest
 import torch
+from monai.networks.nets import DiffusionModelUNet
 from monai.networks.schedulers import DDPMScheduler
 from torch import nn
 
-from monai_iscs.priors import EDMDenoiser, EpsilonDenoiser, PatchUNet
+from monai_iscs.errors import InputError
+from monai_iscs.priors import EDMDenoiser, EpsilonDenoiser, PatchNetwork
 
 
 class Recorder(nn.Module):
@@ -23,9 +25,18 @@ class Recorder(nn.Module):
         return torch.full_like(x, self.value)
 
 
-def small_unet(**changes: object) -> PatchUNet:
-    settings = {"channels": [8, 16], "num_res_blocks": 1, "attention_levels": [False, False], "norm_num_groups": 4}
-    return PatchUNet(**(settings | {"num_head_channels": 8} | changes))
+def small_network() -> PatchNetwork:
+    unet = DiffusionModelUNet(
+        spatial_dims=2,
+        in_channels=4,
+        out_channels=4,
+        channels=[8, 16],
+        num_res_blocks=1,
+        attention_levels=[False, False],
+        norm_num_groups=4,
+        num_head_channels=8,
+    )
+    return PatchNetwork(unet, patch_size=2, size_divisor=4)
 
 
 def test_edm_preconditioning_gives_the_gaussian_posterior_mean_when_the_network_is_silent() -> None:
@@ -109,30 +120,37 @@ def test_wrong_number_of_noise_levels_is_refused() -> None:
         EDMDenoiser(Recorder(), sigma_data=0.0)
 
 
-def test_patch_unet_keeps_the_shape_and_says_what_divides_it() -> None:
-    network = small_unet(patch_size=2)
-    assert network.size_divisor == 4
+def test_patch_network_keeps_the_shape_and_says_what_divides_it() -> None:
+    network = small_network()
     assert EDMDenoiser(network, sigma_data=0.3).size_divisor == 4
     x = torch.rand(2, 1, 20, 12)
     assert network(x, timesteps=torch.ones(2)).shape == x.shape
 
 
-def test_patch_unet_sees_every_pixel_once() -> None:
-    """Its first layer gets a rearrangement of the image: the same values, a quarter of the pixels, four channels."""
-    network = small_unet(patch_size=2).eval()
-    seen = []
-    network.conv_in.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+def test_patch_network_sees_every_pixel_once() -> None:
+    """The network inside gets a rearrangement of the image, and its answer is put back in the same order."""
+    inside = Recorder()
+    network = PatchNetwork(inside, patch_size=2)
+    assert network.size_divisor == 2
+    inside.forward = lambda x, offset: (setattr(inside, "x", x), x + offset)[1]
     x = torch.rand(1, 1, 8, 8)
-    network(x, timesteps=torch.ones(1))
-    assert seen[0].shape == (1, 4, 4, 4)
-    torch.testing.assert_close(seen[0].flatten().sort().values, x.flatten().sort().values)
-    torch.testing.assert_close(seen[0][0, :, 0, 0], x[0, 0, :2, :2].flatten())
+    torch.testing.assert_close(network(x, offset=3.0), x + 3)
+    assert inside.x.shape == (1, 4, 4, 4)
+    torch.testing.assert_close(inside.x[0, :, 0, 0], x[0, 0, :2, :2].flatten())
 
 
-def test_a_trained_patch_unet_learns_to_denoise() -> None:
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"patch_size": 0}, "at least 1"), ({"size_divisor": 3}, "multiple")]
+)
+def test_impossible_patches_are_refused(settings: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        PatchNetwork(Recorder(), **settings)
+
+
+def test_a_trained_patch_network_learns_to_denoise() -> None:
     """Gradients reach every weight: a few steps on one image bring the loss down."""
     torch.manual_seed(0)
-    denoiser = EDMDenoiser(small_unet(patch_size=2), sigma_data=0.3)
+    denoiser = EDMDenoiser(small_network(), sigma_data=0.3)
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=1e-2)
     clean = torch.zeros(8, 1, 16, 16)
     clean[:, :, 4:12, 4:12] = 0.8

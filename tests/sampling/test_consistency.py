@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators import ForeignOperator
+from monai_iscs.operators import ForeignOperator, GaussianSmoothing
 from monai_iscs.sampling import DDNM, DDS
 
 SHAPE = (3, 1, 2, 2)
@@ -119,3 +119,32 @@ def test_ddnm_with_sirt_meets_the_measurement(operator, x0, y):
     found = DDNM(operator, y, iterations=1000, rtol=0)(x0, 0.3)
     assert (operator(found) - y).abs().max() < 1e-2
     torch.testing.assert_close(DDNM(operator, operator(x0))(x0, 0.3), x0, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("step", [DDS, DDNM])
+def test_smoothing_binds_the_correction_to_smooth_ones(step, matrix, x0, y):
+    # converged: of the volumes that meet the measurement, one that differs from x0 by something smooth across slices
+    matrix = matrix[:2]
+    pair = (lambda x: matrix @ x.flatten(), lambda y: (matrix.T @ y).view(SHAPE))
+    operator = ForeignOperator(pair, domain_shape=SHAPE, range_shape=(2,), resolution=(2.0, 1.0, 1.0, 1.0))
+    found = step(operator, y[:2], iterations=2000, rtol=0.0, smoothing=0.6)(x0, 0.3)
+    torch.testing.assert_close(operator(found), y[:2], atol=1e-4, rtol=0)
+    smoothing = GaussianSmoothing(SHAPE, std=1.2, axis=0)
+    smooth = smoothing(torch.eye(12).view(12, *SHAPE)).reshape(12, 12)
+    if step is DDS:
+        expected = smooth @ torch.linalg.pinv(matrix @ smooth) @ (y[:2] - matrix @ x0.flatten())
+        torch.testing.assert_close((found - x0).flatten(), expected, atol=1e-4, rtol=0)
+    free = step(operator, y[:2], iterations=2000, rtol=0.0)(x0, 0.3)
+    rough = [torch.linalg.solve(smooth, (result - x0).flatten()).norm() for result in (found, free)]
+    assert rough[0] < 0.9 * rough[1]
+
+
+def test_smoothing_has_no_meaning_without_a_resolution(operator, x0, y):
+    torch.testing.assert_close(DDS(operator, y, smoothing=0.6)(x0, 0.3), DDS(operator, y)(x0, 0.3), atol=0, rtol=0)
+
+
+def test_impossible_smoothing_is_refused(operator, y):
+    with pytest.raises(InputError, match="smoothing is -1, expected a width of at least 0"):
+        DDS(operator, y, smoothing=-1)
+    with pytest.raises(InputError, match="smoothing is 1 and pseudo_inverse is given"):
+        DDNM(operator, y, smoothing=1, pseudo_inverse=operator.T)
