@@ -207,6 +207,12 @@ def _add_train(verbs: Any) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--epochs", type=_count(1), metavar="N", help="passes over the data (default: the bundle's)")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
+    parser.add_argument(
+        "--initial-weights",
+        type=_existing,
+        metavar="FILE",
+        help="start from a trained model.pt, such as the one in the bundle's models folder (default: from nothing)",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last complete epoch in --output")
 
 

@@ -37,6 +37,7 @@ def train(arguments: Namespace) -> None:
         "dataset_dir": str(arguments.dataset),
         "output_dir": str(output),
         "epochs": epochs,
+        "initial_weights": None if arguments.initial_weights is None else str(arguments.initial_weights),
     }
     config = read_config(
         arguments.bundle, "train", {key: value for key, value in overrides.items() if value is not None}

@@ -67,3 +67,10 @@ def test_a_damaged_checkpoint(fails, train, tmp_path):
     (tmp_path / "prior").mkdir()
     (tmp_path / "prior" / "last.pt").write_bytes(b"half of it")
     assert "last.pt: cannot be read" in fails(*train, "--resume")
+
+
+def test_initial_weights_of_something_else(fails, train, tmp_path):
+    torch.save({"a": torch.ones(1)}, tmp_path / "other.pt")
+    assert f"{tmp_path / 'other.pt'}: these weights do not fit" in fails(
+        *train, "--initial-weights", tmp_path / "other.pt"
+    )

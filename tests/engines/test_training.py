@@ -13,7 +13,7 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
-from monai_iscs.engines import list_volumes, load_slices, save_atomically
+from monai_iscs.engines import list_volumes, load_initial_weights, load_slices, save_atomically
 from monai_iscs.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "body_ct_reconstruction" / "configs"
@@ -94,7 +94,7 @@ def test_training_writes_weights_and_goes_on_after_a_kill(dataset: Path) -> None
     last = torch.load(dataset / "run" / "last.pt", weights_only=True)
     assert last["trainer"]["iteration"] == 9
     assert last["schedule"]["last_epoch"] == 9
-    assert not torch.equal(last["network"]["conv_in.conv.weight"], first["network"]["conv_in.conv.weight"])
+    assert not torch.equal(last["network"]["network.conv_in.conv.weight"], first["network"]["network.conv_in.conv.weight"])
 
 
 def test_a_checkpoint_of_another_network_is_refused_by_name(dataset: Path) -> None:
@@ -108,6 +108,34 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(dataset: Path) -> No
         cause = cause.__cause__
     assert isinstance(cause, InputError)
     assert "last.pt: cannot go on from this checkpoint" in str(cause)
+
+
+def test_training_starts_from_given_weights(dataset: Path, tmp_path: Path) -> None:
+    run(training(dataset))
+    path = dataset / "run" / "model.pt"
+    weights = torch.load(path, weights_only=True)
+    second = training(dataset, initial_weights=str(path), learning_rate=0.0, output_dir=str(tmp_path / "second"))
+    run(second)
+    for name, value in torch.load(tmp_path / "second" / "model.pt", weights_only=True).items():
+        torch.testing.assert_close(value, weights[name])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "found no file"), (b"half of it", "cannot be read as weights"), ({"a": torch.ones(1)}, "do not fit")],
+)
+def test_unusable_initial_weights_are_named(
+    dataset: Path, tmp_path: Path, content: dict | bytes | None, message: str
+) -> None:
+    path = tmp_path / "weights.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    network = torch.nn.Linear(2, 2)
+    with pytest.raises(InputError, match=message) as error:
+        load_initial_weights(path, network, network)
+    assert str(path) in str(error.value)
 
 
 def test_tensorboard_gets_the_loss_and_the_validation(dataset: Path) -> None:
