@@ -23,6 +23,7 @@ _HOME = {
         "IdenticalNoise",
         "IndependentNoise",
         "SlerpNoise",
+        "StagedNoise",
         "geometric_sigmas",
         "reconstruct",
     ),

@@ -18,6 +18,12 @@ CHOICES: dict[str, dict[str, Any]] = {
     "noise": {
         "slerp": {"_target_": "monai_iscs.sampling.SlerpNoise", "_mode_": "callable"},
         "identical": {"_target_": "monai_iscs.sampling.IdenticalNoise", "_mode_": "callable"},
+        "identical-steps": {
+            "_target_": "monai_iscs.sampling.StagedNoise",
+            "_mode_": "callable",
+            "start": {"_target_": "monai_iscs.sampling.SlerpNoise", "_mode_": "callable"},
+            "steps": {"_target_": "monai_iscs.sampling.IdenticalNoise", "_mode_": "callable"},
+        },
         "independent": {"_target_": "monai_iscs.sampling.IndependentNoise", "_mode_": "callable"},
     },
     "preset": {"default": "default", "released": "released", "paper": "paper"},

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from monai_iscs.cli.bundle import find_bundle
 from monai_iscs.cli.names import CHOICES
+from monai_iscs.cli.suites import SUITES
 from monai_iscs.errors import InputError
 
 _DESCRIPTION = """\
@@ -45,6 +46,14 @@ the classical method (FDK), and two diffusion samplers (DDS, DDNM) without and w
 What comes out: a table of the five, a figure, the DDS+ISCS reconstruction (reconstruction.nii.gz), metrics.json and
                 run.json."""
 
+_BENCHMARK = """\
+Reconstructs every volume with every method from the same simulated measurement and writes one table.
+
+What goes in:   volumes (NIfTI, NRRD, MHA or DICOM, in Hounsfield units for CT).
+What comes out: table.md and table.csv (PSNR, SSIM for each view, the slice gap, seconds), results.json, and for each
+                volume a folder with a figure, the PSNR along z and every reconstruction.
+After Ctrl-C or a crash the same command goes on where it stopped; a changed setting reruns only what it touches."""
+
 _TRAIN = """\
 Trains the diffusion model of a bundle on your own volumes.
 
@@ -66,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(verbs)
     _add_reconstruct(verbs)
+    _add_benchmark(verbs)
     _add_evaluate(verbs)
     _add_train(verbs)
     return parser
@@ -135,6 +145,16 @@ def _add_reconstruct(verbs: Any) -> None:
         "--seed", type=_count(0), default=0, metavar="N", help="start of the random numbers, 0 or more (default: 0)"
     )
 
+    _add_scan_options(parser)
+    sampler = _add_sampler_options(parser)
+    sampler.add_argument(
+        "--noise",
+        choices=CHOICES["noise"],
+        help="how the noise of neighbouring slices is related: slerp (ISCS), identical, or independent",
+    )
+
+
+def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     scan = parser.add_argument_group("the simulated scan (defaults: the bundle's)")
     scan.add_argument("--views", type=_count(1), metavar="N", help="number of X-ray views")
     scan.add_argument(
@@ -148,21 +168,53 @@ def _add_reconstruct(verbs: Any) -> None:
         "(default: no noise)",
     )
 
+
+def _add_sampler_options(parser: argparse.ArgumentParser) -> Any:
     sampler = parser.add_argument_group("the diffusion sampler, dds and ddnm only (defaults: the bundle's)")
     sampler.add_argument(
         "--preset",
         choices=CHOICES["preset"],
         help="default: tuned for this package; released: the authors' code; paper: as the paper describes it",
     )
-    sampler.add_argument(
-        "--noise",
-        choices=CHOICES["noise"],
-        help="how the noise of neighbouring slices is related: slerp (ISCS), identical, or independent",
-    )
     sampler.add_argument("--steps", type=_count(1), metavar="N", help="denoising steps: more are slower and finer")
     sampler.add_argument(
         "--eta", type=_number(0, 1, include_low=True), metavar="F", help="share of fresh noise in each step, 0 to 1"
     )
+    return sampler
+
+
+def _add_benchmark(verbs: Any) -> None:
+    parser = _add_verb(
+        verbs,
+        "benchmark",
+        summary="compare methods on your own volumes, as the paper's tables do",
+        description=_BENCHMARK,
+        example="benchmark patient1.nii.gz patient2.nii.gz --bundle body_ct_reconstruction --methods fdk dds dds+slerp "
+        "--output comparison",
+    )
+    parser.add_argument("volumes", type=_existing, nargs="+", metavar="VOLUME", help="volume files or DICOM folders")
+    parser.add_argument(
+        "--bundle", type=_bundle, required=True, metavar="NAME", help="a bundle's name or the path of its folder"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write and to go on in")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="METHOD",
+        help=f"any of {', '.join([*CHOICES['baseline'], *CHOICES['sampler']])}; a sampler takes a noise: dds+slerp is "
+        "DDS with ISCS, dds alone draws independent noise; dds+tv+slerp adds total variation along the slices",
+    )
+    which.add_argument(
+        "--suite",
+        choices=SUITES,
+        help="the rows and the layout of a table of the paper (default: table1)",
+    )
+    parser.add_argument("--seeds", type=_count(1), metavar="N", help="runs of each sampler (default: the suite's)")
+    parser.add_argument("--seed", type=_count(0), default=0, metavar="N", help="first seed, 0 or more (default: 0)")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
+    _add_scan_options(parser)
+    _add_sampler_options(parser)
 
 
 def _add_evaluate(verbs: Any) -> None:

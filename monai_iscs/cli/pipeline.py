@@ -75,19 +75,22 @@ class Pipeline:
         """The simulated measurement of a volume, (1, view, v, u) line integrals."""
         return self.config.get_parsed_content("measurement")({"label": volume})["image"]
 
-    def sampler(self, method: str, noise: str | None = None, **arguments: Any) -> SliceDiffusionInferer:
+    def sampler(
+        self, method: str, noise: str | None = None, *, changes: Mapping[str, Any] | None = None, **arguments: Any
+    ) -> SliceDiffusionInferer:
         """The bundle's inferer with a consistency step and, where one is given, another noise.
 
         Args:
             method: name of the consistency step.
             noise: name of the noise.
+            changes: further entries of the config, by id; they go before all others.
             **arguments: of the consistency step, where it is not the preset's own.
         """
         consistency = CHOICES["sampler"][method]
-        changes = {"consistency": consistency and {**consistency, **arguments}}
+        plugs = {"consistency": consistency and {**consistency, **arguments}}
         if noise is not None:
-            changes["noise"] = CHOICES["noise"][noise]
-        config = read_config(self.folder, "inference", {**self._overrides, **changes})
+            plugs["noise"] = CHOICES["noise"][noise]
+        config = read_config(self.folder, "inference", {**self._overrides, **plugs, **(changes or {})})
         inferer = config.get_parsed_content("inferer")
         inferer.progress = False
         return inferer
@@ -104,6 +107,11 @@ class Pipeline:
         method = ConfigParser(CHOICES["baseline"]).get_parsed_content(name)
         operator = self.scan(measurement)
         return convert_to_dst_type(method(measurement.as_tensor().to(self.device), operator), measurement)[0]
+
+    @property
+    def slice_axis(self) -> int:
+        """Axis (0, 1, 2 for x, y, z) that the prior's slices stack along."""
+        return int(self.config["inferer"]["slice_axis"])
 
     def to_hu(self, volume: MetaTensor) -> MetaTensor:
         """A volume in the prior's units in HU, on the same grid."""

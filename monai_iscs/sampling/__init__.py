@@ -3,7 +3,7 @@
 
 from monai_iscs.sampling.consistency import DDNM, DDS
 from monai_iscs.sampling.loop import Consistency, Denoiser, Rule, Step, reconstruct
-from monai_iscs.sampling.noise import IdenticalNoise, IndependentNoise, SlerpNoise, SliceNoise
+from monai_iscs.sampling.noise import IdenticalNoise, IndependentNoise, SlerpNoise, SliceNoise, StagedNoise
 from monai_iscs.sampling.presets import PRESETS, Preset, find_preset
 from monai_iscs.sampling.renoise import DDIMRule, DDSRule, renoise
 from monai_iscs.sampling.sigmas import check_sigmas, geometric_sigmas
@@ -22,6 +22,7 @@ __all__ = [
     "Rule",
     "SlerpNoise",
     "SliceNoise",
+    "StagedNoise",
     "Step",
     "check_sigmas",
     "find_preset",

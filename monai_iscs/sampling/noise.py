@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -126,3 +127,38 @@ class SlerpNoise(SliceNoise):
         else:
             angle = torch.full_like(length, math.radians(self.anchor_angle), dtype=torch.float64)
         return torch.where(exists, angle, 0.0)
+
+
+class StagedNoise(SliceNoise):
+    """One kind of noise for the start, another for every re-noising.
+
+    Both draw from one generator. With a Slerp start and identical steps it is the "BCS" of the paper's ablation (Table
+    2), which changes the re-noising alone; `IdenticalNoise` is the original, identical from the start on.
+
+    Args:
+        start: class of the noise of the first call (or a `partial` of it), called with `generator`.
+        steps: the same for every later call, until `reset`.
+        seed: see `SliceNoise`.
+        generator: see `SliceNoise`.
+    """
+
+    def __init__(
+        self,
+        *,
+        start: Callable[..., SliceNoise],
+        steps: Callable[..., SliceNoise],
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(seed=seed, generator=generator)
+        self.start, self.steps = start(generator=self.generator), steps(generator=self.generator)
+        self._started = False
+
+    def reset(self) -> None:
+        super().reset()
+        self._started = False
+
+    def __call__(self, like: Tensor, sigma: float) -> Tensor:
+        noise = self.steps if self._started else self.start
+        self._started = True
+        return noise(like, sigma)

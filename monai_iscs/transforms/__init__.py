@@ -14,6 +14,7 @@ from monai_iscs.transforms.measurement import (
 )
 from monai_iscs.transforms.preprocessing import InputCompose, ct_postprocessing, ct_preprocessing
 from monai_iscs.transforms.scan import ConeBeamScan
+from monai_iscs.transforms.thickness import ThickenSlices
 
 __all__ = [
     "CheckCTVolume",
@@ -34,6 +35,7 @@ __all__ = [
     "SimulateMeasurementD",
     "SimulateMeasurementDict",
     "SimulateMeasurementd",
+    "ThickenSlices",
     "ct_postprocessing",
     "ct_preprocessing",
 ]

@@ -94,7 +94,8 @@ def test_training_writes_weights_and_goes_on_after_a_kill(dataset: Path) -> None
     last = torch.load(dataset / "run" / "last.pt", weights_only=True)
     assert last["trainer"]["iteration"] == 9
     assert last["schedule"]["last_epoch"] == 9
-    assert not torch.equal(last["network"]["network.conv_in.conv.weight"], first["network"]["network.conv_in.conv.weight"])
+    name = "network.conv_in.conv.weight"
+    assert not torch.equal(last["network"][name], first["network"][name])
 
 
 def test_a_checkpoint_of_another_network_is_refused_by_name(dataset: Path) -> None:

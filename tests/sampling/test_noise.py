@@ -8,12 +8,13 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from monai_iscs.errors import InputError
-from monai_iscs.sampling import IdenticalNoise, IndependentNoise, SlerpNoise
+from monai_iscs.sampling import IdenticalNoise, IndependentNoise, SlerpNoise, StagedNoise
 
 NOISES = {
     "independent": IndependentNoise,
     "identical": IdenticalNoise,
     "slerp": SlerpNoise,
+    "identical steps": lambda **kw: StagedNoise(start=SlerpNoise, steps=IdenticalNoise, **kw),
     "slerp at 30 degrees": lambda **kw: SlerpNoise(anchor_angle=30, **kw),
     "slerp at 175 degrees": lambda **kw: SlerpNoise(anchor_angle=175, **kw),
 }
@@ -161,3 +162,15 @@ def test_impossible_angles_are_refused(angle):
 def test_seed_and_generator_exclude_each_other(make):
     with pytest.raises(InputError, match="seed 1 and a generator"):
         make(seed=1, generator=torch.Generator())
+
+
+def test_staged_noise_starts_with_one_kind_and_goes_on_with_the_other():
+    noise, like = StagedNoise(start=IndependentNoise, steps=IdenticalNoise, seed=4), torch.empty(3, 1, 8, 8)
+    start, step, another = (noise(like, 1.0) for _ in range(3))
+    assert abs(correlation(start[0], start[1])) < 0.5
+    assert bool((step == step[0]).all())
+    assert not torch.equal(step, another)
+    torch.testing.assert_close(start, IndependentNoise(seed=4)(like, 1.0))
+    noise.reset()
+    torch.testing.assert_close(noise(like, 1.0), start)
+    torch.testing.assert_close(noise(like, 1.0), step)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cells of a benchmark on disk: what is there already, and what a changed setting makes stale."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.transforms import LoadImage
+
+from monai_iscs.reports import RunFolder, RunRecord, write_json, write_volume
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(file.name.encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One reconstruction of a benchmark: a volume by a method with a seed.
+
+    Attributes:
+        volume: name of the volume.
+        label: name of the method.
+        seed: of the sampler.
+        folder: where its files are.
+        settings: everything that its result depends on, as JSON values.
+    """
+
+    volume: str
+    label: str
+    seed: int
+    folder: Path
+    settings: Mapping[str, Any]
+
+    @property
+    def done(self) -> bool:
+        """Whether its result is there and made with these very settings."""
+        try:
+            written = json.loads((self.folder / "run.json").read_text())["settings"]
+        except (OSError, ValueError, KeyError):
+            return False
+        return written == json.loads(json.dumps(self.settings, default=str))
+
+    def write(self, result: MetaTensor, summary: Mapping[str, Any], record: RunRecord) -> None:
+        """Keep a result: volume in the figure's units on the prior's grid, metrics and the run."""
+        with RunFolder(self.folder).results() as stage:
+            write_volume(stage / "reconstruction.nii.gz", result)
+            write_json(stage / "metrics.json", summary)
+            write_json(stage / "run.json", record.as_dict())
+
+    def metrics(self) -> dict[str, Any]:
+        """What was measured, with the seconds that the reconstruction took."""
+        seconds = json.loads((self.folder / "run.json").read_text())["seconds"]["reconstructing"]
+        return {**json.loads((self.folder / "metrics.json").read_text()), "seconds": seconds}
+
+    def volume_on_disk(self) -> torch.Tensor:
+        """The reconstruction, (X, Y, Z)."""
+        return LoadImage(image_only=True)(self.folder / "reconstruction.nii.gz").as_tensor()

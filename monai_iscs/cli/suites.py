@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a benchmark compares: methods by name, and the sets of them that the paper's tables are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from monai_iscs.cli.names import CHOICES
+from monai_iscs.errors import InputError
+
+LABELS = {"slerp": "ISCS", "identical": "BCS", "identical-steps": "BCS (steps only)", "independent": None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        label: what the table calls it.
+        method: a name of `CHOICES["sampler"]` or `CHOICES["baseline"]`.
+        noise: a name of `CHOICES["noise"]`; None for a baseline.
+        changes: entries of the bundle's inference config that this row changes.
+        thickness: slice thickness in mm to which the volume is resampled first, or None.
+    """
+
+    label: str
+    method: str
+    noise: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    thickness: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """The rows and the layout of one of the paper's tables.
+
+    Attributes:
+        title: what it shows.
+        rows: the rows, from the names of the bundle's baselines.
+        layout: "views" (the metrics of each view) or "slices" (the slice difference, Table 3).
+        seeds: runs of each stochastic row, as many as the paper's where it says so.
+    """
+
+    title: str
+    rows: Callable[[Sequence[str]], list[Row]]
+    layout: str = "views"
+    seeds: int = 1
+
+
+def parse_method(text: str) -> Row:
+    """The row of a name such as ``fdk``, ``dds``, ``dds+slerp`` or ``dds+tv+slerp``; no noise named: independent.
+
+    Raises:
+        InputError: an unknown name, or a noise for a method that draws none.
+    """
+    base, *additions = text.lower().split("+")
+    if "tv" in additions:
+        additions.remove("tv")
+        base = f"{base}-tv"
+    samplers, baselines, noises = (CHOICES[kind] for kind in ("sampler", "baseline", "noise"))
+    known = f"one of {', '.join([*baselines, *samplers])}, a sampler with +{', +'.join(noises)}"
+    if base not in samplers | baselines or len(additions) > 1 or not set(additions) <= set(noises):
+        raise InputError(f"method is {text!r}, expected {known}")
+    if base in baselines:
+        if additions:
+            raise InputError(f"method is {text!r}, but {base} draws no noise, expected {base}")
+        return Row(label=_spelled(base), method=base)
+    noise = additions[0] if additions else "independent"
+    suffix = LABELS[noise]
+    return Row(label=_spelled(base) + (f"+{suffix}" if suffix else ""), method=base, noise=noise)
+
+
+def _spelled(base: str) -> str:
+    return {"cubic": "Cubic", "dds-tv": "DDS+TV", "ddnm-tv": "DDNM+TV"}.get(base, base.upper())
+
+
+def _rows(*methods: str) -> list[Row]:
+    return [parse_method(method) for method in methods]
+
+
+def _varied(method: str, label: str, values: Sequence[Any], changes: Callable[[Any], dict[str, Any]]) -> list[Row]:
+    base = parse_method(method)
+    return [
+        Row(label=f"{base.label}, {label.format(value)}", method=base.method, noise=base.noise, changes=changes(value))
+        for value in values
+    ]
+
+
+def _compared(baselines: Sequence[str]) -> list[Row]:
+    return _rows(*baselines, "ddnm", "ddnm+slerp", "dds", "dds+tv", "dds+slerp")
+
+
+def _angle(degrees: float) -> dict[str, Any]:
+    return {"noise": {**CHOICES["noise"]["slerp"], "anchor_angle": degrees}}
+
+
+def _thicknesses(_: Sequence[str]) -> list[Row]:
+    return [
+        Row(label=f"{row.label}, {mm:g} mm", method=row.method, noise=row.noise, thickness=mm)
+        for mm in (1.0, 3.0, 5.0, 7.5)
+        for row in _rows("dds", "dds+slerp")
+    ]
+
+
+SUITES: dict[str, Suite] = {
+    "table1": Suite(title="Compared methods (Table 1)", rows=_compared),
+    "table2": Suite(
+        title="Identical (BCS) and slerp (ISCS) noise (Table 2)",
+        rows=lambda _: _rows("dds", "dds+identical-steps", "dds+identical", "dds+slerp"),
+        seeds=5,
+    ),
+    "table3": Suite(title="Slice-to-slice difference (Table 3)", rows=_compared, layout="slices"),
+    "table6": Suite(
+        title="Deterministic sampling (Table 6)",
+        rows=lambda _: [row for m in ("dds", "dds+slerp") for row in _varied(m, "eta {}", [0], lambda v: {"eta": v})],
+    ),
+    "table7": Suite(
+        title="Stochasticity (Table 7)",
+        rows=lambda _: _varied("dds+slerp", "eta {}", [n / 10 for n in range(11)], lambda value: {"eta": value}),
+    ),
+    "table8": Suite(
+        title="Angle between the anchors (Table 8)",
+        rows=lambda _: _varied("dds+slerp", "{} degrees", (30, 60, 90, 120, 150, 175), _angle),
+        seeds=10,
+    ),
+    "table9": Suite(title="Slice thicknesses (Table 9)", rows=_thicknesses),
+}

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of a benchmark: mean and spread over seeds and volumes, in Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from monai_iscs.reports.table import DIGITS, metrics_row
+
+
+def slices_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A row in the layout of the paper's Table 3: the difference of neighbouring slices and its gap to the truth's."""
+    difference = summary["slice_difference"]
+    return {
+        "method": method,
+        "SDiff recon": difference["reconstruction"],
+        "SDiff GT": difference["reference"],
+        "signed gap": difference["gap"],
+        "absolute gap": abs(difference["gap"]),
+    }
+
+
+def views_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A row in the layout of the paper's Table 1, with the signed gap of the slice difference and the seconds."""
+    return metrics_row(method, summary, seconds=summary["seconds"])
+
+
+LAYOUTS = {"views": views_row, "slices": slices_row}
+
+
+def averaged_row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One row of several runs: each column's mean, and its standard deviation where there are at least two."""
+    result: dict[str, Any] = {}
+    for column in rows[0]:
+        values = [row[column] for row in rows]
+        if isinstance(values[0], str):
+            result[column] = values[0]
+            continue
+        numbers = [value for value in values if value is not None]
+        if len(numbers) < 2 or column == "s":
+            result[column] = statistics.mean(numbers) if numbers else None
+            continue
+        digits = DIGITS.get(column.split()[-1], 4)
+        sign = "+" if column.endswith("gap") else ""
+        result[column] = f"{statistics.mean(numbers):{sign}.{digits}f} ± {statistics.stdev(numbers):.{digits}f}"
+    return result
+
+
+def empty_row(method: str, columns: Sequence[str], text: str | None) -> dict[str, Any]:
+    """The row of a method that has no result: a text in each column, or None where it was not run."""
+    return {column: method if column == "method" else text for column in columns}
+
+
+def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line for each run, with every digit."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

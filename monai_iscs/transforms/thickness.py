@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Thicker slices from thin ones."""
+
+from __future__ import annotations
+
+import torch
+from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
+from monai.transforms import Transform
+
+from monai_iscs.errors import InputError
+from monai_iscs.transforms.checks import image_name
+from monai_iscs.transforms.fit import area_weights
+
+SAME = 0.01  # share of the thickness by which a volume's slices may be thicker than asked for
+
+
+class ThickenSlices(Transform):
+    """Average the slices of a volume along z to another thickness.
+
+    Exact for any ratio: a thin slice that two thick ones share counts for its share in each. What does not fill a whole
+    thick slice at the end is left out.
+
+    Args:
+        thickness: of the result's slices, mm.
+
+    Raises:
+        InputError: a thickness that is not above 0.
+    """
+
+    def __init__(self, thickness: float) -> None:
+        if not thickness > 0:
+            raise InputError(f"thickness is {thickness:g} mm, expected more than 0")
+        self.thickness = thickness
+
+    def __call__(self, img: MetaTensor) -> MetaTensor:
+        """Map (C, X, Y, Z) to (C, X, Y, Z').
+
+        Raises:
+            InputError: slices that are thicker already, or too few of them for one.
+        """
+        spacing = float(affine_to_spacing(img.affine)[2])
+        ratio = self.thickness / spacing
+        if ratio < 1 - SAME:
+            raise InputError(
+                f"{image_name(img)}: its slices are {spacing:g} mm thick, expected at most {self.thickness:g} mm"
+            )
+        ratio = max(ratio, 1.0)
+        count = int(img.shape[3] / ratio + SAME)
+        if count < 1:
+            raise InputError(f"{image_name(img)}: {img.shape[3]} slices do not fill one of {self.thickness:g} mm")
+        weights = area_weights(img.shape[3], count, ratio=ratio).to(img.as_tensor())
+        step = torch.diag(torch.tensor([1.0, 1.0, ratio, 1.0], dtype=torch.float64))
+        step[2, 3] = (ratio - 1) / 2
+        result = MetaTensor(torch.einsum("az,cxyz->cxya", weights, img.as_tensor()).contiguous()).copy_meta_from(img)
+        result.affine = img.affine @ step
+        return result
