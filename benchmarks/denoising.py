@@ -25,8 +25,8 @@ from monai_iscs.engines import list_volumes, load_slices, psnr_at
 from monai_iscs.transforms import ct_preprocessing
 
 SIGMAS = (0.05, 0.1, 0.2, 0.5, 1.0)
-STRENGTHS = (0.3, 0.45, 0.6, 0.8, 1.0)
-PATCHES = (3, 5, 7)
+STRENGTHS = (0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7)
+PATCHES = (3, 5, 7, 9, 11)
 DISTANCES = (5, 9, 13)
 
 

@@ -79,6 +79,26 @@ def test_version_and_entry_point(distributions):
     assert "Requires-Python: >=3.10" in metadata
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_repairs_an_environment_without_pip(tmp_path):
+    """What Debian leaves where python3-venv is missing: a Python, but no pip."""
+    for name in ("Makefile", "setup.cfg", "setup.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    half, made = tmp_path / ".venv" / "bin" / "python", "printf '#!/bin/sh\\n' > .venv/bin/python"
+    half.parent.mkdir(parents=True)
+    half.write_text("#!/bin/sh\nexit 1\n")
+    python = tmp_path / "python3"
+    python.write_text(f'#!/bin/sh\ncase "$*" in "-m venv --clear .venv") {made};; esac\n')
+    for script in (half, python):
+        script.chmod(0o755)
+    done = subprocess.run(
+        ["make", ".venv/.runtime", f"PYTHON={python}"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / ".venv" / ".runtime").exists()
+    assert "some minutes" in done.stdout
+
+
 def test_every_folder_of_the_package_is_a_package():
     folders = {file.parent for file in (ROOT / "monai_iscs").rglob("*.py")}
     assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from monai_iscs.baselines.admm_tv import ADMMTV
+from monai_iscs.baselines.cubic import cubic
 from monai_iscs.baselines.fdk import fdk
 
-__all__ = ["fdk"]
+__all__ = ["ADMMTV", "cubic", "fdk"]

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
-from monai_iscs.reports import RunFolder, RunRecord, write_json, write_volume
+from monai_iscs.reports import RunFolder, RunRecord, write_csv, write_json, write_volume
 
 
 def fingerprint(path: Path) -> str:
@@ -54,17 +55,34 @@ class Cell:
             return False
         return written == json.loads(json.dumps(self.settings, default=str))
 
-    def write(self, result: MetaTensor, summary: Mapping[str, Any], record: RunRecord) -> None:
-        """Keep a result: volume in the figure's units on the prior's grid, metrics and the run."""
+    def write(
+        self, result: MetaTensor, summary: Mapping[str, Any], record: RunRecord, steps: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Keep a result: volume in the figure's units on the prior's grid, metrics, a sampler's steps, the run."""
         with RunFolder(self.folder).results() as stage:
             write_volume(stage / "reconstruction.nii.gz", result)
             write_json(stage / "metrics.json", summary)
+            if steps:
+                write_csv(stage / "steps.csv", steps)
             write_json(stage / "run.json", record.as_dict())
+
+    def write_metrics(self, summary: Mapping[str, Any]) -> None:
+        """Replace what was measured of a kept result."""
+        with RunFolder(self.folder).results() as stage:
+            write_json(stage / "metrics.json", summary)
 
     def metrics(self) -> dict[str, Any]:
         """What was measured, with the seconds that the reconstruction took."""
         seconds = json.loads((self.folder / "run.json").read_text())["seconds"]["reconstructing"]
         return {**json.loads((self.folder / "metrics.json").read_text()), "seconds": seconds}
+
+    def steps(self) -> list[dict[str, float | None]]:
+        """What each step of a sampler reached, as `StepRecorder.records`; empty for other methods."""
+        file = self.folder / "steps.csv"
+        if not file.exists():
+            return []
+        rows = csv.DictReader(file.read_text().splitlines())
+        return [{key: float(value) if value else None for key, value in row.items()} for row in rows]
 
     def volume_on_disk(self) -> torch.Tensor:
         """The reconstruction, (X, Y, Z)."""

@@ -49,25 +49,26 @@ def demo(arguments: Namespace) -> None:
         with progress.stage("reading"):
             volume = pipeline.load(pipeline.folder / VOLUME)
         with progress.stage("scanning"):
-            measurement = pipeline.measure(volume)
+            measured = pipeline.measure(volume)
         with progress.stage(BASELINE):
-            results = {BASELINE: pipeline.baseline("fdk", measurement)}
+            results = {BASELINE: pipeline.baseline("fdk", measured.measurement)}
         for name, inferer in inferers.items():
             with progress.stage(name):
-                results[name] = pipeline.sample(inferer, measurement, progress.step)
+                results[name] = pipeline.sample(inferer, measured.measurement, progress.step)
         with progress.stage("comparing"):
             summaries = {name: summarise(result, volume) for name, result in results.items()}
         rows = [metrics_row(name, summary, seconds=record.seconds[name]) for name, summary in summaries.items()]
         table = markdown_table(rows)
         with folder.results() as stage:
             with progress.stage("writing"):
-                write_volume(stage / "reconstruction.nii.gz", pipeline.restore(results[BEST], volume))
+                write_volume(stage / "reconstruction.nii.gz", pipeline.restore(results[BEST], measured))
                 three_view_figure(
-                    {name: pipeline.to_hu(result) for name, result in results.items()},
-                    pipeline.to_hu(volume),
+                    {name: pipeline.to_units(result) for name, result in results.items()},
+                    pipeline.to_units(volume),
                     affine_to_spacing(volume.affine).tolist(),
                     stage / "preview.png",
                     metrics=summaries,
+                    **pipeline.display,
                 )
                 write_json(stage / "metrics.json", summaries)
                 (stage / "table.md").write_text(table)

@@ -9,30 +9,34 @@ from monai.data.utils import affine_to_spacing
 from monai.transforms import Orientationd, ScaleIntensityRanged
 
 from monai_iscs.cli.bundle import read_config
+from monai_iscs.cli.lpips import choose_lpips
 from monai_iscs.errors import InputError
 from monai_iscs.metrics import summarise
 from monai_iscs.reports import RunFolder, markdown_table, metrics_row, three_view_figure, write_json
-from monai_iscs.transforms import CheckCTVolumed, InputCompose, LoadVolumed
+from monai_iscs.transforms import CheckVolumed, InputCompose, LoadVolumed
 
 
 def evaluate(arguments: Namespace) -> None:
     """Runs the verb.
 
     Raises:
-        InputError: a volume cannot be used, or the two are not on one grid.
+        InputError: a volume cannot be used, the two are not on one grid, or the LPIPS asked for can't be measured.
     """
+    lpips, missing = choose_lpips(arguments.lpips)
     if arguments.bundle is None:
         low, high = arguments.window
         if not low < high:
             raise InputError(f"--window: found {low:g} {high:g}, expected the lower end first")
-        prepare = _in_window(low, high)
+        prepare, display, slice_axis = _in_window(low, high), {}, 2
     else:
         config = read_config(arguments.bundle, "inference", {})
-        low, high = config.get_parsed_content("hu_range")
-        prepare = config.get_parsed_content("preprocessing")
-    paths = (arguments.reconstruction, arguments.reference)
-    reconstruction, reference = (prepare({"label": path})["label"] for path in paths)
-    summary = summarise(reconstruction, reference)
+        prepare = config.get_parsed_content("comparison")
+        display = dict(config.get_parsed_content("display"))
+        low, high = display.pop("range")
+        slice_axis = int(config["inferer"]["slice_axis"])
+    volumes = prepare({"pred": arguments.reconstruction, "label": arguments.reference})
+    reconstruction, reference = volumes["pred"], volumes["label"]
+    summary = summarise(reconstruction, reference, slice_axis=slice_axis, lpips=lpips)
     if arguments.output is not None:
         folder = RunFolder(arguments.output)
         with folder.results() as stage:
@@ -43,19 +47,23 @@ def evaluate(arguments: Namespace) -> None:
                 affine_to_spacing(reference.affine).tolist(),
                 stage / "preview.png",
                 metrics={"reconstruction": summary},
+                **display,
             )
-    print(markdown_table([metrics_row(arguments.reconstruction.name, summary)]))
+    print(markdown_table([metrics_row(arguments.reconstruction.name, summary, lpips=True)]))
+    if missing is not None:
+        print(f"LPIPS was not measured. {missing}")
     if arguments.output is not None:
         print(f"{folder.path.resolve()}: metrics.json, preview.png")
 
 
 def _in_window(low: float, high: float) -> InputCompose:
-    """From a path to (1, X, Y, Z), RAS, with ``low`` to ``high`` HU as 0 to 1, on the file's own voxels."""
+    """From paths to (1, X, Y, Z), RAS, with ``low`` to ``high`` as 0 to 1, on the files' own voxels."""
+    keys = ("pred", "label")
     return InputCompose(
         [
-            LoadVolumed("label"),
-            CheckCTVolumed("label"),
-            Orientationd("label", axcodes="RAS", labels=None),
-            ScaleIntensityRanged("label", a_min=low, a_max=high, b_min=0.0, b_max=1.0, clip=True),
+            LoadVolumed(keys),
+            CheckVolumed(keys),
+            Orientationd(keys, axcodes="RAS", labels=None),
+            ScaleIntensityRanged(keys, a_min=low, a_max=high, b_min=0.0, b_max=1.0, clip=True),
         ]
     )

@@ -9,13 +9,16 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
-from monai.utils import convert_to_dst_type
 from torch import Tensor
 
 from monai_iscs.cli.names import CHOICES
 from monai_iscs.cli.pipeline import Pipeline
-from monai_iscs.inferers import SliceDiffusionInferer
+from monai_iscs.errors import InputError
+from monai_iscs.inferers import SliceDiffusionInferer, StackLayout
+from monai_iscs.metrics import data_residual
 from monai_iscs.operators import LinearOperator
+from monai_iscs.reports import StepRecorder
+from monai_iscs.transforms.checks import image_name
 
 
 class MeasuredVolume:
@@ -23,12 +26,24 @@ class MeasuredVolume:
 
     Args:
         pipeline: the bundle.
-        volume: what to measure, (1, X, Y, Z) in the prior's units. No method sees it.
+        volume: what to measure, (1, X, Y, Z), as the pipeline loads it. No method sees it.
+
+    Attributes:
+        volume: the same in the prior's units.
+
+    Raises:
+        InputError: the bundle takes its volumes as measured, so that there is nothing to compare with.
     """
 
     def __init__(self, pipeline: Pipeline, volume: MetaTensor) -> None:
-        self.pipeline, self.volume = pipeline, volume
-        self.measurement = pipeline.measure(volume)
+        self.pipeline = pipeline
+        self.measurement, reference = pipeline.measure(volume)
+        if reference is None:
+            raise InputError(
+                f"{image_name(volume)}: was taken as measured, expected a scan to simulate a measurement from, which "
+                "--factor N does, to compare with it"
+            )
+        self.volume = reference
         self.operator: LinearOperator = pipeline.scan(self.measurement)
         self._image = cache(self._compute_image)
 
@@ -38,7 +53,19 @@ class MeasuredVolume:
     def baseline(self, name: str) -> MetaTensor:
         """The volume by a classical method."""
         method = ConfigParser(CHOICES["baseline"]).get_parsed_content(name)
-        return convert_to_dst_type(self._image(method), self.measurement)[0]
+        return self.pipeline.place(self._image(method), self.measurement)
+
+    def residual(self, result: MetaTensor) -> float:
+        """How far a result is from its measurement, ‖A x − y‖ / ‖y‖."""
+        y = self.measurement.as_tensor()
+        return data_residual(result.as_tensor().to(y.device), y, self.operator)
+
+    def recorder(self, inferer: SliceDiffusionInferer) -> StepRecorder:
+        """What measures each step of a sampler of this volume."""
+        layout = StackLayout(
+            self.operator.domain_shape, inferer.slice_axis, getattr(self.pipeline.network, "size_divisor", 1)
+        )
+        return StepRecorder(layout, reference=self.volume, non_negative=inferer.non_negative)
 
     def sample(self, inferer: SliceDiffusionInferer, callback: Callable[[Any], None]) -> MetaTensor:
         """The volume by a diffusion sampler."""

@@ -9,11 +9,24 @@ CHOICES: dict[str, dict[str, Any]] = {
     # A sampler's entry is the consistency step of the bundle's config; null is that of the preset, DDS.
     "sampler": {
         "dds": None,
-        "ddnm": {"_target_": "monai_iscs.sampling.DDNM", "_mode_": "callable", "smoothing": "@smoothing"},
+        "ddnm": {
+            "_target_": "monai_iscs.sampling.DDNM",
+            "_mode_": "callable",
+            "iterations": "$sampling.find_preset(@preset).sirt_iterations",
+            "smoothing": "@smoothing",
+        },
+        "dds-tv": {
+            "_target_": "monai_iscs.sampling.DDSTV",
+            "_mode_": "callable",
+            "iterations": "$sampling.find_preset(@preset).cg_iterations",
+            "gamma": "$sampling.find_preset(@preset).gamma",
+        },
     },
     "baseline": {
-        "fdk": {"_target_": "monai_iscs.inferers.starts.fdk_start", "_mode_": "callable"},
-        "sirt": {"_target_": "monai_iscs.cli.pipeline.sirt", "_mode_": "callable"},
+        "fdk": {"_target_": "monai_iscs.baselines.methods.fdk_volume", "_mode_": "callable"},
+        "sirt": {"_target_": "monai_iscs.baselines.methods.sirt_volume", "_mode_": "callable"},
+        "admm-tv": {"_target_": "monai_iscs.baselines.methods.admm_tv_volume", "_mode_": "callable"},
+        "cubic": {"_target_": "monai_iscs.baselines.methods.cubic_volume", "_mode_": "callable"},
     },
     "noise": {
         "slerp": {"_target_": "monai_iscs.sampling.SlerpNoise", "_mode_": "callable"},

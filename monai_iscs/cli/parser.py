@@ -11,56 +11,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
+from monai_iscs.cli import descriptions
 from monai_iscs.cli.bundle import find_bundle
 from monai_iscs.cli.names import CHOICES
 from monai_iscs.cli.suites import SUITES
 from monai_iscs.errors import InputError
-
-_DESCRIPTION = """\
-Reconstructs 3D medical images from incomplete measurements. A diffusion model that has learnt what 2D slices of a body
-look like fills in what the measurement leaves open; inter-slice consistent noise (ISCS) keeps the slices together.
-A research tool: not for diagnosis."""
-
-_RECONSTRUCT = """\
-Simulates a scan of a known volume with few X-ray views and reconstructs the volume from that scan alone.
-
-What goes in:   INPUT, a CT volume in Hounsfield units: NIfTI, NRRD or MHA, or a folder with the DICOM files of one
-                series. It stands in for the patient: only its simulated measurement reaches the method, and the volume
-                itself is used once more at the end, to measure the error.
-What comes out: a folder with reconstruction.nii.gz (Hounsfield units, on the grid of INPUT), preview.png (axial,
-                coronal and sagittal), metrics.json (PSNR and SSIM of each view, slice difference; at the size at which
-                the bundle works) and run.json (every setting, versions, seconds, memory)."""
-
-_EVALUATE = """\
-Compares a reconstruction with the volume it should have been: PSNR and SSIM, slice by slice, in the axial, coronal and
-sagittal view, and the mean difference of neighbouring slices (above the reference's: the slices flicker; below: they
-are smoothed).
-
-What goes in:   two volumes on one grid, in the same units.
-What comes out: a table; with --output also metrics.json and preview.png in that folder."""
-
-_DEMO = """\
-Reconstructs a real CT volume, a patient that the model never saw, from 30 X-ray views, on an ordinary computer:
-the classical method (FDK), and two diffusion samplers (DDS, DDNM) without and with inter-slice consistent noise (ISCS).
-
-What comes out: a table of the five, a figure, the DDS+ISCS reconstruction (reconstruction.nii.gz), metrics.json and
-                run.json."""
-
-_BENCHMARK = """\
-Reconstructs every volume with every method from the same simulated measurement and writes one table.
-
-What goes in:   volumes (NIfTI, NRRD, MHA or DICOM, in Hounsfield units for CT).
-What comes out: table.md and table.csv (PSNR, SSIM for each view, the slice gap, seconds), results.json, and for each
-                volume a folder with a figure, the PSNR along z and every reconstruction.
-After Ctrl-C or a crash the same command goes on where it stopped; a changed setting reruns only what it touches."""
-
-_TRAIN = """\
-Trains the diffusion model of a bundle on your own volumes.
-
-What goes in:   a folder that holds two folders of volumes (NIfTI, NRRD or MHA, in Hounsfield units for CT): train, and
-                val with other patients, on whom the progress is measured.
-What comes out: a folder with model.pt (the bundle's models/model.pt can be replaced by it), checkpoints and TensorBoard
-                curves. After Ctrl-C or a crash, the same command with --resume goes on from the last complete epoch."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,7 +25,9 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser; the parsed ``verb`` is called with the parsed arguments."""
-    parser = _Parser(prog="monai-iscs", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(
+        prog="monai-iscs", description=descriptions.DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--version", action=_Version)
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(verbs)
@@ -106,7 +63,11 @@ def _later(name: str) -> Callable[[argparse.Namespace], None]:
 
 def _add_demo(verbs: Any) -> None:
     parser = _add_verb(
-        verbs, "demo", summary="see it work on a real CT volume, in minutes", description=_DEMO, example="demo"
+        verbs,
+        "demo",
+        summary="see it work on a real CT volume, in minutes",
+        description=descriptions.DEMO,
+        example="demo",
     )
     parser.add_argument(
         "--output",
@@ -121,8 +82,8 @@ def _add_reconstruct(verbs: Any) -> None:
     parser = _add_verb(
         verbs,
         "reconstruct",
-        summary="reconstruct a volume from a simulated scan with few views",
-        description=_RECONSTRUCT,
+        summary="reconstruct a volume from a simulated scan, or thin slices from thick ones",
+        description=descriptions.RECONSTRUCT,
         example="reconstruct chest.nii.gz --bundle body_ct_reconstruction --views 20 --output chest_20_views",
     )
     parser.add_argument("input", type=_existing, metavar="INPUT", help="volume file, or folder of one DICOM series")
@@ -138,7 +99,8 @@ def _add_reconstruct(verbs: Any) -> None:
         "--method",
         choices=[*CHOICES["sampler"], *CHOICES["baseline"]],
         default="dds",
-        help="dds, ddnm: diffusion samplers; fdk, sirt: classical methods without a model (default: dds)",
+        help="dds, ddnm, dds-tv: diffusion samplers; fdk, sirt, admm-tv (CT), cubic (MRI): classical, without a model "
+        "(default: dds)",
     )
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
     parser.add_argument(
@@ -167,10 +129,16 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
         help="photons sent to each detector pixel in each view, for Poisson noise: 1e5 is a good scan, 1e4 a noisy one "
         "(default: no noise)",
     )
+    scan.add_argument(
+        "--factor",
+        type=_number(1, math.inf),
+        metavar="N",
+        help="MRI: simulate slices N times as thick from a thin scan (default: INPUT has thick slices)",
+    )
 
 
 def _add_sampler_options(parser: argparse.ArgumentParser) -> Any:
-    sampler = parser.add_argument_group("the diffusion sampler, dds and ddnm only (defaults: the bundle's)")
+    sampler = parser.add_argument_group("the diffusion sampler, dds, ddnm and dds-tv only (defaults: the bundle's)")
     sampler.add_argument(
         "--preset",
         choices=CHOICES["preset"],
@@ -180,6 +148,12 @@ def _add_sampler_options(parser: argparse.ArgumentParser) -> Any:
     sampler.add_argument(
         "--eta", type=_number(0, 1, include_low=True), metavar="F", help="share of fresh noise in each step, 0 to 1"
     )
+    sampler.add_argument(
+        "--smoothing",
+        type=_number(0, math.inf, include_low=True),
+        metavar="F",
+        help="CT: how far across slices a correction reaches at least, in detector rows; 0 leaves every slice free",
+    )
     return sampler
 
 
@@ -188,7 +162,7 @@ def _add_benchmark(verbs: Any) -> None:
         verbs,
         "benchmark",
         summary="compare methods on your own volumes, as the paper's tables do",
-        description=_BENCHMARK,
+        description=descriptions.BENCHMARK,
         example="benchmark patient1.nii.gz patient2.nii.gz --bundle body_ct_reconstruction --methods fdk dds dds+slerp "
         "--output comparison",
     )
@@ -213,8 +187,18 @@ def _add_benchmark(verbs: Any) -> None:
     parser.add_argument("--seeds", type=_count(1), metavar="N", help="runs of each sampler (default: the suite's)")
     parser.add_argument("--seed", type=_count(0), default=0, metavar="N", help="first seed, 0 or more (default: 0)")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
+    _add_lpips_option(parser)
     _add_scan_options(parser)
     _add_sampler_options(parser)
+
+
+def _add_lpips_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lpips",
+        choices=["alex", "vgg", "none"],
+        help="network of LPIPS, fetched if need be, or none to save the time (default: alex, if it is installed: "
+        "pip install 'monai-iscs[lpips]')",
+    )
 
 
 def _add_evaluate(verbs: Any) -> None:
@@ -222,7 +206,7 @@ def _add_evaluate(verbs: Any) -> None:
         verbs,
         "evaluate",
         summary="compare a reconstruction with its reference",
-        description=_EVALUATE,
+        description=descriptions.EVALUATE,
         example="evaluate result.nii.gz truth.nii.gz --bundle body_ct_reconstruction",
     )
     parser.add_argument("reconstruction", type=_existing, metavar="RECONSTRUCTION", help="volume to judge")
@@ -241,6 +225,7 @@ def _add_evaluate(verbs: Any) -> None:
         metavar=("LOW", "HIGH"),
         help="judge both at their own size, with values clipped to LOW..HIGH",
     )
+    _add_lpips_option(parser)
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write (default: print only)")
 
 
@@ -249,7 +234,7 @@ def _add_train(verbs: Any) -> None:
         verbs,
         "train",
         summary="train the model of a bundle on your own volumes",
-        description=_TRAIN,
+        description=descriptions.TRAIN,
         example="train --bundle body_ct_reconstruction --dataset my_volumes --output my_prior",
     )
     parser.add_argument(

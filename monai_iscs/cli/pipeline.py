@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
@@ -16,31 +17,45 @@ from torch import Tensor
 from monai_iscs.cli.bundle import choose_device, load_network, read_config
 from monai_iscs.cli.names import CHOICES
 from monai_iscs.inferers import SliceDiffusionInferer
-from monai_iscs.operators import SIRT, LinearOperator
-from monai_iscs.transforms import ct_postprocessing
-
-
-def sirt(measurement: Tensor, operator: LinearOperator) -> Tensor:
-    """SIRT from zero, without negative attenuation: (C, view, v, u) to (C, X, Y, Z)."""
-    return SIRT(operator, non_negative=True)(measurement)
 
 
 def describe(inferer: SliceDiffusionInferer) -> dict[str, Any]:
-    """A sampler's settings as they are in effect, as JSON values."""
-    consistency = inferer.consistency
-    arguments = consistency.keywords if isinstance(consistency, partial) else {}
+    """A sampler's settings as they are in effect, defaults included, as JSON values."""
     return {
         "start": getattr(inferer.start, "__name__", None),
         "sigmas": [round(float(sigma), 6) for sigma in inferer.sigmas],
         "rule": type(inferer.rule).__name__,
         "eta": inferer.rule.eta,
         "noise": type(inferer.noise).__name__,
-        "consistency": {"name": getattr(consistency, "func", consistency).__name__, **arguments},
+        "anchor_angle": getattr(inferer.noise, "anchor_angle", None),
+        "consistency": _describe_call(inferer.consistency),
         "noise_excess": inferer.noise_excess,
         "mirror": inferer.mirror,
         "non_negative": inferer.non_negative,
+        "slice_axis": inferer.slice_axis,
         "slice_batch": inferer.slice_batch,
     }
+
+
+def _describe_call(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Name and settings of a class or function, or of a `partial` of it: those given, and its defaults."""
+    made, given = (factory.func, factory.keywords) if isinstance(factory, partial) else (factory, {})
+    parameters = signature(made).parameters.values()
+    settings = {p.name: p.default for p in parameters if p.default is not Parameter.empty} | given
+    plain = {key: getattr(value, "__name__", value) if callable(value) else value for key, value in settings.items()}
+    return {"name": made.__name__, **plain}
+
+
+class Measured(NamedTuple):
+    """What a scan gave.
+
+    Attributes:
+        measurement: all that a method may see, (1, *measurement shape).
+        reference: the volume that was scanned, (1, X, Y, Z) in the prior's units, or None where a real scanner did it.
+    """
+
+    measurement: MetaTensor
+    reference: MetaTensor | None
 
 
 class Pipeline:
@@ -54,6 +69,7 @@ class Pipeline:
 
     Attributes:
         config: the bundle's ``configs/inference.json`` with the overrides.
+        display: settings of the figures, for `three_view_figure`; see `to_units`.
     """
 
     def __init__(
@@ -66,14 +82,17 @@ class Pipeline:
         self.scan = self.config.get_parsed_content("scan")
         self.network = load_network(self.folder, self.config, self.device) if network else None
         self._preprocessing = self.config.get_parsed_content("preprocessing")
+        self.display = dict(self.config.get_parsed_content("display"))
+        self.range = self.display.pop("range")
 
     def load(self, path: Path) -> MetaTensor:
-        """The volume of a file, (1, X, Y, Z), RAS, in the prior's units."""
+        """The volume of a file, (1, X, Y, Z), RAS, on the grid on which it is measured (or was)."""
         return self._preprocessing({"label": path})["label"]
 
-    def measure(self, volume: MetaTensor) -> MetaTensor:
-        """The simulated measurement of a volume, (1, view, v, u) line integrals."""
-        return self.config.get_parsed_content("measurement")({"label": volume})["image"]
+    def measure(self, volume: MetaTensor) -> Measured:
+        """The simulated measurement of a loaded volume; the volume itself where the bundle takes it as measured."""
+        data = self.config.get_parsed_content("measurement")({"label": volume})
+        return Measured(data["image"], data.get("label"))
 
     def sampler(
         self, method: str, noise: str | None = None, *, changes: Mapping[str, Any] | None = None, **arguments: Any
@@ -100,32 +119,39 @@ class Pipeline:
     ) -> MetaTensor:
         """A volume (1, X, Y, Z) in the prior's units from its measurement alone; the callback hears of each step."""
         inferer.callback = callback
-        return inferer(measurement[None], self.network)[0]
+        return self.place(inferer(measurement[None], self.network)[0], measurement)
 
     def baseline(self, name: str, measurement: MetaTensor) -> MetaTensor:
         """The same by a classical method."""
         method = ConfigParser(CHOICES["baseline"]).get_parsed_content(name)
         operator = self.scan(measurement)
-        return convert_to_dst_type(method(measurement.as_tensor().to(self.device), operator), measurement)[0]
+        return self.place(method(measurement.as_tensor().to(self.device), operator), measurement)
+
+    def place(self, volume: Tensor, measurement: MetaTensor) -> MetaTensor:
+        """A reconstructed volume on the measurement's device, with its file name and the grid that it belongs to."""
+        result = convert_to_dst_type(volume, measurement)[0]
+        result.affine = self.scan.volume_affine(measurement)
+        return result
 
     @property
     def slice_axis(self) -> int:
         """Axis (0, 1, 2 for x, y, z) that the prior's slices stack along."""
         return int(self.config["inferer"]["slice_axis"])
 
-    def to_hu(self, volume: MetaTensor) -> MetaTensor:
-        """A volume in the prior's units in HU, on the same grid."""
-        low, high = self.config.get_parsed_content("hu_range")
+    def to_units(self, volume: MetaTensor) -> MetaTensor:
+        """A volume in the prior's units in those of the figures, on the same grid: HU for CT."""
+        low, high = self.range
         return volume * (high - low) + low
 
-    def restore(self, result: MetaTensor, volume: MetaTensor) -> MetaTensor:
-        """A result in HU on the grid of the file that ``volume`` was loaded from."""
-        hu_range = self.config.get_parsed_content("hu_range")
-        back = ct_postprocessing("pred", transform=self._preprocessing, orig_keys="label", hu_range=hu_range)
-        return back({"pred": result, "label": volume})["pred"]
+    def restore(self, result: MetaTensor, measured: Measured) -> MetaTensor:
+        """A result in the file's units, on the file's grid; a measured file's on the grid of the prior."""
+        back = self.config.get_parsed_content("restoration")
+        return back({"pred": result, "image": measured.measurement, "label": measured.reference})["pred"]
 
     def settings(self, inferer: SliceDiffusionInferer | None) -> dict[str, Any]:
         """What a run with this sampler (None: a baseline) uses, for ``run.json``."""
-        used = ("hu_range", "size", "views", "arc", "photons")
+        used = self.config.get_parsed_content("settings")
         settings = {"bundle": str(self.folder), **{key: self.config.get_parsed_content(key) for key in used}}
-        return settings if inferer is None else {**settings, "sampler": describe(inferer)}
+        if inferer is None:
+            return settings
+        return {**settings, "sampler": {"preset": self.config["preset"], **describe(inferer)}}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``monai-iscs reconstruct``: a volume from a simulated scan with few views."""
+"""``monai-iscs reconstruct``: a volume from a scan that is simulated, or was measured."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from monai_iscs.reports import (
     write_volume,
 )
 
+SAMPLER_OPTIONS = ("noise", "preset", "steps", "eta", "smoothing")
+
 
 def reconstruct(arguments: Namespace) -> None:
     """Runs the verb.
@@ -32,7 +34,7 @@ def reconstruct(arguments: Namespace) -> None:
     name = arguments.method if arguments.noise is None else f"{arguments.method}+{arguments.noise}"
     sampling = arguments.method in CHOICES["sampler"]
     _refuse_idle_options(arguments, sampling=sampling)
-    options = ("views", "arc", "photons", "preset", "steps", "eta", "seed")
+    options = ("views", "arc", "photons", "factor", "preset", "steps", "eta", "smoothing", "seed")
     pipeline = Pipeline(
         arguments.bundle,
         device=arguments.device,
@@ -48,35 +50,43 @@ def reconstruct(arguments: Namespace) -> None:
         with progress.stage("reading"):
             volume = pipeline.load(arguments.input)
         with progress.stage("scanning"):
-            measurement = pipeline.measure(volume)
+            measured = pipeline.measure(volume)
         folder = RunFolder(arguments.output)
         with progress.stage("reconstructing"):
             if sampling:
-                result = pipeline.sample(inferer, measurement, progress.step)
+                result = pipeline.sample(inferer, measured.measurement, progress.step)
             else:
-                result = pipeline.baseline(arguments.method, measurement)
+                result = pipeline.baseline(arguments.method, measured.measurement)
         with progress.stage("comparing"):
-            summary = summarise(result, volume)
+            reference = measured.reference
+            known = reference is not None
+            summary = summarise(result, reference, slice_axis=pipeline.slice_axis) if known else None
         with folder.results() as stage:
             with progress.stage("writing"):
-                write_volume(stage / "reconstruction.nii.gz", pipeline.restore(result, volume))
-                shown = {"FDK": pipeline.baseline("fdk", measurement)} if arguments.method != "fdk" else {}
-                shown[name] = result
+                write_volume(stage / "reconstruction.nii.gz", pipeline.restore(result, measured))
+                start = pipeline.config["baselines"][0]
+                shown = {start: pipeline.baseline(start, measured.measurement), name: result}
                 three_view_figure(
-                    {title: pipeline.to_hu(image) for title, image in shown.items()},
-                    pipeline.to_hu(volume),
-                    affine_to_spacing(volume.affine).tolist(),
+                    {title: pipeline.to_units(image) for title, image in shown.items()},
+                    pipeline.to_units(reference) if known else None,
+                    affine_to_spacing(result.affine).tolist(),
                     stage / "preview.png",
+                    **pipeline.display,
                 )
-                write_json(stage / "metrics.json", summary)
+                if known:
+                    write_json(stage / "metrics.json", summary)
             write_json(stage / "run.json", record.as_dict())
-    print(markdown_table([metrics_row(name, summary, seconds=record.seconds["reconstructing"])]))
-    print(f"{folder.path.resolve()}: reconstruction.nii.gz, preview.png, metrics.json, run.json")
+            written = sorted(file.name for file in stage.iterdir())
+    if known:
+        print(markdown_table([metrics_row(name, summary, seconds=record.seconds["reconstructing"])]))
+    else:
+        (folder.path / "metrics.json").unlink(missing_ok=True)  # an earlier run's, which isn't this volume's
+    print(f"{folder.path.resolve()}: {', '.join(written)}")
 
 
 def _refuse_idle_options(arguments: Namespace, *, sampling: bool) -> None:
     """An option that the method does not know would be passed over in silence."""
-    given = [f"--{option}" for option in ("noise", "preset", "steps", "eta") if getattr(arguments, option) is not None]
+    given = [f"--{option}" for option in SAMPLER_OPTIONS if getattr(arguments, option) is not None]
     if given and not sampling:
         samplers = " and ".join(CHOICES["sampler"])
         raise InputError(f"{', '.join(given)}: found with --method {arguments.method}, expected with {samplers} only")

@@ -33,20 +33,32 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LesionPlan:
+    """Spheres to insert before the measurement, see `InsertLesions`; values in HU."""
+
+    diameters: tuple[float, ...] = (4.0, 6.0, 8.0, 12.0)
+    contrasts: tuple[float, ...] = (40.0, -40.0)
+    tissue: tuple[float, float] = (-50.0, 250.0)
+    repeats: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """The rows and the layout of one of the paper's tables.
 
     Attributes:
         title: what it shows.
         rows: the rows, from the names of the bundle's baselines.
-        layout: "views" (the metrics of each view) or "slices" (the slice difference, Table 3).
+        layout: "views" (the metrics of each view), "slices" (the slice difference, Table 3) or "lesions".
         seeds: runs of each stochastic row, as many as the paper's where it says so.
+        lesions: what to insert into each volume before it is measured, or None.
     """
 
     title: str
     rows: Callable[[Sequence[str]], list[Row]]
     layout: str = "views"
     seeds: int = 1
+    lesions: LesionPlan | None = None
 
 
 def parse_method(text: str) -> Row:
@@ -126,4 +138,10 @@ SUITES: dict[str, Suite] = {
         seeds=10,
     ),
     "table9": Suite(title="Slice thicknesses (Table 9)", rows=_thicknesses),
+    "lesions": Suite(
+        title="Known lesions of 4 to 12 mm and 40 HU (for Fig. 6)",
+        rows=lambda baselines: _rows(*baselines, "dds", "dds+tv", "dds+slerp"),
+        layout="lesions",
+        lesions=LesionPlan(),
+    ),
 }

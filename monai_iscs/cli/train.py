@@ -26,7 +26,7 @@ def train(arguments: Namespace) -> None:
     """
     if find_spec("tensorboard") is None:
         raise InputError("training draws its curves with TensorBoard, which is not installed: pip install tensorboard")
-    output, epochs = arguments.output, arguments.epochs
+    output, epochs = RunFolder(arguments.output).path, arguments.epochs
     if arguments.resume:
         planned = _planned_epochs(output / CHECKPOINT)
         epochs = planned if epochs is None else epochs
@@ -42,17 +42,21 @@ def train(arguments: Namespace) -> None:
     config = read_config(
         arguments.bundle, "train", {key: value for key, value in overrides.items() if value is not None}
     )
-    RunFolder(output)
-    trainer = config.get_parsed_content("train::trainer")
-    for index in range(len(config["initialize"])):
+    for index in range(len(config["initialize"])):  # first of all, as it seeds what the trainer is made of
         config.get_parsed_content(f"initialize::{index}")
+    trainer = config.get_parsed_content("train::trainer")
+    validator = config.get_parsed_content("validate::evaluator")
     with tqdm(total=trainer.state.max_epochs * trainer.state.epoch_length, unit="step") as bar:
 
         def show(engine: Engine) -> None:
             bar.set_description(f"epoch {engine.state.epoch}/{engine.state.max_epochs}", refresh=False)
             bar.update(engine.state.iteration - bar.n)
 
+        def show_validation(engine: Engine) -> None:
+            bar.set_postfix_str(f"validation {engine.state.metrics[engine.state.key_metric_name]:.2f} dB")
+
         trainer.add_event_handler(Events.ITERATION_COMPLETED, show)
+        validator.add_event_handler(Events.COMPLETED, show_validation)
         trainer.run()
     print(
         f"{output.resolve()}: model.pt (weights for the models folder of the bundle), {CHECKPOINT}, TensorBoard curves"

@@ -13,6 +13,7 @@ from monai.handlers import PeakSignalToNoiseRatio as PSNRHandler
 from monai.utils import convert_to_tensor
 from torch import Generator, Tensor
 
+from monai_iscs.errors import InputError
 from monai_iscs.priors import Denoiser, EDMDenoiser
 
 
@@ -25,6 +26,9 @@ class NoiseLevels:
         span: lowest and highest noise level.
         core: the range that matters most.
         core_fraction: share of the draws that fall in the core by design.
+
+    Raises:
+        InputError: a core outside the span, an empty core or a share outside [0, 1].
     """
 
     def __init__(
@@ -35,8 +39,10 @@ class NoiseLevels:
         core_fraction: float = 0.9,
     ) -> None:
         if not (0 < span[0] <= core[0] < core[1] <= span[1] and 0 <= core_fraction <= 1):
-            msg = f"expected 0 < span[0] <= core[0] < core[1] <= span[1], found span {span}, core {core}"
-            raise ValueError(msg)
+            raise InputError(
+                "expected 0 < span[0] <= core[0] < core[1] <= span[1] and 0 <= core_fraction <= 1, found span "
+                f"{span}, core {core}, core_fraction {core_fraction}"
+            )
         self.span, self.core, self.core_fraction = tuple(span), tuple(core), core_fraction
 
     def __call__(self, count: int, *, generator: Generator | None = None) -> Tensor:
@@ -55,19 +61,30 @@ class TrainingBatch(PrepareBatch):
         denoiser: the preconditioning whose ``network`` is trained.
         noise_levels: draws the noise level of each slice.
         key: entry of the batch that holds clean slices ``(B, C, H, W)`` in the prior's units.
+        seed: of the noise levels, on any device, and of the noise, which a GPU draws itself.
     """
 
-    def __init__(self, denoiser: EDMDenoiser, *, noise_levels: NoiseLevels, key: str = "image") -> None:
+    def __init__(self, denoiser: EDMDenoiser, *, noise_levels: NoiseLevels, key: str = "image", seed: int = 0) -> None:
         self.denoiser, self.noise_levels, self.key = denoiser, noise_levels, key
+        self._generator = Generator().manual_seed(seed)
+        self._device_generator: Generator | None = None
 
     def __call__(
         self, batchdata: dict, device: Any = None, non_blocking: bool = False, **kwargs: Any
     ) -> tuple[Tensor, Tensor, tuple[Tensor], dict]:
         clean = convert_to_tensor(batchdata[self.key], track_meta=False).to(device, torch.float32)
-        sigma = self.noise_levels(len(clean)).to(device)
-        noisy = clean + sigma[:, None, None, None] * torch.randn_like(clean)
+        sigma = self.noise_levels(len(clean), generator=self._generator).to(device)
+        noise = torch.randn(clean.shape, generator=self._noise_generator(clean.device), device=clean.device)
+        noisy = clean + sigma[:, None, None, None] * noise
         inputs, timesteps = self.denoiser.network_inputs(noisy, sigma)
         return inputs, self.denoiser.network_target(noisy, clean, sigma), (timesteps,), {}
+
+    def _noise_generator(self, device: torch.device) -> Generator:
+        """One on the device itself, for which a GPU would otherwise wait at every step."""
+        if self._device_generator is None or self._device_generator.device != device:
+            seed = int(torch.randint(2**31, (), generator=self._generator))
+            self._device_generator = Generator(device).manual_seed(seed)
+        return self._device_generator
 
 
 class ValidationBatch(PrepareBatch):

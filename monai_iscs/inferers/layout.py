@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -85,6 +86,12 @@ class StackedOperator(LinearOperator):
         if operator.resolution is not None:
             in_plane = [step for axis, step in enumerate(operator.resolution) if axis != layout.slice_axis]
             self.resolution = (operator.resolution[layout.slice_axis], 1.0, *in_plane)
+
+    @property
+    def pseudo_inverse(self) -> Callable[[Tensor], Tensor] | None:
+        """The scanner's, from (C, *range_shape) to the stack: no padding is scanned, so that it stays zero."""
+        inverse = self.operator.pseudo_inverse
+        return None if inverse is None else lambda y: self.layout.stack(inverse(y))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack([self.operator(self.layout.volume(stack)) for stack in x])

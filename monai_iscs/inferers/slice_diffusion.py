@@ -47,7 +47,8 @@ class SliceDiffusionInferer(Inferer):
     Args:
         sigmas: noise levels, positive and strictly decreasing; see `geometric_sigmas` and `from_preset`.
         operator: the scanner, a `LinearOperator` on (X, Y, Z), or a function that makes it from one measurement
-            (C, *measurement shape), a MetaTensor if the inputs are one. May also be given at the call.
+            (C, *measurement shape), a MetaTensor if the inputs are one. May also be given at the call. If it has a
+            method `volume_affine(measurement)`, as a `Scan` has, the result gets that affine.
         consistency: makes the consistency step from operator and measurement: `DDS`, `DDNM` or a `partial` of them.
         noise: slice noise, `SlerpNoise()` if None. It is reset for each volume: equal inputs give equal volumes.
         rule: re-noising rule, `DDSRule` or `DDIMRule`.
@@ -112,6 +113,7 @@ class SliceDiffusionInferer(Inferer):
         *,
         steps: int | None = None,
         eta: float | None = None,
+        smoothing: float | None = None,
         seed: int = 0,
         noise: Callable[..., SliceNoise] = SlerpNoise,
         consistency: ConsistencyFactory | None = None,
@@ -123,6 +125,7 @@ class SliceDiffusionInferer(Inferer):
             name: "default", "released" or "paper".
             steps: another number of steps between the preset's ends.
             eta: another stochasticity for the preset's rule.
+            smoothing: another width across slices for the preset's DDS, see `monai_iscs.sampling.DDS`.
             seed: seed of the noise.
             noise: class of the noise (or a `partial` of it), called with `seed`.
             consistency: another consistency step than the preset's DDS, such as `DDNM`.
@@ -132,12 +135,13 @@ class SliceDiffusionInferer(Inferer):
             InputError: an unknown preset, steps below 1 or eta outside [0, 1].
         """
         preset = find_preset(name)
+        width = preset.smoothing if smoothing is None else smoothing
         plugs = {
             "sigmas": preset.sigmas(steps),
             "noise": noise(seed=seed),
             "rule": preset.rule(preset.eta if eta is None else eta),
             "consistency": consistency
-            or partial(DDS, iterations=preset.cg_iterations, gamma=preset.gamma, smoothing=preset.smoothing),
+            or partial(DDS, iterations=preset.cg_iterations, gamma=preset.gamma, smoothing=width),
             "start": STARTS[preset.start],
             "noise_excess": preset.noise_excess,
             "mirror": preset.mirror,
@@ -161,8 +165,8 @@ class SliceDiffusionInferer(Inferer):
             operator: goes before the operator of the constructor.
 
         Returns:
-            Volumes (B, C, X, Y, Z), float32, on the measurement's device; a MetaTensor with the measurement's affine
-            and file name if the measurement is one.
+            Volumes (B, C, X, Y, Z), float32, on the measurement's device; a MetaTensor with the measurement's file name
+            and affine (or that of `operator.volume_affine`) if the measurement is one.
 
         Raises:
             InputError: no operator, a measurement that doesn't fit it or holds values that are not finite, a slice axis
@@ -178,7 +182,11 @@ class SliceDiffusionInferer(Inferer):
                 scanner = operator if isinstance(operator, LinearOperator) else operator(measurement)
                 title = f"volume {index + 1}/{len(inputs)}" if len(inputs) > 1 else "reconstruction"
                 volumes.append(self._reconstruct(measurement, network, scanner, title))
-        return convert_to_dst_type(torch.stack(volumes), inputs, dtype=torch.float32)[0]
+        result = convert_to_dst_type(torch.stack(volumes), inputs, dtype=torch.float32)[0]
+        if isinstance(inputs, MetaTensor) and hasattr(operator, "volume_affine"):
+            affines = torch.stack([operator.volume_affine(measurement) for measurement in inputs])
+            result.affine = affines if inputs.affine.ndim == 3 else affines[0]
+        return result
 
     def _reconstruct(self, measurement: Tensor, network: Denoiser, operator: LinearOperator, title: str) -> Tensor:
         """Turn one measurement (C, *range_shape) into one volume (C, X, Y, Z)."""

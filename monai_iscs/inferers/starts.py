@@ -5,30 +5,33 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from monai_iscs.baselines.fdk import fdk
+from monai_iscs.baselines.methods import cubic_volume, fdk_volume
 from monai_iscs.errors import InputError
 from monai_iscs.operators import LinearOperator
 
 
-def fdk_start(measurement: Tensor, operator: LinearOperator) -> Tensor:
-    """Filtered backprojection of a cone-beam measurement.
+def pseudo_inverse_start(measurement: Tensor, operator: LinearOperator) -> Tensor:
+    """A⁺ y of an operator that knows its pseudo-inverse, as `SliceAveraging` does.
 
     Args:
-        measurement: projections (C, view, v, u).
-        operator: a `ConeBeamProjector`, also a scaled one; the volume comes in the units of its domain.
+        measurement: (C, *operator.range_shape).
+        operator: the scanner.
 
     Returns:
         Volume (C, X, Y, Z).
 
     Raises:
-        InputError: the operator has no cone-beam geometry.
+        InputError: the operator does not know its pseudo-inverse.
     """
-    scale = 1.0
-    while hasattr(operator, "scalar"):
-        scale, operator = scale * operator.scalar, operator.parent
-    if not hasattr(operator, "geometry"):
-        raise InputError(f"the FDK start was asked for {type(operator).__name__}, expected a ConeBeamProjector")
-    return fdk(measurement / scale, operator.geometry)
+    if operator.pseudo_inverse is None:
+        raise InputError(
+            f"the pseudo-inverse start was asked for {type(operator).__name__}, expected an operator that knows its "
+            "pseudo-inverse, as SliceAveraging does"
+        )
+    return operator.pseudo_inverse(measurement)
 
+
+# The classical methods that are starts as they are, under the names that configs know.
+fdk_start, cubic_start = fdk_volume, cubic_volume
 
 STARTS = {"zeros": None, "fdk": fdk_start}

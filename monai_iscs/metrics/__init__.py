@@ -1,18 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI metrics that follow the authors' evaluation: per view, slice by slice, and between neighbouring slices."""
+"""MONAI metrics that follow the authors' evaluation: per view, between neighbouring slices, and against the data."""
 
 from __future__ import annotations
 
+from monai_iscs.metrics.data_residual import DataResidual, data_residual
+from monai_iscs.metrics.lesions import Lesion, filled_share, measure_lesions
+from monai_iscs.metrics.lpips import SliceLPIPS, ViewLPIPS
 from monai_iscs.metrics.per_view import VIEWS, ViewPSNR, ViewSSIM, psnr_per_slice, ssim_per_slice
 from monai_iscs.metrics.slice_difference import SliceDifference, SliceDifferenceGap, slice_difference
 from monai_iscs.metrics.summary import summarise
 
 __all__ = [
     "VIEWS",
+    "DataResidual",
+    "Lesion",
     "SliceDifference",
     "SliceDifferenceGap",
+    "SliceLPIPS",
+    "ViewLPIPS",
     "ViewPSNR",
     "ViewSSIM",
+    "data_residual",
+    "filled_share",
+    "measure_lesions",
     "psnr_per_slice",
     "slice_difference",
     "ssim_per_slice",

@@ -30,7 +30,7 @@ def value_range(reference: torch.Tensor) -> float:
     return float(reference.max() - reference.min())
 
 
-def _stacks(reconstruction: torch.Tensor, reference: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
+def slice_stacks(reconstruction: torch.Tensor, reference: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Both volumes (X, Y, Z) as plain stacks (S, H, W) with slices along `axis`."""
     if reconstruction.shape != reference.shape:
         raise InputError(
@@ -43,10 +43,14 @@ def _stacks(reconstruction: torch.Tensor, reference: torch.Tensor, axis: int) ->
     return stacks[0], stacks[1]
 
 
+def with_contrast(stack: torch.Tensor) -> torch.Tensor:
+    """(S,) bool: which slices of a stack (S, H, W) are not flat."""
+    return stack.amax((1, 2)) - stack.amin((1, 2)) > FLAT
+
+
 def _without_flat(values: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """`values` (S,) with NaN where the slice of the reference stack (S, H, W) is flat."""
-    contrast = reference.amax((1, 2)) - reference.amin((1, 2))
-    return values.masked_fill(contrast <= FLAT, float("nan"))
+    return values.masked_fill(~with_contrast(reference), float("nan"))
 
 
 def psnr_per_slice(
@@ -63,7 +67,7 @@ def psnr_per_slice(
     Returns:
         (S,) float64; NaN where the reference slice is flat, infinite where the slices are equal.
     """
-    x, y = _stacks(reconstruction, reference, axis)
+    x, y = slice_stacks(reconstruction, reference, axis)
     data_range = value_range(y) if data_range is None else data_range
     error = torch.stack([difference.double().square().mean() for difference in (x - y).contiguous()])
     return _without_flat(10 * torch.log10(data_range**2 / error), y)
@@ -79,7 +83,7 @@ def ssim_per_slice(
     Raises:
         InputError: if the slices are smaller than the window.
     """
-    x, y = _stacks(reconstruction, reference, axis)
+    x, y = slice_stacks(reconstruction, reference, axis)
     if min(y.shape[1:]) < SSIM_WINDOW:
         raise InputError(
             f"reference: found slices of {tuple(y.shape[1:])} pixels along axis {axis}, expected at least "
@@ -91,7 +95,7 @@ def ssim_per_slice(
     return _without_flat(torch.cat(parts), y)
 
 
-class _ViewMetric(RegressionMetric):
+class ViewMetric(RegressionMetric):
     """A per-slice measure, averaged over the slices of one view whose reference isn't flat.
 
     Volumes are RAS, (B, C, X, Y, Z); every item and channel is measured against its own reference's range.
@@ -115,10 +119,9 @@ class _ViewMetric(RegressionMetric):
         self.axis = view_axis(view)
         self.data_range = data_range
 
-    @staticmethod
     @abstractmethod
     def per_slice(
-        reconstruction: torch.Tensor, reference: torch.Tensor, axis: int, *, data_range: float | None
+        self, reconstruction: torch.Tensor, reference: torch.Tensor, axis: int, *, data_range: float | None
     ) -> torch.Tensor:
         """The measure of every slice."""
 
@@ -137,13 +140,13 @@ class _ViewMetric(RegressionMetric):
         return torch.tensor(means)
 
 
-class ViewPSNR(_ViewMetric):
+class ViewPSNR(ViewMetric):
     """Mean PSNR in dB of one view's slices."""
 
     per_slice = staticmethod(psnr_per_slice)
 
 
-class ViewSSIM(_ViewMetric):
+class ViewSSIM(ViewMetric):
     """Mean SSIM of one view's slices."""
 
     per_slice = staticmethod(ssim_per_slice)

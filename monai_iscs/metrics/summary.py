@@ -9,6 +9,7 @@ import torch
 from monai.data import MetaTensor
 
 from monai_iscs.errors import InputError
+from monai_iscs.metrics.lpips import SliceLPIPS
 from monai_iscs.metrics.per_view import SSIM_WINDOW, VIEWS, psnr_per_slice, ssim_per_slice, value_range
 from monai_iscs.metrics.slice_difference import slice_difference
 
@@ -49,20 +50,23 @@ def summarise(
     *,
     slice_axis: int = 2,
     data_range: float | None = None,
+    lpips: SliceLPIPS | None = None,
 ) -> dict[str, Any]:
-    """Per-view PSNR and SSIM and the slice difference of a reconstruction.
+    """Per-view PSNR, SSIM and LPIPS and the slice difference of a reconstruction.
 
     Args:
         reconstruction: RAS volume (X, Y, Z), leading axes of length one allowed, in prior units.
         reference: the truth on the same grid.
         slice_axis: axis (0, 1, 2 = x, y, z) that the prior's slices stack along.
         data_range: None: the reference's maximum minus its minimum.
+        lpips: measures LPIPS, which takes time and weights; None: not measured.
 
     Returns:
         `{"axial": {"psnr", "ssim", "lpips"}, "coronal": ..., "sagittal": ..., "slice_difference":
         {"reconstruction", "reference", "gap", "excess"}, "data_range", "lpips_net"}`. `gap` is signed (Eq. 19
-        without the bars), `excess` its positive part. A figure that doesn't exist is None: LPIPS, SSIM of a view
-        thinner than its window, PSNR of slices that are all flat. Equal volumes have infinite PSNR.
+        without the bars), `excess` its positive part. A figure that doesn't exist is None: LPIPS that isn't
+        measured, SSIM and LPIPS of a view thinner than they need, every one where all slices are flat. Equal volumes
+        have infinite PSNR.
 
     Raises:
         InputError: if the two aren't volumes on the same grid, hold NaN, or the reference is constant.
@@ -77,12 +81,14 @@ def summarise(
         raise InputError(f"data_range: found {data_range:g}, expected a positive range (a constant reference?)")
     summary: dict[str, Any] = {}
     for view, axis in VIEWS.items():
-        thin = min(n for i, n in enumerate(y.shape) if i != axis) < SSIM_WINDOW
-        summary[view] = {
-            "psnr": _mean(psnr_per_slice(x, y, axis, data_range=data_range)),
-            "ssim": None if thin else _mean(ssim_per_slice(x, y, axis, data_range=data_range)),
-            "lpips": None,
-        }
+        side = min(n for i, n in enumerate(y.shape) if i != axis)
+        measures = {"psnr": psnr_per_slice}
+        if side >= SSIM_WINDOW:
+            measures["ssim"] = ssim_per_slice
+        if lpips is not None and side >= lpips.smallest_side:
+            measures["lpips"] = lpips
+        values = {name: _mean(measure(x, y, axis, data_range=data_range)) for name, measure in measures.items()}
+        summary[view] = dict.fromkeys(("psnr", "ssim", "lpips")) | values
     found, true = slice_difference(x, slice_axis), slice_difference(y, slice_axis)
     summary["slice_difference"] = {
         "reconstruction": found,
@@ -90,7 +96,7 @@ def summarise(
         "gap": found - true,
         "excess": max(0.0, found - true),
     }
-    return {**summary, "data_range": data_range, "lpips_net": None}
+    return {**summary, "data_range": data_range, "lpips_net": None if lpips is None else lpips.net}
 
 
 def _mean(values: torch.Tensor) -> float | None:

@@ -1,23 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the scanner does: linear algebra and the cone-beam projector."""
+"""What the scanner does: linear algebra, the cone-beam projector and thick slices."""
 
 from __future__ import annotations
 
+from monai_iscs.operators.admm import ADMM, check_matched, voxel_weight
 from monai_iscs.operators.cone_beam import ConeBeamProjector
 from monai_iscs.operators.conjugate_gradient import conjugate_gradient
+from monai_iscs.operators.differences import Differences, shrink_length, soft_threshold
 from monai_iscs.operators.foreign import ForeignOperator
 from monai_iscs.operators.geometry import ConeBeamGeometry
 from monai_iscs.operators.linear_operator import LinearOperator, operator_norm
 from monai_iscs.operators.sirt import SIRT
+from monai_iscs.operators.slice_averaging import BoxProfile, GaussianProfile, SliceAveraging
 from monai_iscs.operators.smoothing import GaussianSmoothing
 
 __all__ = [
+    "ADMM",
     "SIRT",
+    "BoxProfile",
     "ConeBeamGeometry",
     "ConeBeamProjector",
+    "Differences",
     "ForeignOperator",
+    "GaussianProfile",
     "GaussianSmoothing",
     "LinearOperator",
+    "SliceAveraging",
+    "check_matched",
     "conjugate_gradient",
     "operator_norm",
+    "shrink_length",
+    "soft_threshold",
+    "voxel_weight",
 ]

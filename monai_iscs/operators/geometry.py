@@ -13,9 +13,6 @@ import torch
 
 from monai_iscs.errors import InputError
 
-AIR = 0.04
-"""Prior units (about -900 HU) below which a voxel counts as air: it attenuates nothing worth a detector."""
-
 
 class ViewVectors(NamedTuple):
     """Where source and detector are in each view, mm, float64, (views, 3) each."""
@@ -192,13 +189,14 @@ class ConeBeamGeometry:
         count = self.volume_shape[axis]
         return (np.arange(count) - (count - 1) / 2) * self.voxel_spacing[axis] + self.volume_offset[axis]
 
-    def truncated_fraction(self, volume: torch.Tensor) -> float:
+    def truncated_fraction(self, volume: torch.Tensor, *, air: float = 0.0) -> float:
         """How much of the volume the detector misses in its worst view.
 
         A half-fan detector misses a part in every view on purpose and sees it from the other side.
 
         Args:
-            volume: prior units (0 = air), (..., X, Y, Z); values below 0.04 (about −900 HU) count as air.
+            volume: proportional to attenuation, (..., X, Y, Z).
+            air: values below it count as 0: they attenuate nothing worth a detector.
 
         Returns:
             The largest share, over the views, of the volume's attenuation that projects outside the detector, 0 to 1.
@@ -206,7 +204,7 @@ class ConeBeamGeometry:
         if tuple(volume.shape[-3:]) != self.volume_shape:
             raise InputError(f"volume has shape {tuple(volume.shape)}, expected it to end in {self.volume_shape}")
         mass = volume.detach().as_subclass(torch.Tensor).reshape(-1, *self.volume_shape)
-        mass = torch.where(mass >= AIR, mass, 0).sum(0, dtype=torch.float32).cpu().numpy()
+        mass = torch.where(mass >= air, mass, 0).sum(0, dtype=torch.float32).cpu().numpy()
         below = np.zeros((*self.volume_shape[:2], self.volume_shape[2] + 1))  # mass below each voxel's lower face
         np.cumsum(mass, axis=2, dtype=np.float64, out=below[..., 1:])
         if not (total := below[..., -1].sum()) > 0:

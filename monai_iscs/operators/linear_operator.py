@@ -38,12 +38,14 @@ class LinearOperator(ABC):
         matched: True if `adjoint` is the exact transpose of `forward`, as conjugate gradients need.
         resolution: distance of the measurement's samples along each axis of the domain, in voxels, or None where that
             has no meaning. Above 1 the measurement does not tell neighbouring voxels apart.
+        pseudo_inverse: A⁺, from the range to the domain (any leading dimensions), or None where it isn't known exactly.
     """
 
     domain_shape: tuple[int, ...]
     range_shape: tuple[int, ...]
     matched: bool = True
     resolution: tuple[float, ...] | None = None
+    pseudo_inverse: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     @abstractmethod
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,8 @@ class SIRT:
         relaxation: λ in (0, 2).
         non_negative: clip x at 0 after each iteration (no longer linear in y).
         rtol: stop when the relative residual ‖A x − y‖ / ‖y‖ changes by less than this in one iteration; 0 never stops.
+        stop_residual: stop when the relative residual is below this, the noise's share of y (discrepancy principle,
+            Morozov 1966): what lies beyond fits the noise. 0 never stops.
     """
 
     def __init__(
@@ -31,17 +33,19 @@ class SIRT:
         relaxation: float = 1.0,
         non_negative: bool = False,
         rtol: float = 1e-3,
+        stop_residual: float = 0.0,
     ) -> None:
-        if iterations < 1 or not 0 < relaxation < 2 or rtol < 0:
+        if iterations < 1 or not 0 < relaxation < 2 or rtol < 0 or stop_residual < 0:
             raise InputError(
-                f"iterations={iterations}, relaxation={relaxation}, rtol={rtol}: expected iterations >= 1, "
-                "0 < relaxation < 2 and rtol >= 0"
+                f"iterations={iterations}, relaxation={relaxation}, rtol={rtol}, stop_residual={stop_residual}: "
+                "expected iterations >= 1, 0 < relaxation < 2, rtol >= 0 and stop_residual >= 0"
             )
         self.A = A
         self.iterations = iterations
         self.relaxation = relaxation
         self.non_negative = non_negative
         self.rtol = rtol
+        self.stop_residual = stop_residual
         self._weights: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __call__(self, y: torch.Tensor, x0: torch.Tensor | None = None) -> torch.Tensor:
@@ -56,18 +60,22 @@ class SIRT:
         """
         R, C = self._inverse_sums(y)
         residual = y if x0 is None else y - self.A(x0)
-        x = torch.zeros_like(self.A.T(y)) if x0 is None else x0
+        batch = y.shape[: y.dim() - len(self.A.range_shape)]
+        x = y.new_zeros((*batch, *self.A.domain_shape)) if x0 is None else x0
+        watched = self.rtol > 0 or self.stop_residual > 0  # else the device is never waited for
         scale = y.norm().clamp_min(torch.finfo(y.dtype).tiny)
         before = residual.norm() / scale
-        for _ in range(self.iterations):
+        for iteration in range(self.iterations):
+            if iteration:
+                residual = y - self.A(x)
+                if watched:
+                    after = residual.norm() / scale
+                    if after < self.stop_residual or (before - after).abs() < self.rtol:
+                        break
+                    before = after
             x = x + self.relaxation * C * self.A.T(R * residual)
             if self.non_negative:
                 x = x.clamp_min(0)
-            residual = y - self.A(x)
-            after = residual.norm() / scale
-            if (before - after).abs() < self.rtol:
-                break
-            before = after
         return x
 
     def _inverse_sums(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

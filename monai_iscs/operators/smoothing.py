@@ -38,10 +38,13 @@ class GaussianSmoothing(LinearOperator):
         cosines = torch.cos(frequencies[:, None] * positions)
         cosines = cosines / cosines.norm(dim=1, keepdim=True)
         self._matrix = cosines.T @ (torch.exp(-((std * frequencies) ** 2) / 2)[:, None] * cosines)
+        self._copies: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        axis = self.axis + 1
-        return torch.tensordot(self._matrix.to(x), x, dims=([1], [axis])).movedim(0, axis)
+        axis, kind = self.axis + 1, (x.device, x.dtype)
+        if kind not in self._copies:  # a copy to a GPU at every application would hold it up
+            self._copies[kind] = self._matrix.to(x)
+        return torch.tensordot(self._copies[kind], x, dims=([1], [axis])).movedim(0, axis)
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         return self.forward(y)

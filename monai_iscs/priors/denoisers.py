@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from monai_iscs.errors import InputError
+
 
 class Denoiser(nn.Module, ABC):
     """The contract of a prior: the posterior mean of a clean slice, given the noisy one.
@@ -42,8 +44,9 @@ def _per_slice(sigma: float | Tensor, x: Tensor) -> Tensor:
     """Noise levels as ``(S, 1, 1, 1)``, so that they broadcast over a stack."""
     sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1)
     if sigma.numel() not in (1, x.shape[0]):
-        msg = f"sigma: expected one noise level or one for each of the {x.shape[0]} slices, found {sigma.numel()}"
-        raise ValueError(msg)
+        raise InputError(
+            f"sigma: expected one noise level or one for each of the {x.shape[0]} slices, found {sigma.numel()}"
+        )
     return sigma.expand(x.shape[0]).reshape(-1, 1, 1, 1)
 
 
@@ -63,8 +66,7 @@ class EDMDenoiser(Denoiser):
     def __init__(self, network: nn.Module, *, sigma_data: float) -> None:
         super().__init__(network)
         if not sigma_data > 0:
-            msg = f"sigma_data: expected a positive number, found {sigma_data}"
-            raise ValueError(msg)
+            raise InputError(f"sigma_data: expected a positive number, found {sigma_data}")
         self.sigma_data = float(sigma_data)
 
     def _scales(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,8 +116,10 @@ class EpsilonDenoiser(Denoiser):
         super().__init__(network)
         alphas = torch.as_tensor(alphas_cumprod).detach().double().cpu()
         if alphas.ndim != 1 or not bool(((alphas > 0) & (alphas < 1)).all()) or not bool((alphas.diff() < 0).all()):
-            msg = "alphas_cumprod: expected a decreasing sequence of numbers between 0 and 1"
-            raise ValueError(msg)
+            raise InputError(
+                "alphas_cumprod: expected a decreasing sequence of numbers between 0 and 1, found shape "
+                f"{tuple(alphas.shape)} and values from {float(alphas.min()):g} to {float(alphas.max()):g}"
+            )
         self.register_buffer("log_sigmas", ((1 - alphas) / alphas).sqrt().log().float(), persistent=False)
         self.offset, self.scale = float(offset), float(scale)
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,10 +24,21 @@ def slices_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def views_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
     """A row in the layout of the paper's Table 1, with the signed gap of the slice difference and the seconds."""
-    return metrics_row(method, summary, seconds=summary["seconds"])
+    return metrics_row(method, summary, seconds=summary["seconds"], lpips=summary["lpips_net"] is not None)
 
 
-LAYOUTS = {"views": views_row, "slices": slices_row}
+def lesions_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with the contrast recovered (1: all) and the contrast-to-noise ratio of the lesions of each diameter."""
+    lesions = summary["lesions"]
+    row: dict[str, Any] = {"method": method}
+    for diameter in sorted({lesion["diameter"] for lesion in lesions}):
+        mine = [lesion for lesion in lesions if lesion["diameter"] == diameter]
+        row[f"{diameter:g} mm recovered"] = statistics.mean(lesion["recovered"] for lesion in mine)
+        row[f"{diameter:g} mm CNR"] = statistics.mean(lesion["cnr"] for lesion in mine)
+    return row
+
+
+LAYOUTS = {"views": views_row, "slices": slices_row, "lesions": lesions_row}
 
 
 def averaged_row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -53,12 +62,3 @@ def averaged_row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def empty_row(method: str, columns: Sequence[str], text: str | None) -> dict[str, Any]:
     """The row of a method that has no result: a text in each column, or None where it was not run."""
     return {column: method if column == "method" else text for column in columns}
-
-
-def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One line for each run, with every digit."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -18,7 +18,6 @@ from monai_iscs.metrics import VIEWS, psnr_per_slice
 
 PANEL = 3.2  # inches: width of a panel
 YELLOW = "#ffd75f"
-TISSUE = -300.0  # HU above which a voxel counts for the choice of the slices
 PLANES = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}  # axes of a RAS volume across and up a panel
 EDGES = {"axial": ("R", "L", "A", "P"), "coronal": ("R", "L", "H", "F"), "sagittal": ("A", "P", "H", "F")}
 
@@ -50,6 +49,8 @@ def three_view_figure(
     *,
     window: tuple[float, float] = (-160.0, 240.0),
     error_window: float = 100.0,
+    unit: str = "HU",
+    tissue: float = -300.0,
     metrics: Mapping[str, Mapping[str, Any]] | None = None,
     title: str | None = None,
 ) -> None:
@@ -58,12 +59,14 @@ def three_view_figure(
     The slices go through the centre of the patient's tissue, in radiological orientation, in true proportions.
 
     Args:
-        volumes: name -> (X, Y, Z) volume in HU, RAS, in the order of the columns: the start first, the result last.
+        volumes: name -> (X, Y, Z) volume in `unit`, RAS, in the order of the columns: the start first, the result last.
         reference: the truth on the same grid, or None: then neither its column nor the error's is drawn.
         spacing: voxel size along x, y, z in mm.
         path: file to write; its ending gives the format.
-        window: HU shown as black and white.
-        error_window: HU at the ends of the error's colour bar.
+        window: values shown as black and white.
+        error_window: error at the ends of the error's colour bar.
+        unit: of the volumes, for the colour bars.
+        tissue: a voxel above this counts for the choice of the slices.
         metrics: name -> what `monai_iscs.metrics.summarise` returned; its PSNR is written into the panels.
         title: line above the figure.
 
@@ -81,7 +84,7 @@ def three_view_figure(
     if len(shapes) != 1:
         raise InputError(f"volumes: found shapes {sorted(shapes)}, expected one grid")
     (shape,) = shapes
-    centre = _centre(columns[result] if truth is None else truth)
+    centre = _centre(columns[result] if truth is None else truth, tissue)
     sizes = {view: [shape[axis] * spacing[axis] for axis in axes] for view, axes in PLANES.items()}  # mm
     heights = [max(0.25, high / max(wide for wide, _ in sizes.values())) for _, high in sizes.values()]
 
@@ -116,18 +119,18 @@ def three_view_figure(
         axis.set_facecolor("black")
         for spine in axis.spines.values():
             spine.set_visible(False)
-    _colour_bar(figure, grey, axes[:, : len(columns)], f"HU, window {window[0]:g} to {window[1]:g}")
+    _colour_bar(figure, grey, axes[:, : len(columns)], f"{unit}, window {window[0]:g} to {window[1]:g}")
     if errors is not None:
-        _colour_bar(figure, errors, axes[:, -1:], "error, HU")
+        _colour_bar(figure, errors, axes[:, -1:], f"error, {unit}")
     if title:
         figure.suptitle(title, color="white", fontsize=12)
     figure.savefig(path, dpi=120, facecolor="black", bbox_inches="tight")
 
 
-def _centre(volume: np.ndarray) -> list[int]:
-    """Index of the centre of the tissue, or of the grid where there is none."""
-    tissue = np.argwhere(volume > TISSUE)
-    return [n // 2 for n in volume.shape] if len(tissue) == 0 else [round(c) for c in tissue.mean(0).tolist()]
+def _centre(volume: np.ndarray, tissue: float) -> list[int]:
+    """Index of the centre of what is above `tissue`, or of the grid where there is none."""
+    body = np.argwhere(volume > tissue)
+    return [n // 2 for n in volume.shape] if len(body) == 0 else [round(c) for c in body.mean(0).tolist()]
 
 
 def _mark_edges(axis: Any, view: str) -> None:

@@ -7,10 +7,12 @@ from monai_iscs.sampling.noise import IdenticalNoise, IndependentNoise, SlerpNoi
 from monai_iscs.sampling.presets import PRESETS, Preset, find_preset
 from monai_iscs.sampling.renoise import DDIMRule, DDSRule, renoise
 from monai_iscs.sampling.sigmas import check_sigmas, geometric_sigmas
+from monai_iscs.sampling.total_variation import DDSTV
 
 __all__ = [
     "DDNM",
     "DDS",
+    "DDSTV",
     "PRESETS",
     "Consistency",
     "DDIMRule",

@@ -110,8 +110,9 @@ class DDNM:
     Args:
         operator: the scanner A.
         measurement: y, (..., *operator.range_shape).
-        pseudo_inverse: A⁺, a callable from measurements to the operator's domain. None: `SIRT(operator, ...)`, as in
-            the paper; unlike conjugate gradients it stands an adjoint that is not exact.
+        pseudo_inverse: A⁺, a callable from measurements to the operator's domain. None: the operator's own if it knows
+            it exactly, else `SIRT(operator, ...)`, as in the paper; unlike conjugate gradients SIRT stands an adjoint
+            that is not exact.
         iterations: most SIRT iterations in each step.
         rtol: SIRT stops when its relative residual changes by less than this in one iteration.
         smoothing: as in `DDS`: the correction is `S (A S)⁺ (y - A x0)`. Only without a `pseudo_inverse`.
@@ -135,6 +136,8 @@ class DDNM:
         self.operator = operator
         self.measurement = measurement
         self._smoother = slice_smoothing(operator, smoothing)
+        if self._smoother is None:
+            pseudo_inverse = pseudo_inverse or operator.pseudo_inverse
         seen = operator if self._smoother is None else operator @ self._smoother
         self.pseudo_inverse = pseudo_inverse or SIRT(seen, iterations=iterations, rtol=rtol)
 

@@ -24,6 +24,7 @@ class Preset:
         rule: re-noising rule.
         eta: its stochasticity, 0 to 1.
         cg_iterations: conjugate gradient iterations of DDS in each step.
+        sirt_iterations: most SIRT iterations of DDNM in each step.
         gamma: proximal weight of DDS (Eq. 16), or None for the normal equations alone.
         smoothing: width across slices to which corrections are bound, see `slice_smoothing`; 0 leaves them free.
         noise_excess: the prior is told this times sigma, see `SliceDiffusionInferer`.
@@ -38,6 +39,7 @@ class Preset:
     rule: type[DDSRule] | type[DDIMRule] = DDSRule
     eta: float = 1.0
     cg_iterations: int = 10
+    sirt_iterations: int = 100
     gamma: float | None = None
     smoothing: float = 0.0
     noise_excess: float = 1.0
@@ -55,10 +57,11 @@ PRESETS = {
     # Ours, tuned on validation volumes.
     "default": Preset(
         start="fdk",
-        sigma_max=0.12,
-        sigma_min=0.006,
+        sigma_max=0.2,
+        sigma_min=0.002,
         steps=50,
         cg_iterations=20,
+        sirt_iterations=20,
         smoothing=0.65,
         noise_excess=1.67,
         mirror=0,

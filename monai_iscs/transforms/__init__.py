@@ -1,10 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI transforms: CT volumes to the prior's range and grid and back, and simulated measurements."""
+"""MONAI transforms: CT and MR volumes to the prior's range and grid and back, and simulated measurements."""
 
 from __future__ import annotations
 
-from monai_iscs.transforms.checks import CheckCTVolume, CheckCTVolumeD, CheckCTVolumed, CheckCTVolumeDict
+from monai_iscs.transforms.checks import (
+    CheckCTVolume,
+    CheckCTVolumeD,
+    CheckCTVolumed,
+    CheckCTVolumeDict,
+    CheckMRVolume,
+    CheckMRVolumeD,
+    CheckMRVolumed,
+    CheckMRVolumeDict,
+    CheckVolume,
+    CheckVolumeD,
+    CheckVolumed,
+    CheckVolumeDict,
+)
 from monai_iscs.transforms.fit import FitInPlane, FitInPlaneD, FitInPlaned, FitInPlaneDict
+from monai_iscs.transforms.lesions import InsertLesions
 from monai_iscs.transforms.load import LoadVolume, LoadVolumeD, LoadVolumed, LoadVolumeDict
 from monai_iscs.transforms.measurement import (
     SimulateMeasurement,
@@ -12,8 +26,37 @@ from monai_iscs.transforms.measurement import (
     SimulateMeasurementd,
     SimulateMeasurementDict,
 )
+from monai_iscs.transforms.mr_preprocessing import (
+    mr_postprocessing,
+    mr_preprocessing,
+    thick_slice_postprocessing,
+    thick_slice_preprocessing,
+)
 from monai_iscs.transforms.preprocessing import InputCompose, ct_postprocessing, ct_preprocessing
-from monai_iscs.transforms.scan import ConeBeamScan
+from monai_iscs.transforms.robust_maximum import (
+    RestoreSignal,
+    RestoreSignalD,
+    RestoreSignald,
+    RestoreSignalDict,
+    ScaleByRobustMaximum,
+    ScaleByRobustMaximumD,
+    ScaleByRobustMaximumd,
+    ScaleByRobustMaximumDict,
+    robust_maximum,
+)
+from monai_iscs.transforms.scan import ConeBeamScan, Scan
+from monai_iscs.transforms.signal_noise import GaussianNoise, RicianNoise
+from monai_iscs.transforms.slice_spacing import (
+    CheckThickSlices,
+    CheckThickSlicesD,
+    CheckThickSlicesd,
+    CheckThickSlicesDict,
+    CheckThinSlices,
+    CheckThinSlicesD,
+    CheckThinSlicesd,
+    CheckThinSlicesDict,
+)
+from monai_iscs.transforms.thick_slices import ThickSliceScan
 from monai_iscs.transforms.thickness import ThickenSlices
 
 __all__ = [
@@ -21,21 +64,55 @@ __all__ = [
     "CheckCTVolumeD",
     "CheckCTVolumeDict",
     "CheckCTVolumed",
+    "CheckMRVolume",
+    "CheckMRVolumeD",
+    "CheckMRVolumeDict",
+    "CheckMRVolumed",
+    "CheckThickSlices",
+    "CheckThickSlicesD",
+    "CheckThickSlicesDict",
+    "CheckThickSlicesd",
+    "CheckThinSlices",
+    "CheckThinSlicesD",
+    "CheckThinSlicesDict",
+    "CheckThinSlicesd",
+    "CheckVolume",
+    "CheckVolumeD",
+    "CheckVolumeDict",
+    "CheckVolumed",
     "ConeBeamScan",
     "FitInPlane",
     "FitInPlaneD",
     "FitInPlaneDict",
     "FitInPlaned",
+    "GaussianNoise",
     "InputCompose",
+    "InsertLesions",
     "LoadVolume",
     "LoadVolumeD",
     "LoadVolumeDict",
     "LoadVolumed",
+    "RestoreSignal",
+    "RestoreSignalD",
+    "RestoreSignalDict",
+    "RestoreSignald",
+    "RicianNoise",
+    "ScaleByRobustMaximum",
+    "ScaleByRobustMaximumD",
+    "ScaleByRobustMaximumDict",
+    "ScaleByRobustMaximumd",
+    "Scan",
     "SimulateMeasurement",
     "SimulateMeasurementD",
     "SimulateMeasurementDict",
     "SimulateMeasurementd",
+    "ThickSliceScan",
     "ThickenSlices",
     "ct_postprocessing",
     "ct_preprocessing",
+    "mr_postprocessing",
+    "mr_preprocessing",
+    "robust_maximum",
+    "thick_slice_postprocessing",
+    "thick_slice_preprocessing",
 ]

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refusing what isn't a CT volume before anything is computed from it."""
+"""Refusing what isn't a volume, or not one in HU or of MR magnitudes, before anything is computed from it."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ AIR_BELOW = -500.0  # HU; every body CT has air around or inside the patient, no
 TISSUE_ABOVE = -200.0  # HU; fat starts at about -150
 LEAST_SHARE = 1e-3  # of the voxels that must be air, and that must be tissue
 MOST_SHEAR = 1e-3  # largest |cosine| between two voxel axes
+MOST_NEGATIVE = 0.02  # share of the voxels that an interpolation may have left clearly negative
+UNDERSHOOT = 0.05  # of the maximum: negative beyond this is clearly so
 
 
 def image_name(image: torch.Tensor, default: str = "image") -> str:
@@ -25,86 +28,147 @@ def image_name(image: torch.Tensor, default: str = "image") -> str:
     return str(meta.get("filename_or_obj", default))
 
 
-class CheckCTVolume(Transform):
-    """Pass a CT volume in HU through unchanged, and refuse anything else."""
+class _CheckVolume(Transform):
+    """Passes a volume of one modality through unchanged, and refuses anything else."""
+
+    modality: str
+    units: str
 
     def __call__(self, img: torch.Tensor) -> torch.Tensor:
         """Check `img`.
 
         Args:
-            img: (1, X, Y, Z) in HU, a `MetaTensor` with its affine in mm; any orientation.
+            img: (1, X, Y, Z), a `MetaTensor` with its affine in mm; any orientation.
 
         Returns:
             `img` itself.
 
         Raises:
             InputError: for a 2D, 4D or multi-channel image, a single slice, NaN or infinite values, a constant
-                image, values that can't be HU, or an affine that is singular or sheared.
+                image, values that can't be of this modality, or an affine that is singular or sheared.
         """
         name = image_name(img)
-        self._check_shape(img, name)
-        self._check_values(img, name)
-        self._check_affine(img, name)
-        return img
-
-    @staticmethod
-    def _check_shape(img: torch.Tensor, name: str) -> None:
-        if img.ndim != 4 or img.shape[0] != 1:
-            shape = tuple(img.shape[1:]) + (tuple(img.shape[:1]) if img.shape[0] != 1 else ())
-            raise InputError(f"{name}: found an image of shape {shape}, expected one 3D volume (X, Y, Z)")
-        if min(img.shape) < 1 or min(img.shape[1:]) < 2:
-            raise InputError(
-                f"{name}: found a volume of shape {tuple(img.shape[1:])}, expected at least 2 voxels along every axis"
-            )
-
-    @staticmethod
-    def _check_values(img: torch.Tensor, name: str) -> None:
+        _check_shape(img, name)
         values = torch.as_tensor(img.as_tensor() if isinstance(img, MetaTensor) else img)
         bad = int((~torch.isfinite(values)).sum())
         if bad:
-            raise InputError(f"{name}: found {bad} NaN or infinite voxels, expected finite HU everywhere")
-        low, high = float(values.min()), float(values.max())
-        if low == high:
-            raise InputError(f"{name}: every voxel is {low:g}, expected a CT volume")
+            raise InputError(f"{name}: found {bad} NaN or infinite voxels, expected finite {self.units} everywhere")
+        if float(values.min()) == float(values.max()):
+            raise InputError(f"{name}: every voxel is {float(values.min()):g}, expected {self.modality} volume")
+        self._check_units(values, name)
+        _check_affine(img, name)
+        return img
+
+    @abstractmethod
+    def _check_units(self, values: torch.Tensor, name: str) -> None:
+        """Raise an `InputError` if the values can't be of this modality."""
+
+
+class CheckVolume(_CheckVolume):
+    """Pass a volume in any units through unchanged, and refuse what is no finite 3D volume."""
+
+    modality, units = "a", "values"
+
+    def _check_units(self, values: torch.Tensor, name: str) -> None:
+        pass  # there is nothing to know of them
+
+
+class CheckCTVolume(_CheckVolume):
+    """Pass a CT volume in HU through unchanged, and refuse anything else."""
+
+    modality, units = "a CT", "HU"
+
+    def _check_units(self, values: torch.Tensor, name: str) -> None:
         air = float((values < AIR_BELOW).float().mean())
         tissue = float((values > TISSUE_ABOVE).float().mean())
         if air < LEAST_SHARE or tissue < LEAST_SHARE:
             raise InputError(
-                f"{name}: values from {low:g} to {high:g} with {air:.2%} below {AIR_BELOW:g} and {tissue:.2%} above "
-                f"{TISSUE_ABOVE:g} are not HU: expected a CT with air near -1000 and soft tissue near 0"
+                f"{name}: values from {float(values.min()):g} to {float(values.max()):g} with {air:.2%} below "
+                f"{AIR_BELOW:g} and {tissue:.2%} above {TISSUE_ABOVE:g} are not HU: expected a CT with air near -1000 "
+                "and soft tissue near 0"
             )
 
-    @staticmethod
-    def _check_affine(img: torch.Tensor, name: str) -> None:
-        if not isinstance(img, MetaTensor):
-            raise InputError(f"{name}: has no affine, expected a MetaTensor with its voxel size in mm")
-        axes = img.affine[:3, :3].double()
-        lengths = axes.norm(dim=0)
-        if not bool(torch.isfinite(img.affine).all()) or float(lengths.min()) < 1e-6:
-            raise InputError(f"{name}: singular affine, found voxel sizes {[round(s, 4) for s in lengths.tolist()]} mm")
-        cosines = (axes / lengths).T @ (axes / lengths) - torch.eye(3, dtype=torch.float64)
-        if float(torch.linalg.det(axes / lengths).abs()) < 1e-3:
-            raise InputError(f"{name}: singular affine, its voxel axes lie in one plane")
-        if float(cosines.abs().max()) > MOST_SHEAR:
+
+class CheckMRVolume(_CheckVolume):
+    """Pass a volume of MR magnitudes through unchanged, and refuse anything else.
+
+    Magnitudes are never negative. What an interpolation may have left below 0 is let pass: by little, or few voxels.
+    """
+
+    modality, units = "an MR", "signal"
+
+    def _check_units(self, values: torch.Tensor, name: str) -> None:
+        low, high = float(values.min()), float(values.max())
+        negative = float((values < max(-UNDERSHOOT * high, AIR_BELOW)).float().mean())
+        if high <= 0 or negative > MOST_NEGATIVE:
             raise InputError(
-                f"{name}: sheared affine, two voxel axes are {float(cosines.abs().max()):.4f} (cosine) from a right "
-                f"angle, expected at most {MOST_SHEAR:g} (gantry tilt? resample the volume first)"
+                f"{name}: values from {low:g} to {high:g}, {negative:.1%} of them clearly negative, are not MR "
+                "magnitudes: expected a background near 0 and nothing below (a CT in HU, or a normalised image?)"
             )
 
 
-class CheckCTVolumed(MapTransform):
-    """Dictionary version of `CheckCTVolume`."""
+def _check_shape(img: torch.Tensor, name: str) -> None:
+    if img.ndim != 4 or img.shape[0] != 1:
+        shape = tuple(img.shape[1:]) + (tuple(img.shape[:1]) if img.shape[0] != 1 else ())
+        raise InputError(f"{name}: found an image of shape {shape}, expected one 3D volume (X, Y, Z)")
+    if min(img.shape) < 1 or min(img.shape[1:]) < 2:
+        raise InputError(
+            f"{name}: found a volume of shape {tuple(img.shape[1:])}, expected at least 2 voxels along every axis"
+        )
+
+
+def _check_affine(img: torch.Tensor, name: str) -> None:
+    if not isinstance(img, MetaTensor):
+        raise InputError(f"{name}: has no affine, expected a MetaTensor with its voxel size in mm")
+    axes = img.affine[:3, :3].double()
+    lengths = axes.norm(dim=0)
+    if not bool(torch.isfinite(img.affine).all()) or float(lengths.min()) < 1e-6:
+        raise InputError(f"{name}: singular affine, found voxel sizes {[round(s, 4) for s in lengths.tolist()]} mm")
+    cosines = (axes / lengths).T @ (axes / lengths) - torch.eye(3, dtype=torch.float64)
+    if float(torch.linalg.det(axes / lengths).abs()) < 1e-3:
+        raise InputError(f"{name}: singular affine, its voxel axes lie in one plane")
+    if float(cosines.abs().max()) > MOST_SHEAR:
+        raise InputError(
+            f"{name}: sheared affine, two voxel axes are {float(cosines.abs().max()):.4f} (cosine) from a right "
+            f"angle, expected at most {MOST_SHEAR:g} (gantry tilt? resample the volume first)"
+        )
+
+
+class _Checkd(MapTransform):
+    """Dictionary version of one of the checks."""
+
+    make: type[Transform]
 
     def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.check = CheckCTVolume()
+        self.check = self.make()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Check every key; raises as `CheckCTVolume` does."""
+        """Check every key; raises as the check does."""
         result = dict(data)
         for key in self.key_iterator(result):
             result[key] = self.check(result[key])
         return result
 
 
+class CheckVolumed(_Checkd):
+    """Dictionary version of `CheckVolume`."""
+
+    make = CheckVolume
+
+
+class CheckCTVolumed(_Checkd):
+    """Dictionary version of `CheckCTVolume`."""
+
+    make = CheckCTVolume
+
+
+class CheckMRVolumed(_Checkd):
+    """Dictionary version of `CheckMRVolume`."""
+
+    make = CheckMRVolume
+
+
+CheckVolumeD = CheckVolumeDict = CheckVolumed
 CheckCTVolumeD = CheckCTVolumeDict = CheckCTVolumed
+CheckMRVolumeD = CheckMRVolumeDict = CheckMRVolumed

@@ -32,7 +32,7 @@ def area_weights(fine: int, coarse: int, *, ratio: float | None = None) -> torch
 
 
 class FitInPlane(InvertibleTransform):
-    """Make the first two axes of a volume `size` long, keeping its slices and its geometry.
+    """Make the first two axes of a volume, or of one slice of it, `size` long, keeping its slices and its geometry.
 
     The shorter in-plane side is padded to a square (and a small one to `size`); a larger square is averaged down
     by area. The affine follows: after 256 -> 128 a voxel's centre is half a fine voxel further in.
@@ -49,16 +49,18 @@ class FitInPlane(InvertibleTransform):
         self.fill = fill
 
     def __call__(self, img: torch.Tensor) -> torch.Tensor:
-        """Map (C, X, Y, Z) to (C, size, size, Z)."""
+        """Map (C, X, Y, Z) to (C, size, size, Z), or a slice (C, X, Y) to (C, size, size)."""
         data = img.as_tensor() if isinstance(img, MetaTensor) else img
         shape = tuple(data.shape[1:])
         side, before, matrix = self._grid(shape)
         after = [side - n - b for n, b in zip(shape[:2], before, strict=True)]
-        out = F.pad(data, (0, 0, before[1], after[1], before[0], after[0]), value=self.fill)
+        across = (0, 0) * (len(shape) - 2)
+        out = F.pad(data, (*across, before[1], after[1], before[0], after[0]), value=self.fill)
         if side > self.size:
+            out = out.to(torch.promote_types(out.dtype, torch.float32))  # halves would round the weights
             weights = area_weights(side, self.size).to(out)
-            out = torch.einsum("by,cxyz->cxbz", weights, out)
-            out = torch.einsum("ax,cxyz->cayz", weights, out).contiguous()
+            out = torch.einsum("by,cxy...->cxb...", weights, out)
+            out = torch.einsum("ax,cxy...->cay...", weights, out).contiguous()
         meta = self.track_transform_meta(
             img, sp_size=out.shape[1:], affine=matrix, orig_size=shape, transform_info=self.get_transform_info()
         )

@@ -23,14 +23,23 @@ MOST_UNEVEN = 0.05  # mm that a slice of a DICOM series may lie off its even pla
 
 
 class _SeriesReader(ITKReader):
-    """Reads a folder with one evenly spaced DICOM series."""
+    """Reads a folder with one evenly spaced DICOM series; the affine of a gantry-tilted one comes out sheared."""
 
     def read(self, data: Any, **kwargs: Any) -> Any:
         (folder,) = data
-        series = itk.GDCMSeriesFileNames.New(Directory=folder, UseSeriesDetails=True).GetSeriesUIDs()
+        names = itk.GDCMSeriesFileNames.New(Directory=folder, UseSeriesDetails=True)
+        series = names.GetSeriesUIDs()
         if len(series) != 1:
             raise InputError(f"{folder}: found {len(series) or 'no'} DICOM series in the folder, expected exactly one")
         image = super().read(data, **kwargs)
+        files = names.GetFileNames(series[0])
+        if len(files) > 1:
+            # ITK lays the slices at a right angle by default, so that a tilt would pass unseen: what it finds between
+            # the first and the last slice without that is the direction in which they really stack.
+            unforced = itk.ImageSeriesReader.New(FileNames=files, ForceOrthogonalDirection=False)
+            unforced.UpdateOutputInformation()
+            image.SetDirection(unforced.GetOutput().GetDirection())
+            image.SetSpacing(unforced.GetOutput().GetSpacing())
         meta = image.GetMetaDataDictionary()
         key = "ITK_non_uniform_sampling_deviation"  # set by ITK, which then goes on with the mean spacing
         if meta.HasKey(key) and meta[key] > MOST_UNEVEN:
@@ -91,7 +100,8 @@ class LoadVolume(Transform):
             data: path of the file or DICOM folder.
 
         Returns:
-            Channel-first float32 (C, X, Y, Z), affine in RAS mm, file name in `meta["filename_or_obj"]`.
+            Channel-first float32 (C, X, Y, Z), affine in RAS mm, file name in `meta["filename_or_obj"]`. The affine of
+            a DICOM series taken with a tilted gantry is sheared, which the checks (`CheckCTVolume`) refuse.
 
         Raises:
             InputError: if the path is missing, empty, truncated, damaged or of an unsupported type, or if a folder

@@ -13,7 +13,9 @@ from monai.transforms import MapTransform, Transform
 
 from monai_iscs.errors import InputError
 from monai_iscs.operators import LinearOperator
-from monai_iscs.transforms.scan import ConeBeamScan
+from monai_iscs.transforms.scan import Scan
+
+Noise = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 
 class SimulateMeasurement(Transform):
@@ -22,10 +24,12 @@ class SimulateMeasurement(Transform):
     With N0 photons per detector pixel the counts are n ~ Poisson(N0 exp(-A x)), and y = -log(max(n, 1) / N0).
 
     Args:
-        operator: a `LinearOperator` on (X, Y, Z), or a factory called with the volume, as `ConeBeamScan` is; with a
-            scan, a volume that doesn't fit its detector is refused.
+        operator: a `LinearOperator` on (X, Y, Z), or a factory called with the volume, as a `Scan` is; with a scan, a
+            volume that it can't see all of is refused.
         photons: photons per detector pixel without a patient, N0; None: no photon noise.
         noise_std: standard deviation of Gaussian noise on the line integrals; None: none.
+        noise: any other noise, `noise(measurement, generator) -> measurement` on the CPU, such as `RicianNoise`; the
+            last to be added. None: none.
         seed: seed of the noise. Every call starts from it: the same volume always gives the same measurement, on
             any device.
     """
@@ -36,6 +40,7 @@ class SimulateMeasurement(Transform):
         *,
         photons: float | None = None,
         noise_std: float | None = None,
+        noise: Noise | None = None,
         seed: int = 0,
     ) -> None:
         if photons is not None and not photons > 0:
@@ -45,6 +50,7 @@ class SimulateMeasurement(Transform):
         self.operator = operator
         self.photons = photons
         self.noise_std = noise_std
+        self.noise = noise
         self.seed = seed
 
     def __call__(self, img: torch.Tensor) -> MetaTensor:
@@ -54,10 +60,11 @@ class SimulateMeasurement(Transform):
             img: volume (C, X, Y, Z) in prior units.
 
         Returns:
-            (C, view, v, u) line integrals; affine and file name are the volume's, and `meta["volume_shape"]` is
-            (X, Y, Z): enough to rebuild the operator from the measurement alone.
+            (C, *operator.range_shape), such as line integrals (C, view, v, u). The file name is the volume's and so is
+            the affine, unless the scan says another, and `meta["volume_shape"]` is (X, Y, Z): enough to rebuild the
+            operator from the measurement alone.
         """
-        if isinstance(self.operator, ConeBeamScan):
+        if isinstance(self.operator, Scan):
             self.operator.check_field(img)
         operator = self.operator if isinstance(self.operator, LinearOperator) else self.operator(img)
         volume = img.as_tensor() if isinstance(img, MetaTensor) else img
@@ -66,6 +73,8 @@ class SimulateMeasurement(Transform):
         if isinstance(img, MetaTensor):
             result.copy_meta_from(img)
             result.applied_operations = []  # the volume's history can't be undone on a measurement
+            if isinstance(self.operator, Scan):
+                result.affine = self.operator.measurement_affine(img)
         result.meta["volume_shape"] = tuple(volume.shape[1:])
         return result
 
@@ -77,6 +86,8 @@ class SimulateMeasurement(Transform):
             noisy = -torch.log(counts.clamp(min=1) / self.photons)
         if self.noise_std is not None:
             noisy = noisy + self.noise_std * torch.randn(noisy.shape, generator=generator)
+        if self.noise is not None:
+            noisy = self.noise(noisy, generator)
         return noisy.to(clean)
 
 
@@ -89,6 +100,7 @@ class SimulateMeasurementd(MapTransform):
         measurement_key: key of the measurement (one per volume key).
         photons: see `SimulateMeasurement`.
         noise_std: see `SimulateMeasurement`.
+        noise: see `SimulateMeasurement`.
         seed: see `SimulateMeasurement`.
         allow_missing_keys: don't raise if a key is missing.
     """
@@ -101,6 +113,7 @@ class SimulateMeasurementd(MapTransform):
         measurement_key: KeysCollection = "measurement",
         photons: float | None = None,
         noise_std: float | None = None,
+        noise: Noise | None = None,
         seed: int = 0,
         allow_missing_keys: bool = False,
     ) -> None:
@@ -108,7 +121,7 @@ class SimulateMeasurementd(MapTransform):
         self.measurement_keys = (measurement_key,) if isinstance(measurement_key, str) else tuple(measurement_key)
         if len(self.measurement_keys) != len(self.keys):
             raise ValueError(f"measurement_key: found {self.measurement_keys}, expected one for each of {self.keys}")
-        self.simulate = SimulateMeasurement(operator, photons=photons, noise_std=noise_std, seed=seed)
+        self.simulate = SimulateMeasurement(operator, photons=photons, noise_std=noise_std, noise=noise, seed=seed)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Measure every key."""

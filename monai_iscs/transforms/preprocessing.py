@@ -53,16 +53,22 @@ def ct_preprocessing(
 
     Args:
         keys: keys of the paths.
-        hu_range: HU that become 0 and 1; values outside are clipped.
+        hu_range: HU that become 0 and 1; values outside are clipped. The low end is air, -1000: only then is a value
+            proportional to attenuation. The scan's `unit_attenuation` is that of the range, 0.02 /mm for 1000 HU.
         size: in-plane size of the prior. Larger slices are averaged down by area, smaller ones padded with air.
         isotropic: voxel size in mm to resample to first; None keeps the file's own grid.
 
     Returns:
         A `Compose`, invertible by `ct_postprocessing`. Its transforms raise `InputError` for what isn't a CT volume.
+
+    Raises:
+        InputError: a range that doesn't rise from -1000 HU, or a size or voxel size that isn't positive.
     """
     low, high = hu_range
     if not low < high:
         raise InputError(f"hu_range: found {low:g} to {high:g}, expected a low end below the high end")
+    if low != CT_RANGE[0]:
+        raise InputError(f"hu_range: found {low:g} to {high:g}, expected a low end of {CT_RANGE[0]:g} HU, air")
     if isotropic is not None and not isotropic > 0:
         raise InputError(f"isotropic: found {isotropic:g} mm, expected a positive voxel size")
     resample = [Spacingd(keys, pixdim=[isotropic] * 3, mode="bilinear", padding_mode="border")] if isotropic else []

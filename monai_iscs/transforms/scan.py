@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated scanner: from a volume, or from its measurement, to the operator of the paper's cone-beam scan."""
+"""The simulated scanner: from a volume, or from its measurement, to the operator of its scan."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from abc import ABC, abstractmethod
 
 import torch
 from monai.data import MetaTensor
@@ -15,23 +14,60 @@ from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, LinearOper
 from monai_iscs.transforms.checks import image_name
 
 MOST_TRUNCATED = 0.01  # share of a view's attenuation that may miss the detector
+AIR = 0.00208  # per mm, at about -900 HU: what attenuates less is worth no detector
 
 
-def _voxels(meta_shape: Sequence[Any]) -> tuple[int, ...]:
-    """Volume shape from a measurement's meta, also after a `DataLoader` has collated it (one tensor per axis)."""
-    axes = [torch.as_tensor(n).flatten() for n in meta_shape]
+class Scan(ABC):
+    """Makes the operator of a scan, for a volume that is to be measured or for its measurement."""
+
+    @abstractmethod
+    def __call__(self, image: torch.Tensor) -> LinearOperator:
+        """The operator on (X, Y, Z) for a volume ([B,] C, X, Y, Z), or for a measurement ([B,] C, *range_shape)."""
+
+    def check_field(self, volume: torch.Tensor) -> None:  # noqa: B027
+        """Raise an `InputError` if the scanner cannot see all of `volume` (C, X, Y, Z); by default it can."""
+
+    def measurement_affine(self, volume: MetaTensor) -> torch.Tensor:
+        """Affine of the measurement of `volume`: the volume's own where the measurement is no image."""
+        return affine_of(volume)
+
+    def volume_affine(self, measurement: MetaTensor) -> torch.Tensor:
+        """Affine of the volume behind `measurement`; undoes `measurement_affine`."""
+        return affine_of(measurement)
+
+
+def volume_shape(image: torch.Tensor) -> tuple[int, ...]:
+    """(X, Y, Z) of a volume ([B,] C, X, Y, Z), or of the volume behind a simulated measurement, from its meta.
+
+    A `DataLoader` collates the meta's shape to one tensor per axis.
+
+    Raises:
+        InputError: a batch of different volumes.
+    """
+    shape = image.meta.get("volume_shape") if isinstance(image, MetaTensor) else None
+    if shape is None:
+        return tuple(image.shape[-3:])
+    axes = [torch.as_tensor(n).flatten() for n in shape]
     if any(bool((n != n[0]).any()) for n in axes):
         raise InputError("measurement: the batch mixes volumes of different shapes, expected one shape")
     return tuple(int(n[0]) for n in axes)
 
 
-class ConeBeamScan:
+def affine_of(image: torch.Tensor) -> torch.Tensor:
+    """(4, 4) affine of an image, of the first one of a batch."""
+    if not isinstance(image, MetaTensor):
+        raise InputError(f"{image_name(image)}: has no affine, expected a MetaTensor with its voxel size in mm")
+    return image.affine if image.affine.ndim == 2 else image.affine[0]
+
+
+class ConeBeamScan(Scan):
     """Cone-beam scan of the paper (source to isocentre 700 mm, to detector 1,200 mm) fitted to a volume's grid.
 
     Args:
         views: number of views.
         arc: degrees that they cover; a partial arc includes its first angle, not its last.
-        unit_attenuation: attenuation of one prior unit, per mm. For CT 2,600 HU at 0.02 /mm for water: 0.052.
+        unit_attenuation: attenuation of one prior unit, per mm. For CT the width of its range in HU at 0.02 /mm for
+            1,000 HU (water above air): 0.052 for 2,600 HU.
         backend: projector backend, see `ConeBeamProjector`.
     """
 
@@ -55,13 +91,9 @@ class ConeBeamScan:
         Raises:
             InputError: if `image` is no `MetaTensor`, whose affine gives the voxel size in mm.
         """
-        if not isinstance(image, MetaTensor):
-            raise InputError(f"{image_name(image)}: has no affine, expected a MetaTensor with its voxel size in mm")
-        shape = image.meta.get("volume_shape")
-        affine = image.affine if image.affine.ndim == 2 else image.affine[0]
         return ConeBeamGeometry.paper(
-            volume_shape=tuple(image.shape[-3:]) if shape is None else _voxels(shape),
-            voxel_spacing=tuple(float(s) for s in affine_to_spacing(affine)),
+            volume_shape=volume_shape(image),
+            voxel_spacing=tuple(float(s) for s in affine_to_spacing(affine_of(image))),
             views=self.views,
             arc=self.arc,
         )
@@ -73,7 +105,7 @@ class ConeBeamScan:
     def check_field(self, volume: torch.Tensor) -> None:
         """Raise an `InputError` if more of `volume` (C, X, Y, Z) than a trace of it projects beside the detector."""
         geometry = self.geometry(volume)
-        share = geometry.truncated_fraction(volume.as_tensor()[0])
+        share = geometry.truncated_fraction(volume.as_tensor()[0], air=AIR / self.unit_attenuation)
         if share > MOST_TRUNCATED:
             magnification = geometry.source_to_detector / geometry.source_to_isocenter
             rows, columns = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle import load as load_bundle
 
 from monai_iscs.engines import psnr_at
@@ -115,11 +115,26 @@ def test_evaluate_config_reports_every_metric(small_input: Path) -> None:
 
 
 def test_the_256_config_builds(tmp_path: Path) -> None:
-    from monai.bundle import ConfigParser
-
     parser = ConfigParser()
     parser.read_config([str(CONFIGS / "train.json"), str(CONFIGS / "train_256.json")])
     network = parser.get_parsed_content("network_def").network
     assert network.size_divisor == 8
     assert parser["size"] == 256
     assert parser["crop"] % network.size_divisor == 0
+
+
+def test_what_the_256_config_trains_can_be_used() -> None:
+    train, use = ConfigParser(), ConfigParser()
+    train.read_config([str(CONFIGS / name) for name in ("train.json", "train_256.json")])
+    use.read_config([str(CONFIGS / name) for name in ("inference.json", "inference_256.json")])
+    trained = train.get_parsed_content("network_def").state_dict()
+    use.get_parsed_content("network_def").load_state_dict(trained)
+    assert use["size"] == train["size"]
+    assert use.get_parsed_content("ckpt_path") == "./models/model_256.pt"  # beside the one of 128
+
+
+@pytest.mark.parametrize(("hu_range", "unit"), [([-1000, 1600], 0.052), ([-1000, 3000], 0.08)])
+def test_the_scan_is_in_the_units_of_the_hu_range(hu_range: list[int], unit: float) -> None:
+    parser = ConfigParser(read("inference.json"))
+    parser["hu_range"] = hu_range
+    assert parser.get_parsed_content("scan").unit_attenuation == pytest.approx(unit, rel=1e-12)

@@ -17,9 +17,6 @@ from monai_iscs.cli import main
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "body_ct_reconstruction"
 SMALL = {
-    "size": 32,
-    "views": 6,
-    "steps": 3,
     "network_def::network::network::channels": [8, 8],
     "network_def::network::network::num_res_blocks": 1,
     "network_def::network::network::attention_levels": [False, False],
@@ -28,9 +25,9 @@ SMALL = {
 }
 
 
-def _write_config(folder: Path, kind: str, changes: dict[str, object]) -> ConfigParser:
-    """The shipped bundle's config with some entries changed."""
-    parser = ConfigParser(ConfigParser.load_config_file(BUNDLE / "configs" / f"{kind}.json"))
+def _write_config(shipped: Path, folder: Path, kind: str, changes: dict[str, object]) -> ConfigParser:
+    """A shipped bundle's config with some entries changed."""
+    parser = ConfigParser(ConfigParser.load_config_file(shipped / "configs" / f"{kind}.json"))
     for key, value in changes.items():
         if key.split("::")[0] in parser:
             parser[key] = value
@@ -39,18 +36,29 @@ def _write_config(folder: Path, kind: str, changes: dict[str, object]) -> Config
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory) -> Path:
-    """The shipped bundle with a network of a few thousand weights, never trained; treat as read-only."""
-    folder = tmp_path_factory.mktemp("bundles") / "tiny"
-    (folder / "configs").mkdir(parents=True)
-    (folder / "models").mkdir()
-    (folder / "configs" / "metadata.json").write_text('{"version": "0.0.1"}')
-    _write_config(folder, "train", {**SMALL, "crop": 16, "epochs": 2, "batch_size": 2, "validate_every": 4})
-    config = _write_config(folder, "inference", SMALL)
-    torch.manual_seed(0)
-    network = config.get_parsed_content("network_def")
-    torch.save({name: value.half() for name, value in network.state_dict().items()}, folder / "models" / "model.pt")
-    return folder
+def shrink_bundle() -> Callable[..., Path]:
+    """``shrink_bundle(shipped, folder, changes)``: a copy with a network of a few thousand weights, never trained."""
+
+    def shrink(shipped: Path, folder: Path, changes: dict[str, object]) -> Path:
+        (folder / "configs").mkdir(parents=True)
+        (folder / "models").mkdir()
+        (folder / "configs" / "metadata.json").write_text('{"version": "0.0.1"}')
+        training = {"crop": 16, "epochs": 2, "batch_size": 2, "validate_every": 4}
+        _write_config(shipped, folder, "train", {**SMALL, **changes, **training})
+        config = _write_config(shipped, folder, "inference", {**SMALL, **changes})
+        torch.manual_seed(0)
+        network = config.get_parsed_content("network_def")
+        torch.save({name: value.half() for name, value in network.state_dict().items()}, folder / "models" / "model.pt")
+        return folder
+
+    return shrink
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory, shrink_bundle) -> Path:
+    """The shipped CT bundle, small; treat as read-only."""
+    changes = {"size": 32, "views": 6, "steps": 3}
+    return shrink_bundle(BUNDLE, tmp_path_factory.mktemp("bundles") / "tiny", changes)
 
 
 @pytest.fixture(scope="session")

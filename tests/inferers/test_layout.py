@@ -6,7 +6,7 @@ import torch
 
 from monai_iscs.errors import InputError
 from monai_iscs.inferers import StackedOperator, StackLayout, apply_in_batches
-from monai_iscs.operators import ForeignOperator
+from monai_iscs.operators import ForeignOperator, SliceAveraging
 
 VOLUME = (5, 7, 3)
 
@@ -83,3 +83,13 @@ def test_the_scanner_s_resolution_follows_the_axes():
     assert StackedOperator(scanner, StackLayout(VOLUME, 2)).resolution == (3.0, 1.0, 1.0, 2.0)
     assert StackedOperator(scanner, StackLayout(VOLUME, 0)).resolution == (1.0, 1.0, 2.0, 3.0)
     assert StackedOperator(2.0 * scanner, StackLayout(VOLUME, 1)).resolution == (2.0, 1.0, 1.0, 3.0)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_scanner_s_pseudo_inverse_is_the_stack_s(volume, scanner, axis):
+    layout = StackLayout(VOLUME, axis, 4)
+    operator = StackedOperator(SliceAveraging(VOLUME, factor=3, axis=1), layout, channels=2)
+    y = operator(layout.stack(volume))
+    torch.testing.assert_close(operator(operator.pseudo_inverse(y)), y)
+    torch.testing.assert_close(layout.stack(layout.volume(operator.pseudo_inverse(y))), operator.pseudo_inverse(y))
+    assert StackedOperator(scanner, layout, channels=2).pseudo_inverse is None

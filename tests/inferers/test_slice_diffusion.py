@@ -177,6 +177,24 @@ def test_operator_factories_get_one_measurement_with_its_affine(make, operator, 
     torch.testing.assert_close(given[0].affine, measurement.affine)
 
 
+def test_a_scan_says_where_its_volume_lies(make, operator, measurement):
+    """Alone and in a loaded batch: the result's affine is the scan's, not the measurement's."""
+
+    class Scan:
+        def __call__(self, one):
+            return operator
+
+        def volume_affine(self, one):
+            return 2 * one.affine
+
+    found = make(operator=Scan())(measurement, Shrink())
+    torch.testing.assert_close(found.affine, 2 * measurement.affine)
+    one = MetaTensor(measurement.as_tensor()[0], affine=measurement.affine)
+    batch = next(iter(DataLoader(Dataset([{"y": one}, {"y": one.clone()}]), batch_size=2)))["y"]
+    found = decollate_batch(make(operator=Scan())(batch, Shrink()))
+    assert [torch.equal(item.affine, 2 * measurement.affine) for item in found] == [True, True]
+
+
 def test_each_volume_of_a_loaded_batch_keeps_its_own_affine_and_name(make, operator, measurement):
     def item(spacing, name):
         affine = torch.diag(torch.tensor([spacing, spacing, spacing, 1.0], dtype=torch.float64))

@@ -49,6 +49,18 @@ def test_figures_that_do_not_exist_are_none(reconstruction, reference):
     assert summarise(steps + 1, steps)["axial"] == {"psnr": None, "ssim": None, "lpips": None}
 
 
+def test_lpips_where_it_is_asked_for(large_reconstruction, large_reference, alex):
+    plain = summarise(large_reconstruction, large_reference)
+    summary = summarise(large_reconstruction, large_reference, lpips=alex)
+    assert summary["lpips_net"] == "alex"
+    for view, axis in VIEWS.items():
+        expected = float(alex(large_reconstruction, large_reference, axis).nanmean())
+        assert summary[view] == {**plain[view], "lpips": expected}
+    thin = summarise(large_reconstruction[..., :20], large_reference[..., :20], lpips=alex)
+    assert thin["axial"]["lpips"] > 0
+    assert thin["coronal"]["lpips"] is None
+
+
 def test_equal_volumes(reference):
     summary = summarise(reference, reference)
     assert summary["axial"]["psnr"] == math.inf

@@ -85,6 +85,15 @@ def test_fixed_count_and_early_stop():
     assert (B - times(x)).norm() <= 1e-6 * B.norm()
 
 
+def test_a_fixed_count_never_waits_for_the_device():
+    """A meta tensor has no values: whatever asked for one would raise."""
+    b = B.to("meta")
+    x = conjugate_gradient(lambda x: x @ MATRIX.to("meta"), b, iterations=3, rtol=0)
+    assert (x.device.type, x.shape) == ("meta", b.shape)
+    with pytest.raises(RuntimeError, match="meta"):
+        conjugate_gradient(lambda x: x @ MATRIX.to("meta"), b, iterations=3, rtol=1e-3)
+
+
 def test_differentiable():
     b = B.clone().requires_grad_()
     conjugate_gradient(times, b, iterations=3).sum().backward()

@@ -13,13 +13,17 @@ class Counted:
 
     def __init__(self, rows: list[list[float]]) -> None:
         self.matrix = torch.tensor(rows, dtype=torch.float64)
-        self.calls = 0
-        pair = (self._there, lambda y: self.matrix.T @ y)
+        self.calls = self.backprojections = 0
+        pair = (self._there, self._back)
         self.operator = ForeignOperator(pair, domain_shape=[len(rows[0])], range_shape=[len(rows)])
 
     def _there(self, x):
         self.calls += 1
         return self.matrix @ x
+
+    def _back(self, y):
+        self.backprojections += 1
+        return self.matrix.T @ y
 
 
 def test_converges_to_the_weighted_least_squares_solution():
@@ -46,14 +50,29 @@ def test_stops_when_the_residual_settles():
     torch.testing.assert_close(A.matrix @ x, y, rtol=1e-4, atol=1e-4)
 
 
-def test_sums_are_computed_once():
+def test_stops_at_the_level_of_the_noise():
+    A = Counted([[2.0, 1.0], [1.0, 3.0]])
+    y = A.matrix @ torch.tensor([1.0, -1.0], dtype=torch.float64)
+
+    def residual(count):
+        x = SIRT(A.operator, iterations=count, rtol=0, stop_residual=0.05)(y)
+        return float((A.matrix @ x - y).norm() / y.norm())
+
+    settled = residual(1000)
+    assert 0.05 / 2 < settled < 0.05
+    last = next(count for count in range(1, 1000) if residual(count) == settled)
+    assert residual(last - 1) > 0.05
+
+
+def test_nothing_is_computed_twice_or_for_nothing():
+    """The sums once, the start from its shape, and no residual after the last iteration."""
     A = Counted([[2.0, 1.0], [1.0, 3.0]])
     sirt = SIRT(A.operator, iterations=4, rtol=0)
     y = torch.ones(2, dtype=torch.float64)
     first = sirt(y)
-    assert A.calls == 5
+    assert (A.calls, A.backprojections) == (4, 5)
     assert torch.equal(sirt(y), first)
-    assert A.calls == 9
+    assert (A.calls, A.backprojections) == (7, 9)
 
 
 def test_start_and_scale():
@@ -85,7 +104,9 @@ def test_rays_and_voxels_outside_do_no_harm(plain):
     assert SIRT(A)(torch.zeros_like(y)).abs().max() == 0
 
 
-@pytest.mark.parametrize("bad", [{"iterations": 0}, {"relaxation": 0.0}, {"relaxation": 2.0}, {"rtol": -1.0}])
+@pytest.mark.parametrize(
+    "bad", [{"iterations": 0}, {"relaxation": 0.0}, {"relaxation": 2.0}, {"rtol": -1.0}, {"stop_residual": -1.0}]
+)
 def test_bad_arguments(bad, plain):
     with pytest.raises(InputError, match=f"{next(iter(bad))}="):
         SIRT(ConeBeamProjector(plain), **bad)

@@ -25,6 +25,18 @@ def test_it_is_symmetric_positive_and_keeps_constants():
     torch.testing.assert_close(smooth(torch.full((6, 2), 0.3)), torch.full((6, 2), 0.3))
 
 
+def test_its_matrix_is_converted_once_for_each_type(monkeypatch):
+    smooth = GaussianSmoothing((6, 2), std=0.7, axis=0)
+    x = torch.rand(6, 2, generator=torch.Generator().manual_seed(0))
+    conversions, convert = [], torch.Tensor.to
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "to", lambda *given: conversions.append(given[1:]) or convert(*given))
+        results = [smooth(x), smooth(x), smooth(x.double())]
+    assert len(conversions) == 2  # one for each type of x
+    assert [result.dtype for result in results] == [torch.float32, torch.float32, torch.float64]
+    assert torch.equal(results[0], results[1])
+
+
 @pytest.mark.parametrize(("settings", "message"), [({"std": 0.0}, "std is 0.0"), ({"axis": 2}, "axis is 2")])
 def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(InputError, match=message):

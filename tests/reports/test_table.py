@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from monai_iscs.reports import markdown_table, metrics_row
+from monai_iscs.reports import markdown_table, metrics_row, write_csv
 
 SUMMARY = {
     "axial": {"psnr": 33.456, "ssim": 0.91236, "lpips": None},
@@ -31,7 +31,26 @@ def test_a_table_of_methods():
     assert all(cell.endswith(":") for cell in cells[1][1:])
 
 
+def test_lpips_has_columns_on_demand():
+    measured = {**SUMMARY, "axial": {"psnr": 33.456, "ssim": 0.91236, "lpips": 0.08126}, "lpips_net": "alex"}
+    rows = [metrics_row("DDS", measured, lpips=True), metrics_row("FDK", SUMMARY, lpips=True)]
+    columns, _, *lines = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in markdown_table(rows).splitlines()
+    )
+    cells = [dict(zip(columns, line, strict=True)) for line in lines]
+    assert cells[0]["axial LPIPS"] == "0.0813"
+    assert cells[0]["coronal LPIPS"] == "-"  # a view too thin for it
+    assert cells[1]["axial LPIPS"] == "not measured"
+
+
+def test_csv(tmp_path):
+    write_csv(tmp_path / "a.csv", [{"method": "A, B", "dB": 1 / 3, "s": None}, {"method": "C", "dB": 2.0, "s": 1}])
+    assert (tmp_path / "a.csv").read_bytes().decode() == ('method,dB,s\r\n"A, B",0.3333333333333333,\r\nC,2.0,1\r\n')
+
+
 @pytest.mark.parametrize("rows", [[], [{"a": 1}, {"b": 1}]])
-def test_rows_must_agree(rows):
+def test_rows_must_agree(rows, tmp_path):
     with pytest.raises(ValueError, match="rows: found"):
         markdown_table(rows)
+    with pytest.raises(ValueError, match="rows: found"):
+        write_csv(tmp_path / "a.csv", rows)

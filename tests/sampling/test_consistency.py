@@ -115,6 +115,13 @@ def test_ddnm_is_equation_14(operator, matrix, x0, y):
     torch.testing.assert_close(ddnm(x0, 0.3).flatten(), expected, atol=1e-4, rtol=0)
 
 
+def test_ddnm_takes_the_operator_s_own_pseudo_inverse(operator, matrix, x0, y):
+    pseudo_inverse = torch.linalg.pinv(matrix)
+    operator.pseudo_inverse = lambda v: (pseudo_inverse @ v).view(SHAPE)
+    found = DDNM(operator, y)(x0, 0.3)
+    torch.testing.assert_close(found, x0 + operator.pseudo_inverse(y - operator(x0)))
+
+
 def test_ddnm_with_sirt_meets_the_measurement(operator, x0, y):
     found = DDNM(operator, y, iterations=1000, rtol=0)(x0, 0.3)
     assert (operator(found) - y).abs().max() < 1e-2

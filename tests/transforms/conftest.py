@@ -51,9 +51,19 @@ def save(tmp_path: Path, affine: np.ndarray) -> Callable[..., Path]:
 
 @pytest.fixture
 def save_dicom(tmp_path: Path) -> Callable[..., Path]:
-    """Writes (X, Y, Z) HU as a folder of DICOM slices of 2 x 2 mm, 3 mm apart, with file names in no order."""
+    """Writes (X, Y, Z) HU as a folder of DICOM slices of 2 x 2 mm, 3 mm apart, with file names in no order.
 
-    def write(array: np.ndarray, *, missing: int | None = None, series: str = "1.2.3.4", name: str = "dicom") -> Path:
+    A tilted gantry shifts each slice against the one before it, by `shift` mm along y.
+    """
+
+    def write(
+        array: np.ndarray,
+        *,
+        missing: int | None = None,
+        series: str = "1.2.3.4",
+        name: str = "dicom",
+        shift: float = 0.0,
+    ) -> Path:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         for k in range(array.shape[2]):
@@ -69,7 +79,7 @@ def save_dicom(tmp_path: Path) -> Callable[..., Path]:
                 "0020|000d": "1.2.3",
                 "0020|000e": series,
                 "0020|0013": str(k + 1),
-                "0020|0032": f"-40\\-30\\{5 + 3 * k}",
+                "0020|0032": f"-40\\{-30 + shift * k:g}\\{5 + 3 * k}",
                 "0020|0037": "1\\0\\0\\0\\1\\0",
                 "0028|1052": "-1024",
                 "0028|1053": "1",

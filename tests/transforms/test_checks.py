@@ -7,7 +7,15 @@ import torch
 from monai.data import MetaTensor
 
 from monai_iscs.errors import InputError
-from monai_iscs.transforms import CheckCTVolume, CheckCTVolumeD, CheckCTVolumed, CheckCTVolumeDict
+from monai_iscs.transforms import (
+    CheckCTVolume,
+    CheckCTVolumeD,
+    CheckCTVolumed,
+    CheckCTVolumeDict,
+    CheckMRVolume,
+    CheckMRVolumed,
+    CheckMRVolumeDict,
+)
 
 
 def image(array: np.ndarray, affine: np.ndarray) -> MetaTensor:
@@ -81,3 +89,25 @@ def test_dictionary(phantom, affine):
     assert CheckCTVolumed("ct")({"ct": volume, "name": "a"})["ct"] is volume
     assert CheckCTVolumeD is CheckCTVolumed
     assert CheckCTVolumeDict is CheckCTVolumed
+
+
+def test_an_mr_volume_passes_unchanged(phantom, affine):
+    volume = image((phantom + 1024) / 2, affine)
+    assert CheckMRVolume()(volume) is volume
+    assert CheckMRVolumed("mr")({"mr": volume})["mr"] is volume
+    assert CheckMRVolumeDict is CheckMRVolumed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda hu: hu, r"values from -1024 to 700, .*% of them clearly negative.* \(a CT in HU, or a normalised"),
+        (lambda hu: hu / 1000, "not MR magnitudes"),
+        (lambda hu: hu[:, :, 5], "expected one 3D volume"),
+        (lambda hu: np.full_like(hu, 7), "every voxel is 7, expected an MR volume"),
+        (lambda hu: np.where(hu == 40, np.nan, hu), "expected finite signal everywhere"),
+    ],
+)
+def test_what_is_not_an_mr_volume(phantom, affine, change, message):
+    with pytest.raises(InputError, match=rf"^patient\.nii\.gz: .*{message}"):
+        CheckMRVolume()(image(change(phantom.astype(np.float32)), affine))

@@ -30,6 +30,18 @@ def test_halving_is_the_mean_of_two_by_two(affine):
     np.testing.assert_allclose(coarse.affine, expected)
 
 
+@pytest.mark.parametrize("shape", [(32, 32, 3), (22, 32, 3), (30, 20, 3), (9, 14, 3)])
+def test_a_slice_is_fitted_as_in_its_volume(affine, shape):
+    volume = MetaTensor(torch.rand(1, *shape), affine=torch.as_tensor(affine))
+    fitted = FitInPlane(16)(volume).as_tensor()
+    for k in range(3):
+        one = FitInPlane(16)(volume.as_tensor()[..., k])
+        torch.testing.assert_close(one, fitted[..., k])
+        torch.testing.assert_close(FitInPlane(16)(volume[..., k]).as_tensor(), one)
+        half = FitInPlane(16)(volume.as_tensor()[..., k].half())
+        torch.testing.assert_close(half.float(), one, atol=1e-3, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("shape", "size", "pixels"),
     [((32, 32, 4), 16, 1e-4), ((22, 32, 4), 16, 1e-4), ((31, 20, 3), 64, 1e-4), ((30, 30, 4), 17, 0.13)],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from monai_iscs.errors import InputError
-from monai_iscs.transforms import LoadVolume, LoadVolumeD, LoadVolumed, LoadVolumeDict
+from monai_iscs.transforms import LoadVolume, LoadVolumeD, LoadVolumed, LoadVolumeDict, ct_preprocessing
 
 
 @pytest.mark.parametrize("ending", [".mha", ".nrrd", ".mhd", ".nii", ".nii.gz"])
@@ -35,6 +35,16 @@ def test_missing_dicom_slice(phantom, save_dicom):
     folder = save_dicom(phantom, missing=5)
     with pytest.raises(InputError, match=rf"{folder}: .*off an even spacing"):
         LoadVolume()(folder)
+
+
+def test_a_tilted_gantry(phantom, save_dicom):
+    """Slices that stack along another direction than their normal, as a tilt of one degree leaves them."""
+    shift = 3 * float(np.tan(np.radians(1)))
+    folder = save_dicom(phantom, shift=shift)
+    # to RAS: y turns round
+    np.testing.assert_allclose(LoadVolume()(folder).affine[:3, 2], [0, -shift, 3], atol=1e-4)
+    with pytest.raises(InputError, match=rf"{folder}: sheared affine, .*gantry tilt"):
+        ct_preprocessing()({"image": folder})
 
 
 def test_two_dicom_series(phantom, save_dicom):

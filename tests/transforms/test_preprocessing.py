@@ -100,7 +100,12 @@ def test_other_errors_stay_what_they_are():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"hu_range": (100, 100)}, "hu_range"), ({"isotropic": 0.0}, "isotropic"), ({"size": -1}, "size")],
+    [
+        ({"hu_range": (100, 100)}, "hu_range"),
+        ({"hu_range": (-1024, 1600)}, "hu_range"),
+        ({"isotropic": 0.0}, "isotropic"),
+        ({"size": -1}, "size"),
+    ],
 )
 def test_bad_arguments(options, message):
     with pytest.raises(InputError, match=f"{message}: found"):

@@ -67,6 +67,16 @@ def test_air_outside_the_detector_is_fine():
     ConeBeamScan(views=4).check_field(body)
 
 
+def test_what_counts_as_air_follows_the_units():
+    """-925 HU in the corners of a 640 mm square."""
+    body = slab(spacing=40.0)
+    x, y = torch.meshgrid(torch.arange(16) - 7.5, torch.arange(16) - 7.5, indexing="ij")
+    body[:, x**2 + y**2 > 6**2] = 75 / 2600
+    ConeBeamScan(views=4).check_field(body)
+    with pytest.raises(InputError, match="outside the detector"):  # a unit of twice as many HU: -850
+        ConeBeamScan(views=4, unit_attenuation=0.104).check_field(body)
+
+
 def test_no_affine():
     with pytest.raises(InputError, match="has no affine"):
         ConeBeamScan().geometry(torch.zeros(1, 8, 8, 8))

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cubic interpolation across thick slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy.interpolate import CubicSpline
+
+from monai_iscs.errors import InputError
+
+
+def cubic(
+    thick: torch.Tensor, positions: Sequence[float] | torch.Tensor, length: int, *, axis: int = -1
+) -> torch.Tensor:
+    """Interpolate thick slices to fine ones by SciPy's cubic spline through their centres (not-a-knot ends).
+
+    Fine slices before the first centre and after the last one are those at the centre: a cubic would run away there.
+    Three centres give a parabola, two a line, one a constant.
+
+    Args:
+        thick: floating point, any shape, any units.
+        positions: the thick slices' centres among the fine ones, rising: `SliceAveraging.positions`. Slice k of factor
+            f lies at k · f + (f − 1) / 2, counted from the first fine slice's middle.
+        length: number of fine slices.
+        axis: of `thick`, across its slices.
+
+    Returns:
+        Shape of `thick` with `length` along `axis`; its type and device. Not differentiable.
+
+    Raises:
+        InputError: another number of positions than of slices, positions that do not rise, or a length below 1.
+    """
+    centers = torch.as_tensor(positions, dtype=torch.float64).cpu().numpy()
+    if centers.shape != (thick.shape[axis],):
+        raise InputError(
+            f"positions has shape {centers.shape}, expected one number for each of {thick.shape[axis]} slices"
+        )
+    if not np.all(np.diff(centers) > 0):
+        raise InputError(f"positions is {centers.tolist()}, expected rising numbers")
+    if length < 1:
+        raise InputError(f"length is {length}, expected at least 1")
+    values = thick.detach().as_subclass(torch.Tensor).cpu().numpy()
+    if len(centers) == 1:
+        fine = np.repeat(values, length, axis)
+    else:
+        wanted = np.clip(np.arange(length), centers[0], centers[-1])
+        fine = CubicSpline(centers, values, axis=axis)(wanted)
+    return torch.from_numpy(fine).to(thick)

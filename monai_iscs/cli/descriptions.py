@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``--help`` says about the program and its verbs."""
+
+from __future__ import annotations
+
+DESCRIPTION = """\
+Reconstructs 3D medical images from incomplete measurements. A diffusion model that has learnt what 2D slices of a body
+look like fills in what the measurement leaves open; inter-slice consistent noise (ISCS) keeps the slices together.
+A research tool: not for diagnosis."""
+
+RECONSTRUCT = """\
+Simulates a scan of a known volume (CT: few X-ray views; MRI with --factor: thick slices) and reconstructs the volume
+from that scan alone. MRI without --factor: INPUT is a scan of thick axial slices, which becomes isotropic.
+
+What goes in:   INPUT, a CT volume in Hounsfield units or an MR volume: NIfTI, NRRD or MHA, or a folder with the DICOM
+                files of one series. It stands in for the patient: only its simulated measurement reaches the method,
+                and the volume itself is used once more at the end, to measure the error.
+What comes out: a folder with reconstruction.nii.gz (units and grid of INPUT; of thick slices: 1 mm isotropic),
+                preview.png (axial, coronal and sagittal), metrics.json (PSNR and SSIM of each view, slice difference;
+                on the grid on which the bundle works; not for thick slices, whose truth nobody knows) and run.json
+                (every setting, versions, seconds, memory)."""
+
+EVALUATE = """\
+Compares a reconstruction with the volume it should have been: PSNR, SSIM and LPIPS, slice by slice, in the axial,
+coronal and sagittal view, and the mean difference of neighbouring slices (above the reference's: the slices flicker;
+below: they are smoothed).
+
+What goes in:   two volumes on one grid, in the same units.
+What comes out: a table; with --output also metrics.json and preview.png in that folder."""
+
+DEMO = """\
+Reconstructs a real CT volume, a patient that the model never saw, from 30 X-ray views, on an ordinary computer:
+the classical method (FDK), and two diffusion samplers (DDS, DDNM) without and with inter-slice consistent noise (ISCS).
+
+What comes out: a table of the five, a figure, the DDS+ISCS reconstruction (reconstruction.nii.gz), metrics.json and
+                run.json."""
+
+BENCHMARK = """\
+Reconstructs every volume with every method from the same simulated measurement and writes one table.
+
+What goes in:   volumes (NIfTI, NRRD, MHA or DICOM, in Hounsfield units for CT).
+What comes out: table.md and table.csv (PSNR, SSIM for each view, the slice gap, seconds), results.json, and for each
+                volume a folder with a figure, the PSNR along z and every reconstruction.
+After Ctrl-C or a crash the same command goes on where it stopped; a changed setting reruns only what it touches."""
+
+TRAIN = """\
+Trains the diffusion model of a bundle on your own volumes.
+
+What goes in:   a folder that holds two folders of volumes (NIfTI, NRRD or MHA, in Hounsfield units for CT): train, and
+                val with other patients, on whom the progress is measured.
+What comes out: a folder with model.pt (the bundle's models/model.pt can be replaced by it), checkpoints and TensorBoard
+                curves. After Ctrl-C or a crash, the same command with --resume goes on from the last complete epoch."""

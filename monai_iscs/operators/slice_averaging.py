@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Thick slices: what a scanner that averages along one axis makes of thin ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from monai_iscs.errors import InputError
+from monai_iscs.operators.linear_operator import LinearOperator
+
+ROUNDING = 1e-6  # of a thick slice: less than this beyond a whole number of them is not one more
+
+Profile = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class BoxProfile:
+    """Equal sensitivity over the slice's thickness: `C(u) = clip(u / width + 1/2, 0, 1)`.
+
+    Args:
+        width: thickness of a slice over the distance of two slices; below 1 leaves a gap, above 1 they overlap.
+
+    Raises:
+        InputError: a width that is not above 0.
+    """
+
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.width < math.inf:
+            raise InputError(f"width is {self.width}, expected a number of slice distances above 0")
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """The share of the signal from below u; u is the distance from the slice's centre in slice distances."""
+        return (u / self.width + 0.5).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class GaussianProfile:
+    """Gaussian sensitivity, as of a selective pulse: `C(u) = (1 + erf(u / (s √2))) / 2`, `s = fwhm / (2 √(2 ln 2))`.
+
+    Args:
+        fwhm: full width at half maximum over the distance of two slices; it is the nominal thickness, so that
+            0.8 is a gap of a quarter of a slice.
+
+    Raises:
+        InputError: a width that is not above 0.
+    """
+
+    fwhm: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fwhm < math.inf:
+            raise InputError(f"fwhm is {self.fwhm}, expected a number of slice distances above 0")
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """The share of the signal from below u; u is the distance from the slice's centre in slice distances."""
+        return (1 + torch.erf(u * (2 * math.sqrt(math.log(2)) / self.fwhm))) / 2
+
+
+class _AlongAxis(LinearOperator):
+    """A matrix applied to every line along one axis.
+
+    Args:
+        shape: of what it takes.
+        matrix: (n, shape[axis]), float64.
+        axis: of `shape`.
+    """
+
+    def __init__(self, shape: Sequence[int], matrix: Tensor, axis: int) -> None:
+        self.domain_shape = tuple(shape)
+        self.range_shape = (*self.domain_shape[:axis], len(matrix), *self.domain_shape[axis + 1 :])
+        self.matrix, self.axis = matrix, axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._apply(self.matrix, x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self._apply(self.matrix.T, y)
+
+    def _apply(self, matrix: Tensor, x: Tensor) -> Tensor:
+        lines = x.movedim(self.axis + 1, -1)
+        return (lines @ matrix.T.to(x)).movedim(-1, self.axis + 1).contiguous()
+
+
+class SliceAveraging(_AlongAxis):
+    """Thick slices as weighted means of thin ones: (X, Y, Z) to (X, Y, ceil(Z / factor)).
+
+    With voxel k from k to k + 1, thick slice i reaches from `i factor` to `min((i + 1) factor, Z)`; c is the middle of
+    that and f its length. Its weights `w_k ∝ C((k + 1 - c) / f) - C((k - c) / f)` sum to 1; C is the profile. A last
+    slice with less than `factor` voxels thus averages what is there. Exact for any factor, also a fraction: a voxel
+    that two thick slices share counts for its share in each.
+
+    Args:
+        volume_shape: shape of the volume in thin slices, voxels.
+        factor: distance of two thick slices in thin ones, above 1.
+        axis: axis of the volume that the slices stack along.
+        profile: C, a function that takes distances from a slice's centre (float64, in slice distances, negative below)
+            to the share of the slice's signal that comes from below there: it grows from 0 to 1.
+
+    Attributes:
+        positions: centres of mass of the thick slices' weights, in indices of thin slices, (ceil(Z / factor),) float64.
+
+    Raises:
+        InputError: an axis that the volume doesn't have, a factor that is not above 1 or larger than the number of
+            slices, or a profile that leaves a slice without signal.
+    """
+
+    def __init__(
+        self, volume_shape: Sequence[int], *, factor: float, axis: int = 2, profile: Profile | None = None
+    ) -> None:
+        if not 0 <= axis < len(volume_shape):
+            raise InputError(f"axis is {axis}, expected 0 to {len(volume_shape) - 1}, an axis of {tuple(volume_shape)}")
+        slices = volume_shape[axis]
+        if not 1 < factor <= slices:
+            raise InputError(
+                f"factor is {factor:g}, expected more than 1 and at most {slices}, the number of slices along axis "
+                f"{axis}"
+            )
+        self.factor = float(factor)
+        matrix = _weights(slices, self.factor, BoxProfile() if profile is None else profile)
+        super().__init__(volume_shape, matrix, axis)
+        self.positions = matrix @ torch.arange(slices, dtype=torch.float64)
+
+    @cached_property
+    def pseudo_inverse(self) -> LinearOperator:
+        """A⁺ (Moore and Penrose), exact: the pseudo-inverse of the weights along every line."""
+        return _AlongAxis(self.range_shape, torch.linalg.pinv(self.matrix), self.axis)
+
+    def _describe_input(self) -> str:
+        return "a volume whose shape doesn't fit the slice averaging: it"
+
+    def _describe_output(self) -> str:
+        return "a measurement whose shape doesn't fit the slice averaging: it"
+
+
+def _weights(slices: int, factor: float, profile: Profile) -> Tensor:
+    """Weights of the thin slices in each thick one, (thick, thin), float64; each row sums to 1."""
+    count = math.ceil(slices / factor - ROUNDING)
+    start = torch.arange(count, dtype=torch.float64)[:, None] * factor
+    end = (start + factor).clamp(max=slices)
+    edges = torch.arange(slices + 1, dtype=torch.float64)
+    below = profile((edges - (start + end) / 2) / (end - start))
+    weights = below.diff(dim=1)
+    total = weights.sum(dim=1, keepdim=True)
+    if not bool((total > 0).all()) or bool((weights < 0).any()):
+        raise InputError(f"profile is {profile!r}, expected a function that grows from 0 to 1 within the volume")
+    return weights / total

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The MRI bundle at the command line: thick slices that are simulated, and thick slices that were measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from monai_iscs.cli import main
+from monai_iscs.cli.pipeline import Pipeline
+
+BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "brain_mri_super_resolution"
+SHAPE = (30, 34, 22)
+
+
+@pytest.fixture(scope="module")
+def mri(tmp_path_factory, shrink_bundle) -> Path:
+    """The shipped bundle with a network of a few thousand weights, never trained; treat as read-only."""
+    return shrink_bundle(BUNDLE, tmp_path_factory.mktemp("mri_bundles") / "tiny_mri", {"steps": 3})
+
+
+@pytest.fixture(scope="module")
+def brain() -> np.ndarray:
+    """A smooth skull-stripped "brain" of arbitrary signal; treat as read-only."""
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
+    inside = ((x - 0.1) / 0.6) ** 2 + (y / 0.7) ** 2 + ((z - 0.05) / 0.75) ** 2 < 1
+    return np.where(inside, 900 + 250 * np.sin(3 * x + 4 * z) + 100 * y, 0).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def affine() -> np.ndarray:
+    """Left, anterior, superior, 1 mm, off centre."""
+    return np.array([[-1.0, 0, 0, 16], [0, 1, 0, -21], [0, 0, 1, 7], [0, 0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def thin(tmp_path_factory, save_volume, brain, affine) -> Path:
+    return save_volume(tmp_path_factory.mktemp("thin") / "thin.nii.gz", brain, affine)
+
+
+@pytest.fixture(scope="module")
+def thick(tmp_path_factory, save_volume, brain, affine) -> Path:
+    """What a scanner gives: five slices of 4 mm, of which the brain's last two millimetres are missing."""
+    slices = brain[..., :20].reshape(*SHAPE[:2], 5, 4).mean(-1)
+    step = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 4, 1.5], [0, 0, 0, 1]])
+    return save_volume(tmp_path_factory.mktemp("thick") / "thick.nii.gz", slices, affine @ step)
+
+
+@pytest.fixture
+def run(mri, tmp_path):
+    """Reconstructs; gives the volume, the metrics (None where there are none) and the run's record."""
+
+    def reconstruct(*arguments: object, output: str = "out"):
+        folder = tmp_path / output
+        given = ["reconstruct", *map(str, arguments), "--bundle", str(mri), "--output", str(folder)]
+        assert main(given) == 0
+        metrics = folder / "metrics.json"
+        scores = json.loads(metrics.read_text()) if metrics.exists() else None
+        assert (folder / "preview.png").exists()
+        return nib.load(folder / "reconstruction.nii.gz"), scores, json.loads((folder / "run.json").read_text())
+
+    return reconstruct
+
+
+@pytest.fixture
+def no_figure(monkeypatch):
+    """Leaves out what takes longest where it does not matter."""
+    for verb in ("reconstruct", "evaluate", "benchmark"):
+        figure = f"monai_iscs.cli.{verb}.three_view_figure"
+        monkeypatch.setattr(figure, lambda *given, **_: given[-1].touch())
+
+
+@pytest.mark.parametrize("method", ["dds", "ddnm", "cubic"])
+def test_a_simulated_scan_is_scored_and_comes_back_on_the_file_s_grid(
+    run, no_figure, thin, brain, affine, capsys, method
+):
+    image, metrics, record = run(thin, "--factor", 5, "--method", method)
+    assert image.shape == SHAPE
+    np.testing.assert_allclose(image.affine, affine, atol=1e-9)
+    values = image.get_fdata()
+    # the averages of the thick slices are met, whatever the untrained network says
+    means, expected = (v[..., :20].reshape(*SHAPE[:2], 4, 5).mean(-1) for v in (values, brain))
+    assert np.median(np.abs(means - expected)[expected > 700]) < (50 if method == "cubic" else 2)
+    assert metrics["coronal"]["psnr"] > 12
+    assert record["settings"]["factor"] == 5
+    assert record["settings"]["profile"] == "BoxProfile(width=1.0)"
+    assert "| axial dB" in capsys.readouterr().out
+
+
+def test_a_fraction_and_a_last_partial_slice(run, no_figure, thin):
+    image, metrics, _ = run(thin, "--factor", 3.3, "--method", "cubic")
+    assert image.shape == SHAPE
+    assert metrics["coronal"]["psnr"] > 18
+
+
+@pytest.mark.parametrize("method", ["dds", "cubic"])
+def test_measured_slices_become_isotropic_without_scores(run, thick, brain, affine, capsys, tmp_path, method):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "metrics.json").write_text("of an earlier run")
+    image, metrics, record = run(thick, "--method", method)
+    assert metrics is None
+    assert record["settings"]["factor"] is None
+    assert image.shape == (30, 34, 20)
+    np.testing.assert_allclose(image.header.get_zooms(), 1, atol=1e-6)
+    # in world coordinates it is the brain that was scanned; the result's x runs to the right
+    values = image.get_fdata()[::-1]
+    shift = image.affine @ [29, 0, 0, 1]
+    np.testing.assert_allclose(shift, affine[:, 3], atol=1e-9)
+    if method == "dds":
+        means = values.reshape(30, 34, 5, 4).mean(-1)
+        expected = nib.load(thick).get_fdata()
+        assert np.median(np.abs(means - expected)[expected > 700]) < 2
+    assert np.abs(values - brain[..., :20]).mean() < 60
+    out = capsys.readouterr().out
+    assert "reconstruction.nii.gz" in out
+    assert "metrics.json" not in out
+    assert "dB" not in out
+
+
+def test_no_method_sees_the_reference(mri, thin):
+    """Poisoned as soon as the measurement exists: every result, its scaling included, stays the same."""
+    results = []
+    for poison in (lambda v: v, lambda v: v.mul_(-37).add_(5)):
+        pipeline = Pipeline(mri, overrides={"factor": 5, "seed": 0})
+        volume = pipeline.load(thin)
+        simulate, scale = pipeline.config.get_parsed_content("simulated").transforms
+        data = simulate({"label": volume})
+        poison(volume)
+        measurement = scale(data)["image"]
+        results.append([pipeline.baseline(name, measurement) for name in ("cubic", "sirt")])
+        for method in ("dds", "ddnm"):
+            results[-1].append(pipeline.sample(pipeline.sampler(method), measurement, lambda _: None))
+        results[-1].append(torch.tensor(measurement.meta["robust_maximum"]))
+    for clean, poisoned in zip(*results, strict=True):
+        assert torch.equal(torch.as_tensor(clean), torch.as_tensor(poisoned))
+
+
+def test_evaluate_judges_in_the_bundle_s_units(mri, run, no_figure, thin, tmp_path):
+    _, metrics, _ = run(thin, "--factor", 5, "--method", "cubic")
+    result = tmp_path / "out" / "reconstruction.nii.gz"
+    arguments = ["evaluate", result, thin, "--bundle", mri, "--lpips", "none", "--output", tmp_path / "judged"]
+    assert main([str(a) for a in arguments]) == 0
+    judged = json.loads((tmp_path / "judged" / "metrics.json").read_text())
+    for view in ("axial", "coronal", "sagittal"):
+        assert judged[view]["psnr"] == pytest.approx(metrics[view]["psnr"], abs=0.1)
+        assert judged[view]["ssim"] == pytest.approx(metrics[view]["ssim"], abs=0.01)
+
+
+def test_a_benchmark_of_simulated_scans(mri, no_figure, thin, tmp_path):
+    arguments = ["benchmark", thin, "--bundle", mri, "--output", tmp_path / "table", "--methods", "cubic", "dds+slerp"]
+    assert main([*map(str, arguments), "--factor", "5"]) == 0
+    cells = json.loads((tmp_path / "table" / "results.json").read_text())["cells"]
+    assert [cell["error"] for cell in cells] == [None, None]
+    assert all(cell["metrics"]["coronal"]["psnr"] > 12 for cell in cells)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "thin.nii.gz: voxels of 1 x 1 x 1 mm: isotropic already"),
+        (["--factor", 1], "--factor: found '1', expected a number above 1"),
+        (["--factor", 23], "factor is 23, expected more than 1 and at most 22, the number of slices"),
+        (["--factor", 5, "--views", 30], "has no entry 'views'"),
+        (["--factor", 5, "--method", "fdk"], "the FDK start was asked for SliceAveraging"),
+    ],
+)
+def test_what_cannot_be_done_with_a_thin_scan(fails, mri, thin, tmp_path, options, message):
+    method = [] if "--method" in options else ["--method", "cubic"]
+    line = fails("reconstruct", thin, "--bundle", mri, "--output", tmp_path / "o", *method, *options)
+    assert message in line
+
+
+def test_thick_slices_to_simulate_from(fails, mri, thick, tmp_path):
+    line = fails("reconstruct", thick, "--bundle", mri, "--output", tmp_path / "o", "--factor", 5, "--method", "cubic")
+    assert "too thick to simulate" in line
+
+
+@pytest.mark.parametrize("options", [[], ["--factor", 5]])
+def test_ct_given_to_the_mri_bundle(fails, mri, body, tmp_path, options):
+    line = fails("reconstruct", body, "--bundle", mri, "--output", tmp_path / "o", "--method", "cubic", *options)
+    assert "body.nii.gz" in line
+    assert "are not MR magnitudes" in line
+    assert "a CT in HU" in line
+
+
+def test_mri_given_to_the_ct_bundle(fails, bundle, thin, tmp_path):
+    line = fails("reconstruct", thin, "--bundle", bundle, "--output", tmp_path / "o", "--method", "fdk")
+    assert "thin.nii.gz" in line
+    assert "not HU" in line
+    assert "has no entry 'factor'" in fails(
+        "reconstruct", thin, "--bundle", bundle, "--output", tmp_path / "o", "--method", "fdk", "--factor", 5
+    )

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from monai_iscs.cli.names import CHOICES
+from monai_iscs.cli.pipeline import Pipeline
+
+
+@pytest.fixture(scope="module")
+def pipeline(bundle):
+    return Pipeline(bundle, device="cpu", network=False, overrides={"preset": "released"})
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("dds", {"name": "DDS", "iterations": 10, "gamma": None, "smoothing": 0.0, "rtol": 0.0}),
+        ("ddnm", {"name": "DDNM", "iterations": 100, "rtol": 1e-3, "smoothing": 0.0, "pseudo_inverse": None}),
+        ("dds-tv", {"name": "DDSTV", "iterations": 10, "lam": 0.003, "rho": 0.3, "admm_iterations": 1}),
+    ],
+)
+def test_every_setting_in_effect_is_recorded_defaults_included(pipeline, method, expected):
+    sampler = pipeline.settings(pipeline.sampler(method))["sampler"]
+    assert json.loads(json.dumps(sampler)) == sampler
+    assert expected.items() <= sampler["consistency"].items()
+    assert (sampler["preset"], sampler["slice_axis"], sampler["anchor_angle"]) == ("released", 2, None)
+
+
+def test_what_was_given_goes_before_the_defaults(pipeline):
+    noise = {**CHOICES["noise"]["slerp"], "anchor_angle": 45}
+    sampler = pipeline.settings(pipeline.sampler("ddnm", changes={"noise": noise}, rtol=0.01))["sampler"]
+    assert (sampler["noise"], sampler["anchor_angle"]) == ("SlerpNoise", 45)
+    assert sampler["consistency"]["rtol"] == 0.01
+
+
+@pytest.mark.parametrize("name", CHOICES["baseline"])
+def test_every_baseline_is_a_function_of_the_baselines(name):
+    assert CHOICES["baseline"][name]["_target_"].startswith("monai_iscs.baselines.")
