@@ -13,7 +13,6 @@ CHOICES: dict[str, dict[str, Any]] = {
             "_target_": "monai_iscs.sampling.DDNM",
             "_mode_": "callable",
             "iterations": "$sampling.find_preset(@preset).sirt_iterations",
-            "smoothing": "@smoothing",
         },
         "dds-tv": {
             "_target_": "monai_iscs.sampling.DDSTV",

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from inspect import signature
 from itertools import cycle
 from typing import Any
 
@@ -125,7 +126,9 @@ class SliceDiffusionInferer(Inferer):
             name: "default", "released" or "paper".
             steps: another number of steps between the preset's ends.
             eta: another stochasticity for the preset's rule.
-            smoothing: another width across slices for the preset's DDS, see `monai_iscs.sampling.DDS`.
+            smoothing: width across slices to which corrections are bound, see `monai_iscs.sampling.DDS`. None: the
+                preset's, where the noise is alike in neighbouring slices; with independent noise so are their errors,
+                and corrections are free. For a consistency step that has such a setting and not been given it.
             seed: seed of the noise.
             noise: class of the noise (or a `partial` of it), called with `seed`.
             consistency: another consistency step than the preset's DDS, such as `DDNM`.
@@ -135,13 +138,16 @@ class SliceDiffusionInferer(Inferer):
             InputError: an unknown preset, steps below 1 or eta outside [0, 1].
         """
         preset = find_preset(name)
-        width = preset.smoothing if smoothing is None else smoothing
+        made = noise(seed=seed)
+        step = consistency or partial(DDS, iterations=preset.cg_iterations, gamma=preset.gamma)
+        if "smoothing" in signature(step).parameters and "smoothing" not in getattr(step, "keywords", {}):
+            width = (preset.smoothing if made.aligned else 0.0) if smoothing is None else smoothing
+            step = partial(step, smoothing=width)
         plugs = {
             "sigmas": preset.sigmas(steps),
-            "noise": noise(seed=seed),
+            "noise": made,
             "rule": preset.rule(preset.eta if eta is None else eta),
-            "consistency": consistency
-            or partial(DDS, iterations=preset.cg_iterations, gamma=preset.gamma, smoothing=width),
+            "consistency": step,
             "start": STARTS[preset.start],
             "noise_excess": preset.noise_excess,
             "mirror": preset.mirror,

@@ -23,9 +23,14 @@ class SliceNoise(ABC):
         seed: seed of the noise's own generator (0 if neither this nor `generator` is given).
         generator: a CPU generator to use instead of an own one.
 
+    Attributes:
+        aligned: whether neighbouring slices get alike noise in the steps, and so make alike errors.
+
     Raises:
         InputError: both are given, or the generator lives on another device.
     """
+
+    aligned = True
 
     def __init__(self, *, seed: int | None = None, generator: torch.Generator | None = None) -> None:
         if generator is None:
@@ -56,6 +61,8 @@ class SliceNoise(ABC):
 
 class IndependentNoise(SliceNoise):
     """Fresh noise in every slice: the ordinary stochastic sampler."""
+
+    aligned = False
 
     def __call__(self, like: Tensor, sigma: float) -> Tensor:
         return self._draw(*like.shape).to(like)
@@ -152,6 +159,7 @@ class StagedNoise(SliceNoise):
     ) -> None:
         super().__init__(seed=seed, generator=generator)
         self.start, self.steps = start(generator=self.generator), steps(generator=self.generator)
+        self.aligned = self.steps.aligned
         self._started = False
 
     def reset(self) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -299,7 +300,7 @@ def test_presets_build_the_plugs():
     )
     assert (paper.rule, len(paper.sigmas), type(paper.noise)) == (DDIMRule(0.5), 4, IndependentNoise)
     assert paper.noise.generator.initial_seed() == 3
-    assert (paper.slice_batch, paper.consistency, paper.start) == (2, DDNM, None)
+    assert (paper.slice_batch, paper.consistency.func, paper.start) == (2, DDNM, None)
     assert SliceDiffusionInferer.from_preset().start is released.start is not None
 
 
@@ -323,3 +324,26 @@ def test_presets_reconstruct_from_a_cone_beam(name, consistency):
     )
     found = inferer(operator(volume), Shrink())
     assert (found - volume).square().mean().sqrt() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("settings", "width"),
+    [
+        ({}, 0.65),
+        ({"noise": IndependentNoise}, 0.0),
+        ({"noise": IndependentNoise, "smoothing": 0.3}, 0.3),
+        ({"smoothing": 0.0}, 0.0),
+        ({"consistency": DDNM}, 0.65),
+        ({"consistency": partial(DDS, smoothing=0.2)}, 0.2),
+        ({"name": "released"}, 0.0),
+    ],
+)
+def test_corrections_are_bound_across_slices_where_their_noise_is_alike(settings, width):
+    assert SliceDiffusionInferer.from_preset(**settings).consistency.keywords["smoothing"] == width
+
+
+def test_a_consistency_step_without_smoothing_is_left_alone():
+    def step(operator, measurement):
+        return lambda x0, sigma: x0
+
+    assert SliceDiffusionInferer.from_preset(consistency=step).consistency is step
