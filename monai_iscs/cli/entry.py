@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = build_parser().parse_args(argv)
-        with _quiet():
+        with _quiet(), _interruptible():
             arguments.verb(arguments)
     except KeyboardInterrupt:
         print("monai-iscs: stopped", file=sys.stderr)
@@ -76,6 +79,25 @@ _MENDABLE = (
     (MemoryError, lambda _: "not enough memory: take a smaller volume or fewer slices"),
     (OSError, _describe_os_error),
 )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C always stops: what Python can only ignore (in finalisers, libraries' callbacks) is sent once more."""
+    ignored = sys.unraisablehook
+
+    def send_again(unraisable: sys.UnraisableHookArgs) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            # later: an exception inside this hook would be ignored too
+            threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
+        else:
+            ignored(unraisable)
+
+    sys.unraisablehook = send_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = ignored
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -196,6 +197,21 @@ def test_ctrl_c_at_a_terminal(bundle, body, output):
     assert err.endswith(b"monai-iscs: stopped\n")
     assert b"Traceback" not in err
     assert out == b""
+
+
+def test_ctrl_c_inside_a_finaliser(fails, monkeypatch, bundle, body, output):
+    """Python reports an exception in `__del__` and goes on; the run must stop all the same."""
+
+    class Finalised:
+        def __del__(self):
+            raise KeyboardInterrupt
+
+    def interrupted(*_, **__):
+        Finalised()
+        time.sleep(60)
+
+    monkeypatch.setattr("monai_iscs.cli.reconstruct.summarise", interrupted)
+    assert fails("reconstruct", body, "--bundle", bundle, "--output", output, code=130) == "monai-iscs: stopped"
 
 
 def test_an_error_at_a_terminal(tmp_path):
