@@ -21,7 +21,7 @@ from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.cli.progress import Progress
 from monai_iscs.cli.suites import SUITES, Row, Suite, parse_method
 from monai_iscs.errors import InputError
-from monai_iscs.metrics import Lesion, SliceLPIPS, measure_lesions, summarise
+from monai_iscs.metrics import SliceLPIPS, measure_lesions, summarise
 from monai_iscs.reports import (
     LAYOUTS,
     RunFolder,
@@ -36,7 +36,7 @@ from monai_iscs.reports import (
     write_json,
 )
 from monai_iscs.sampling import Step
-from monai_iscs.transforms import InsertLesions, ThickenSlices
+from monai_iscs.transforms import InsertLesions, Lesion, ThickenSlices
 
 OPTIONS = ("views", "arc", "photons", "factor", "preset", "steps", "eta", "smoothing")
 FAILED = "failed"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from monai_iscs.metrics.data_residual import DataResidual, data_residual
-from monai_iscs.metrics.lesions import Lesion, filled_share, measure_lesions
+from monai_iscs.metrics.lesions import measure_lesions
 from monai_iscs.metrics.lpips import SliceLPIPS, ViewLPIPS
 from monai_iscs.metrics.per_view import VIEWS, ViewPSNR, ViewSSIM, psnr_per_slice, ssim_per_slice
 from monai_iscs.metrics.slice_difference import SliceDifference, SliceDifferenceGap, slice_difference
@@ -13,7 +13,6 @@ from monai_iscs.metrics.summary import summarise
 __all__ = [
     "VIEWS",
     "DataResidual",
-    "Lesion",
     "SliceDifference",
     "SliceDifferenceGap",
     "SliceLPIPS",
@@ -21,7 +20,6 @@ __all__ = [
     "ViewPSNR",
     "ViewSSIM",
     "data_residual",
-    "filled_share",
     "measure_lesions",
     "psnr_per_slice",
     "slice_difference",

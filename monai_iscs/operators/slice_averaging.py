@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from monai_iscs.errors import InputError
+from monai_iscs.operators.along_axis import AlongAxis
 from monai_iscs.operators.linear_operator import LinearOperator
 
 ROUNDING = 1e-6  # of a thick slice: less than this beyond a whole number of them is not one more
@@ -64,32 +65,7 @@ class GaussianProfile:
         return (1 + torch.erf(u * (2 * math.sqrt(math.log(2)) / self.fwhm))) / 2
 
 
-class _AlongAxis(LinearOperator):
-    """A matrix applied to every line along one axis.
-
-    Args:
-        shape: of what it takes.
-        matrix: (n, shape[axis]), float64.
-        axis: of `shape`.
-    """
-
-    def __init__(self, shape: Sequence[int], matrix: Tensor, axis: int) -> None:
-        self.domain_shape = tuple(shape)
-        self.range_shape = (*self.domain_shape[:axis], len(matrix), *self.domain_shape[axis + 1 :])
-        self.matrix, self.axis = matrix, axis
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._apply(self.matrix, x)
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        return self._apply(self.matrix.T, y)
-
-    def _apply(self, matrix: Tensor, x: Tensor) -> Tensor:
-        lines = x.movedim(self.axis + 1, -1)
-        return (lines @ matrix.T.to(x)).movedim(-1, self.axis + 1).contiguous()
-
-
-class SliceAveraging(_AlongAxis):
+class SliceAveraging(AlongAxis):
     """Thick slices as weighted means of thin ones: (X, Y, Z) to (X, Y, ceil(Z / factor)).
 
     With voxel k from k to k + 1, thick slice i reaches from `i factor` to `min((i + 1) factor, Z)`; c is the middle of
@@ -131,7 +107,7 @@ class SliceAveraging(_AlongAxis):
     @cached_property
     def pseudo_inverse(self) -> LinearOperator:
         """A⁺ (Moore and Penrose), exact: the pseudo-inverse of the weights along every line."""
-        return _AlongAxis(self.range_shape, torch.linalg.pinv(self.matrix), self.axis)
+        return AlongAxis(self.range_shape, torch.linalg.pinv(self.matrix), self.axis)
 
     def _describe_input(self) -> str:
         return "a volume whose shape doesn't fit the slice averaging: it"

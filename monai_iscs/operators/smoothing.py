@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators.linear_operator import LinearOperator
+from monai_iscs.operators.along_axis import AlongAxis
 
 
-class GaussianSmoothing(LinearOperator):
+class GaussianSmoothing(AlongAxis):
     """Convolution with a Gaussian along one axis, mirrored at both ends.
 
     Symmetric and positive semidefinite: the cosine transform (type 2) diagonalises it. A constant stays as it is.
@@ -30,21 +30,10 @@ class GaussianSmoothing(LinearOperator):
             raise InputError(f"std is {std}, expected a number of voxels above 0")
         if not 0 <= axis < len(shape):
             raise InputError(f"axis is {axis}, expected 0 to {len(shape) - 1}, an axis of {tuple(shape)}")
-        self.domain_shape = self.range_shape = tuple(shape)
-        self.axis = axis
         length = shape[axis]
         frequencies = torch.arange(length, dtype=torch.float64) * torch.pi / length
         positions = torch.arange(length, dtype=torch.float64) + 0.5
         cosines = torch.cos(frequencies[:, None] * positions)
         cosines = cosines / cosines.norm(dim=1, keepdim=True)
-        self._matrix = cosines.T @ (torch.exp(-((std * frequencies) ** 2) / 2)[:, None] * cosines)
-        self._copies: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        axis, kind = self.axis + 1, (x.device, x.dtype)
-        if kind not in self._copies:  # a copy to a GPU at every application would hold it up
-            self._copies[kind] = self._matrix.to(x)
-        return torch.tensordot(self._copies[kind], x, dims=([1], [axis])).movedim(0, axis)
-
-    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        return self.forward(y)
+        matrix = cosines.T @ (torch.exp(-((std * frequencies) ** 2) / 2)[:, None] * cosines)
+        super().__init__(shape, matrix, axis)

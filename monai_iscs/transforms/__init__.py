@@ -18,7 +18,7 @@ from monai_iscs.transforms.checks import (
     CheckVolumeDict,
 )
 from monai_iscs.transforms.fit import FitInPlane, FitInPlaneD, FitInPlaned, FitInPlaneDict
-from monai_iscs.transforms.lesions import InsertLesions
+from monai_iscs.transforms.lesions import InsertLesions, Lesion
 from monai_iscs.transforms.load import LoadVolume, LoadVolumeD, LoadVolumed, LoadVolumeDict
 from monai_iscs.transforms.measurement import (
     SimulateMeasurement,
@@ -88,6 +88,7 @@ __all__ = [
     "GaussianNoise",
     "InputCompose",
     "InsertLesions",
+    "Lesion",
     "LoadVolume",
     "LoadVolumeD",
     "LoadVolumeDict",

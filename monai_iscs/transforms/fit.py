@@ -15,16 +15,14 @@ from monai.transforms import InvertibleTransform, MapTransform
 from monai_iscs.errors import InputError
 
 
-def area_weights(fine: int, coarse: int, *, ratio: float | None = None) -> torch.Tensor:
+def area_weights(fine: int, coarse: int) -> torch.Tensor:
     """Weights (coarse, fine) that average a line of `fine` pixels over `coarse` equal intervals.
-
-    `ratio` is an interval's length in pixels; without it the intervals fill the line.
 
     Exact for any ratio (a pixel that two intervals share counts for its share in each), so it moves nothing;
     adaptive pooling, which is what `Resize(mode="area")` does, takes whole pixels and moves edges by up to half of
     one unless the ratio is a whole number, where both are the plain mean.
     """
-    ratio = fine / coarse if ratio is None else ratio
+    ratio = fine / coarse
     start = torch.arange(coarse, dtype=torch.float64)[:, None] * ratio
     pixel = torch.arange(fine, dtype=torch.float64)[None]
     overlap = torch.minimum(start + ratio, pixel + 1) - torch.maximum(start, pixel)

@@ -4,17 +4,71 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import torch
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 from monai.transforms import Transform
 from scipy.ndimage import distance_transform_edt
+from torch import Tensor
 
 from monai_iscs.errors import InputError
-from monai_iscs.metrics.lesions import SHELL, Lesion, filled_share
 from monai_iscs.transforms.checks import image_name
+
+SUPERSAMPLING = 5  # points a voxel and axis: a sphere of 4 mm in voxels of 3 mm is right within 1 % of its volume
+SHELL = (1.0, 4.0)  # mm from the sphere's surface: the tissue it is compared with, past the partly filled voxels
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A sphere of other attenuation.
+
+    Attributes:
+        centre: (x, y, z) in mm from the centre of the volume's first voxel, along its axes.
+        diameter: mm.
+        contrast: what it adds, in the volume's units.
+    """
+
+    centre: tuple[float, float, float]
+    diameter: float
+    contrast: float
+
+
+def distances(shape: Sequence[int], spacing: Sequence[float], centre: Sequence[float]) -> Tensor:
+    """Distance in mm of every voxel's centre from a point, (X, Y, Z)."""
+    squares = [
+        (torch.arange(n, dtype=torch.float64) * step - middle) ** 2
+        for n, step, middle in zip(shape, spacing, centre, strict=True)
+    ]
+    return (squares[0][:, None, None] + squares[1][None, :, None] + squares[2][None, None, :]).sqrt()
+
+
+def filled_share(shape: Sequence[int], spacing: Sequence[float], lesion: Lesion) -> Tensor:
+    """Share of every voxel that lies inside the sphere, (X, Y, Z), float32."""
+    offsets = (torch.arange(SUPERSAMPLING, dtype=torch.float64) + 0.5) / SUPERSAMPLING - 0.5
+    axes = [
+        ((torch.arange(n, dtype=torch.float64)[:, None] + offsets) * step - middle).square().flatten()
+        for n, step, middle in zip(shape, spacing, lesion.centre, strict=True)
+    ]
+    radius = lesion.diameter / 2
+    # only the voxels around the sphere are sampled finely
+    boxes = [
+        slice(
+            max(0, int((middle - radius) / step) - 1) * SUPERSAMPLING,
+            min(n, int((middle + radius) / step) + 3) * SUPERSAMPLING,
+        )
+        for n, step, middle in zip(shape, spacing, lesion.centre, strict=True)
+    ]
+    x, y, z = (axis[box] for axis, box in zip(axes, boxes, strict=True))
+    inside = (x[:, None, None] + y[None, :, None] + z[None, None, :] <= radius**2).float()
+    counts = [len(axis) // SUPERSAMPLING for axis in (x, y, z)]
+    fine = inside.reshape(counts[0], SUPERSAMPLING, counts[1], SUPERSAMPLING, counts[2], SUPERSAMPLING)
+    share = torch.zeros(tuple(shape))
+    share[tuple(slice(box.start // SUPERSAMPLING, box.stop // SUPERSAMPLING) for box in boxes)] = fine.mean((1, 3, 5))
+    return share
 
 
 class InsertLesions(Transform):
@@ -68,8 +122,6 @@ class InsertLesions(Transform):
                 )
             centre = places[generator.integers(len(places))] * spacing
             lesions.append(Lesion(tuple(float(c) for c in centre), diameter, contrast))
-            grid = np.meshgrid(*(np.arange(n) * s for n, s in zip(values.shape, spacing, strict=True)), indexing="ij")
-            away = np.sqrt(sum((axis - middle) ** 2 for axis, middle in zip(grid, centre, strict=True)))
-            room = np.minimum(room, away - reach)
+            room = np.minimum(room, distances(values.shape, spacing, centre).numpy() - reach)
         added = sum(lesion.contrast * filled_share(values.shape, spacing, lesion) for lesion in lesions)
         return MetaTensor((volume + added.to(volume))[None]).copy_meta_from(img), lesions

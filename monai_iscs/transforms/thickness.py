@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import torch
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 from monai.transforms import Transform
 
 from monai_iscs.errors import InputError
 from monai_iscs.transforms.checks import image_name
-from monai_iscs.transforms.fit import area_weights
+from monai_iscs.transforms.thick_slices import ThickSliceScan
 
 SAME = 0.01  # share of the thickness by which a volume's slices may be thicker than asked for
 
@@ -45,13 +44,13 @@ class ThickenSlices(Transform):
             raise InputError(
                 f"{image_name(img)}: its slices are {spacing:g} mm thick, expected at most {self.thickness:g} mm"
             )
-        ratio = max(ratio, 1.0)
+        if ratio <= 1 + SAME:
+            return img
+        scan = ThickSliceScan(factor=ratio)
         count = int(img.shape[3] / ratio + SAME)
         if count < 1:
             raise InputError(f"{image_name(img)}: {img.shape[3]} slices do not fill one of {self.thickness:g} mm")
-        weights = area_weights(img.shape[3], count, ratio=ratio).to(img.as_tensor())
-        step = torch.diag(torch.tensor([1.0, 1.0, ratio, 1.0], dtype=torch.float64))
-        step[2, 3] = (ratio - 1) / 2
-        result = MetaTensor(torch.einsum("az,cxyz->cxya", weights, img.as_tensor()).contiguous()).copy_meta_from(img)
-        result.affine = img.affine @ step
+        thick = scan(img)(img.as_tensor())[..., :count].contiguous()
+        result = MetaTensor(thick).copy_meta_from(img)
+        result.affine = scan.measurement_affine(img)
         return result

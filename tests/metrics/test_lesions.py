@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.metrics.lesions import Lesion, filled_share, measure_lesions
+from monai_iscs.metrics import measure_lesions
+from monai_iscs.transforms.lesions import Lesion, filled_share
 
 SHAPE, SPACING = (24, 22, 20), (2.0, 2.5, 3.0)
 LESIONS = [Lesion((20.0, 21.0, 22.0), 8.0, 0.1), Lesion((31.0, 40.0, 42.0), 12.0, -0.1)]
