@@ -51,7 +51,12 @@ def benchmark(arguments: Namespace) -> None:
     names = _names(arguments.volumes)
     lpips, missing = choose_lpips(arguments.lpips)
     overrides = {option: getattr(arguments, option) for option in OPTIONS}
-    pipeline = Pipeline(arguments.bundle, device=arguments.device, overrides={**overrides, "seed": arguments.seed})
+    pipeline = Pipeline(
+        arguments.bundle,
+        device=arguments.device,
+        overrides={**overrides, "seed": arguments.seed},
+        over=arguments.config,
+    )
     suite = _suite(arguments, pipeline)
     rows = suite.rows(pipeline.config.get("baselines", []))
     seeds = range(arguments.seed, arguments.seed + (arguments.seeds or suite.seeds))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,43 +40,49 @@ def find_bundle(name: str) -> Path:
     raise InputError(f"found {name!r}, expected the path of a bundle's folder or one of: {known}")
 
 
-def read_config(folder: Path, kind: str, overrides: Mapping[str, Any]) -> ConfigParser:
+def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: Sequence[str] = ()) -> ConfigParser:
     """A bundle's config, with some of its entries replaced.
 
     Args:
         folder: the bundle.
         kind: name of the config, ``"inference"`` or ``"train"``.
-        overrides: new values by id, such as ``{"views": 20}``.
+        overrides: new values by id, such as ``{"views": 20}``; they go before all configs.
+        over: names of further configs of the bundle, each overriding entries of those before it.
 
     Raises:
-        InputError: the config is missing or is not readable as JSON, or it has no entry to override.
+        InputError: a config is missing or is not readable as JSON, or it has no entry to override.
     """
     from monai.bundle import ConfigParser
 
-    file = folder / "configs" / f"{kind}.json"
-    if not file.is_file():
-        raise InputError(f"{file}: missing; expected a bundle with a config {kind}.json")
-    parser = ConfigParser()
-    try:
-        parser.read_config(str(file))
-    except ValueError as error:
-        raise InputError(f"{file}: cannot be read as JSON ({error})") from error
-    for key, value in {"bundle_root": str(folder), **overrides}.items():
-        if key not in parser:
-            raise InputError(f"{file}: has no entry {key!r}, which the command line sets")
-        parser[key] = value
+    def entries(name: str) -> dict[str, Any]:
+        file = folder / "configs" / f"{name}.json"
+        if not file.is_file():
+            raise InputError(f"{file}: missing; expected a bundle with a config {name}.json")
+        try:
+            return ConfigParser.load_config_file(str(file))
+        except ValueError as error:
+            raise InputError(f"{file}: cannot be read as JSON ({error})") from error
+
+    parser = ConfigParser(entries(kind))
+    changes = {f"{name}.json": entries(name) for name in over}
+    changes["the command line"] = {"bundle_root": str(folder), **overrides}
+    for source, values in changes.items():
+        for key, value in values.items():
+            if key not in parser:
+                raise InputError(f"{folder / 'configs' / kind}.json: has no entry {key!r}, which {source} sets")
+            parser[key] = value
     return parser
 
 
-def load_network(folder: Path, parser: ConfigParser, device: torch.device) -> nn.Module:
-    """The config's ``network_def`` with the weights of ``models/model.pt``, ready to be used.
+def load_network(parser: ConfigParser, device: torch.device) -> nn.Module:
+    """The config's ``network_def`` with the weights of its ``ckpt_path``, ready to be used.
 
     Raises:
         InputError: the model file is missing, damaged, or made for another network.
     """
     import torch
 
-    file = folder / "models" / "model.pt"
+    file = Path(parser.get_parsed_content("ckpt_path"))
     if not file.is_file():
         raise InputError(f"{file}: missing; expected the trained weights of the bundle")
     network = parser.get_parsed_content("network_def")
@@ -88,7 +94,7 @@ def load_network(folder: Path, parser: ConfigParser, device: torch.device) -> nn
         network.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
         detail = str(error).strip().splitlines()[-1].strip()
-        raise InputError(f"{file}: does not fit the network of configs/inference.json ({detail[:200]})") from error
+        raise InputError(f"{file}: does not fit the network of the bundle's config ({detail[:200]})") from error
     return network.eval().requires_grad_(False).to(device)
 
 

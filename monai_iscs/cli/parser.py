@@ -94,6 +94,7 @@ def _add_reconstruct(verbs: Any) -> None:
         metavar="NAME",
         help="model and settings: a bundle's name or the path of its folder",
     )
+    _add_config_option(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
         "--method",
@@ -113,6 +114,16 @@ def _add_reconstruct(verbs: Any) -> None:
         "--noise",
         choices=CHOICES["noise"],
         help="how the noise of neighbouring slices is related: slerp (ISCS), identical, or independent",
+    )
+
+
+def _add_config_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="further configs of the bundle, each overriding those before it, such as limited_angle",
     )
 
 
@@ -170,6 +181,7 @@ def _add_benchmark(verbs: Any) -> None:
     parser.add_argument(
         "--bundle", type=_bundle, required=True, metavar="NAME", help="a bundle's name or the path of its folder"
     )
+    _add_config_option(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write and to go on in")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import Parameter, signature
 from pathlib import Path
@@ -66,24 +66,35 @@ class Pipeline:
         device: name of the device, or None for the best.
         network: whether the network is needed; without it no model file is read.
         overrides: new values of the config's entries, by id; None keeps the bundle's.
+        over: names of the bundle's configs that override entries of ``inference.json``, such as "limited_angle".
 
     Attributes:
-        config: the bundle's ``configs/inference.json`` with the overrides.
+        config: the bundle's ``configs/inference.json`` with all that overrides it.
         display: settings of the figures, for `three_view_figure`; see `to_units`.
     """
 
     def __init__(
-        self, folder: Path, *, device: str | None = None, network: bool = True, overrides: Mapping[str, Any]
+        self,
+        folder: Path,
+        *,
+        device: str | None = None,
+        network: bool = True,
+        overrides: Mapping[str, Any],
+        over: Sequence[str] = (),
     ) -> None:
         self.device = choose_device(device)
         self.folder = folder
         self._overrides = {key: value for key, value in overrides.items() if value is not None}
-        self.config = read_config(self.folder, "inference", self._overrides)
+        self._over = over
+        self.config = self._read(self._overrides)
         self.scan = self.config.get_parsed_content("scan")
-        self.network = load_network(self.folder, self.config, self.device) if network else None
+        self.network = load_network(self.config, self.device) if network else None
         self._preprocessing = self.config.get_parsed_content("preprocessing")
         self.display = dict(self.config.get_parsed_content("display"))
         self.range = self.display.pop("range")
+
+    def _read(self, overrides: Mapping[str, Any]) -> ConfigParser:
+        return read_config(self.folder, "inference", overrides, over=self._over)
 
     def load(self, path: Path) -> MetaTensor:
         """The volume of a file, (1, X, Y, Z), RAS, on the grid on which it is measured (or was)."""
@@ -109,7 +120,7 @@ class Pipeline:
         plugs = {"consistency": consistency and {**consistency, **arguments}}
         if noise is not None:
             plugs["noise"] = CHOICES["noise"][noise]
-        config = read_config(self.folder, "inference", {**self._overrides, **plugs, **(changes or {})})
+        config = self._read({**self._overrides, **plugs, **(changes or {})})
         inferer = config.get_parsed_content("inferer")
         inferer.progress = False
         return inferer

@@ -40,6 +40,7 @@ def reconstruct(arguments: Namespace) -> None:
         device=arguments.device,
         network=sampling,
         overrides={option: getattr(arguments, option) for option in options},
+        over=arguments.config,
     )
     inferer = pipeline.sampler(arguments.method, arguments.noise) if sampling else None
     settings = {"input": str(arguments.input.resolve()), "method": name, **pipeline.settings(inferer)}

@@ -26,6 +26,7 @@ from monai_iscs.sampling import (
     DDS,
     Consistency,
     Denoiser,
+    NoiseLevel,
     Rule,
     SlerpNoise,
     SliceNoise,
@@ -114,6 +115,7 @@ class SliceDiffusionInferer(Inferer):
         *,
         steps: int | None = None,
         eta: float | None = None,
+        noise_level: NoiseLevel | None = None,
         smoothing: float | None = None,
         seed: int = 0,
         noise: Callable[..., SliceNoise] = SlerpNoise,
@@ -126,9 +128,11 @@ class SliceDiffusionInferer(Inferer):
             name: "default", "released" or "paper".
             steps: another number of steps between the preset's ends.
             eta: another stochasticity for the preset's rule.
+            noise_level: how noisy the measurement is, see `monai_iscs.sampling.DDS`; None: the preset's. This and the
+                smoothing are for a consistency step that has such a setting and has not been given it.
             smoothing: width across slices to which corrections are bound, see `monai_iscs.sampling.DDS`. None: the
                 preset's, where the noise is alike in neighbouring slices; with independent noise so are their errors,
-                and corrections are free. For a consistency step that has such a setting and not been given it.
+                and corrections are free.
             seed: seed of the noise.
             noise: class of the noise (or a `partial` of it), called with `seed`.
             consistency: another consistency step than the preset's DDS, such as `DDNM`.
@@ -140,9 +144,14 @@ class SliceDiffusionInferer(Inferer):
         preset = find_preset(name)
         made = noise(seed=seed)
         step = consistency or partial(DDS, iterations=preset.cg_iterations, gamma=preset.gamma)
-        if "smoothing" in signature(step).parameters and "smoothing" not in getattr(step, "keywords", {}):
-            width = (preset.smoothing if made.aligned else 0.0) if smoothing is None else smoothing
-            step = partial(step, smoothing=width)
+        if smoothing is None:
+            smoothing = preset.smoothing if made.aligned else 0.0
+        offered = {"noise_level": preset.noise_level if noise_level is None else noise_level, "smoothing": smoothing}
+        given = getattr(step, "keywords", {})
+        if given.get("gamma") is not None or given.get("batch_dims"):  # DDS has no use for it then
+            del offered["noise_level"]
+        if missing := {k: v for k, v in offered.items() if k in signature(step).parameters and k not in given}:
+            step = partial(step, **missing)
         plugs = {
             "sigmas": preset.sigmas(steps),
             "noise": made,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -17,6 +18,7 @@ def conjugate_gradient(
     *,
     iterations: int = 10,
     rtol: float = 0.0,
+    enough: float = math.inf,
     batch_dims: int = 0,
     preconditioner: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
@@ -32,6 +34,8 @@ def conjugate_gradient(
         iterations: number of steps, at least 0.
         rtol: 0 makes exactly `iterations` steps without ever waiting for the device; above 0 stops as soon as
             ‖b − A x‖ ≤ rtol ‖b‖ (in every system).
+        enough: stop as soon as xᵀA x − 2 bᵀx, which each step lowers as far as it can, is this far below its start
+            (in every system); for normal equations of a least-squares problem it is the drop of its squared residual.
         batch_dims: this many leading dimensions index independent systems, each with scalars of its own.
         preconditioner: symmetric positive semidefinite linear map M, default the identity. All steps stay in x0 + its
             range; where A is singular, it thus decides which solution they tend to.
@@ -42,10 +46,10 @@ def conjugate_gradient(
     Raises:
         InputError: if an argument is out of range.
     """
-    if iterations < 0 or rtol < 0 or not 0 <= batch_dims <= b.dim():
+    if iterations < 0 or rtol < 0 or math.isnan(enough) or not 0 <= batch_dims <= b.dim():
         raise InputError(
-            f"iterations={iterations}, rtol={rtol}, batch_dims={batch_dims}: expected iterations >= 0, rtol >= 0 and "
-            f"0 <= batch_dims <= {b.dim()} (the dimensions of b)"
+            f"iterations={iterations}, rtol={rtol}, enough={enough}, batch_dims={batch_dims}: expected "
+            f"iterations >= 0, rtol >= 0, not NaN and 0 <= batch_dims <= {b.dim()} (the dimensions of b)"
         )
     if x0 is not None and x0.shape != b.shape:
         raise InputError(f"x0 has shape {tuple(x0.shape)}, expected that of b, {tuple(b.shape)}")
@@ -62,14 +66,18 @@ def conjugate_gradient(
     z = precondition(r)
     p, rr, rz, bb = z, dot(r, r), dot(r, z), dot(b, b)
     noise_floor = (10 * torch.finfo(b.dtype).eps) ** 2 * bb
+    lowered = torch.zeros_like(bb)
     for _ in range(iterations):
         if rtol > 0 and bool((rr <= rtol**2 * bb).all()):
+            break
+        if enough < math.inf and bool((lowered >= enough).all()):
             break
         Ap = A(p)
         curvature = dot(p, Ap)
         active = (rr > noise_floor) & (curvature > 0)
         alpha = torch.where(active, rz / torch.where(active, curvature, 1.0), 0.0)
         x = x + alpha * p
+        lowered = lowered + alpha * rz
         r = r - alpha * Ap
         z = precondition(r)
         rz_before, rr, rz = rz, dot(r, r), dot(r, z)

@@ -48,12 +48,15 @@ class SIRT:
         self.stop_residual = stop_residual
         self._weights: tuple[torch.Tensor, torch.Tensor] | None = None
 
-    def __call__(self, y: torch.Tensor, x0: torch.Tensor | None = None) -> torch.Tensor:
+    def __call__(
+        self, y: torch.Tensor, x0: torch.Tensor | None = None, *, stop_residual: float | None = None
+    ) -> torch.Tensor:
         """Reconstruct from y.
 
         Args:
             y: (..., *A.range_shape).
             x0: the start, (..., *A.domain_shape); default zeros; not modified.
+            stop_residual: goes before that of the constructor.
 
         Returns:
             (..., *A.domain_shape).
@@ -62,7 +65,8 @@ class SIRT:
         residual = y if x0 is None else y - self.A(x0)
         batch = y.shape[: y.dim() - len(self.A.range_shape)]
         x = y.new_zeros((*batch, *self.A.domain_shape)) if x0 is None else x0
-        watched = self.rtol > 0 or self.stop_residual > 0  # else the device is never waited for
+        stop_residual = self.stop_residual if stop_residual is None else stop_residual
+        watched = self.rtol > 0 or stop_residual > 0  # else the device is never waited for
         scale = y.norm().clamp_min(torch.finfo(y.dtype).tiny)
         before = residual.norm() / scale
         for iteration in range(self.iterations):
@@ -70,7 +74,7 @@ class SIRT:
                 residual = y - self.A(x)
                 if watched:
                     after = residual.norm() / scale
-                    if after < self.stop_residual or (before - after).abs() < self.rtol:
+                    if after < stop_residual or (before - after).abs() < self.rtol:
                         break
                     before = after
             x = x + self.relaxation * C * self.A.T(R * residual)

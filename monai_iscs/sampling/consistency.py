@@ -9,6 +9,7 @@ from torch import Tensor
 
 from monai_iscs.errors import InputError
 from monai_iscs.operators import SIRT, GaussianSmoothing, LinearOperator, conjugate_gradient
+from monai_iscs.sampling.noise_level import Discrepancy, NoiseLevel
 
 
 def slice_smoothing(operator: LinearOperator, width: float) -> LinearOperator | None:
@@ -37,12 +38,16 @@ class DDS:
 
     Without `gamma` the normal equations `AᵀA x = Aᵀy` are iterated from x0; the few iterations are what keeps x
     near x0 (the released code). With `gamma` the proximal system `(gamma AᵀA + I) x = gamma Aᵀy + x0` is solved.
+    With `noise_level` the iterations stop where x explains the measurement up to its noise: the discrepancy principle
+    (Morozov 1966; for conjugate gradients Hanke 1995), for what lies beyond would draw the noise into x.
 
     Args:
         operator: the scanner A, with a matched adjoint.
         measurement: y, (..., *operator.range_shape). Aᵀy is computed once, here.
         iterations: conjugate gradient iterations in each step.
         gamma: weight of the measurement against the prior's estimate (a number, or a function of sigma), or None.
+        noise_level: root mean square of the measurement's noise, or a function that tells it from the measurement, as
+            `estimate_noise_level`; 0 makes all iterations. Either this or `gamma`.
         smoothing: width across slices to which the correction of x0 is bound, see `slice_smoothing`; 0 leaves it free.
             It preconditions the iterations: they stay in `x0 + S u`.
         batch_dims: leading dimensions of the estimate whose systems are solved each with its own step lengths;
@@ -51,7 +56,8 @@ class DDS:
         allow_unmatched: accept an operator whose `T` is not its exact adjoint; conjugate gradients may then diverge.
 
     Raises:
-        InputError: an unmatched operator that is not allowed, fewer than one iteration or a negative smoothing.
+        InputError: an unmatched operator that is not allowed, fewer than one iteration, a negative smoothing or
+            noise level, or a noise level where it has no meaning: with `gamma` or `batch_dims`.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class DDS:
         *,
         iterations: int = 10,
         gamma: float | Callable[[float], float] | None = None,
+        noise_level: NoiseLevel = 0.0,
         smoothing: float = 0.0,
         batch_dims: int = 0,
         rtol: float = 0.0,
@@ -73,6 +80,9 @@ class DDS:
             )
         if iterations < 1:
             raise InputError(f"iterations is {iterations}, expected at least 1")
+        self._discrepancy = Discrepancy(operator, measurement, noise_level)
+        if self._discrepancy.norm and (gamma is not None or batch_dims):
+            raise InputError("noise_level is given, expected neither gamma nor batch_dims with it")
         self.operator = operator
         self.iterations = iterations
         self.gamma = gamma
@@ -99,6 +109,7 @@ class DDS:
             x0,
             iterations=self.iterations,
             rtol=self.rtol,
+            enough=self._discrepancy.excess(x0),
             batch_dims=self.batch_dims,
             preconditioner=self._preconditioner,
         )
@@ -115,10 +126,12 @@ class DDNM:
             that is not exact.
         iterations: most SIRT iterations in each step.
         rtol: SIRT stops when its relative residual changes by less than this in one iteration.
+        noise_level: as in `DDS`: SIRT stops where the residual is the noise's, and the correction by an exact A⁺ is
+            shortened to end there.
         smoothing: as in `DDS`: the correction is `S (A S)⁺ (y - A x0)`. Only without a `pseudo_inverse`.
 
     Raises:
-        InputError: a negative smoothing, or one with a pseudo-inverse that it cannot change.
+        InputError: a negative smoothing or noise level, or a smoothing with a pseudo-inverse that it cannot change.
     """
 
     def __init__(
@@ -129,12 +142,14 @@ class DDNM:
         pseudo_inverse: Callable[[Tensor], Tensor] | None = None,
         iterations: int = 100,
         rtol: float = 1e-3,
+        noise_level: NoiseLevel = 0.0,
         smoothing: float = 0.0,
     ) -> None:
         if smoothing and pseudo_inverse is not None:
             raise InputError(f"smoothing is {smoothing} and pseudo_inverse is given, expected one of them")
         self.operator = operator
         self.measurement = measurement
+        self._discrepancy = Discrepancy(operator, measurement, noise_level)
         self._smoother = slice_smoothing(operator, smoothing)
         if self._smoother is None:
             pseudo_inverse = pseudo_inverse or operator.pseudo_inverse
@@ -143,5 +158,12 @@ class DDNM:
 
     def __call__(self, x0: Tensor, sigma: float) -> Tensor:
         """Return the estimate after the consistency step, shaped like `x0`."""
-        correction = self.pseudo_inverse(self.measurement - self.operator(x0))
+        residual = self.measurement - self.operator(x0)
+        noise_share = self._discrepancy.share(residual)
+        if noise_share >= 1:
+            return x0
+        if isinstance(self.pseudo_inverse, SIRT):
+            correction = self.pseudo_inverse(residual, stop_residual=noise_share)
+        else:
+            correction = (1 - noise_share) * self.pseudo_inverse(residual)
         return x0 + (correction if self._smoother is None else self._smoother(correction))

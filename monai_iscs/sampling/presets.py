@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from monai_iscs.errors import InputError
+from monai_iscs.sampling.noise_level import NoiseLevel, estimate_noise_level
 from monai_iscs.sampling.renoise import DDIMRule, DDSRule
 from monai_iscs.sampling.sigmas import geometric_sigmas
 
@@ -26,6 +27,7 @@ class Preset:
         cg_iterations: conjugate gradient iterations of DDS in each step.
         sirt_iterations: most SIRT iterations of DDNM in each step.
         gamma: proximal weight of DDS (Eq. 16), or None for the normal equations alone.
+        noise_level: how noisy the measurement is, see `DDS`.
         smoothing: width across slices to which corrections are bound, see `slice_smoothing`; 0 leaves them free.
         noise_excess: the prior is told this times sigma, see `SliceDiffusionInferer`.
         mirror: in-plane axis along which every other step mirrors the slices (0: left to right), or None.
@@ -41,6 +43,7 @@ class Preset:
     cg_iterations: int = 10
     sirt_iterations: int = 100
     gamma: float | None = None
+    noise_level: NoiseLevel = 0.0
     smoothing: float = 0.0
     noise_excess: float = 1.0
     mirror: int | None = None
@@ -62,6 +65,7 @@ PRESETS = {
         steps=50,
         cg_iterations=20,
         sirt_iterations=20,
+        noise_level=estimate_noise_level,
         smoothing=0.65,
         noise_excess=1.67,
         mirror=0,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ADMM, Differences, LinearOperator, check_matched, soft_threshold, voxel_weight
+from monai_iscs.sampling.noise_level import Discrepancy, NoiseLevel
 
 
 class DDSTV:
@@ -31,6 +32,8 @@ class DDSTV:
         iterations: conjugate gradient iterations in each ADMM iteration.
         admm_iterations: ADMM iterations in each step.
         gamma: weight of the measurement against the prior's estimate (a number, or a function of sigma), or None.
+        noise_level: as in `DDS`: the iterations stop when they have gained what separates x0 from a measurement met up
+            to its noise. Only without `gamma`.
 
     Raises:
         InputError: an unmatched operator, or an argument out of range.
@@ -46,6 +49,7 @@ class DDSTV:
         iterations: int = 10,
         admm_iterations: int = 1,
         gamma: float | Callable[[float], float] | None = None,
+        noise_level: NoiseLevel = 0.0,
     ) -> None:
         check_matched(operator)
         if not lam >= 0 or not rho > 0 or iterations < 1 or admm_iterations < 1:
@@ -53,6 +57,9 @@ class DDSTV:
                 f"lam={lam}, rho={rho}, iterations={iterations}, admm_iterations={admm_iterations}: expected lam >= 0, "
                 "rho > 0, iterations >= 1 and admm_iterations >= 1"
             )
+        self._discrepancy = Discrepancy(operator, measurement, noise_level)
+        if self._discrepancy.norm and gamma is not None:
+            raise InputError("noise_level is given, expected no gamma with it")
         self.operator = operator
         self.lam = lam
         self.rho = rho
@@ -69,10 +76,11 @@ class DDSTV:
         gamma = self.gamma(sigma) if callable(self.gamma) else self.gamma
         near = 0.0 if gamma is None else 1 / gamma
         right_side = self._backprojection + near * x0
+        enough = self._discrepancy.excess(x0)
         x = x0
         for _ in range(self.admm_iterations):
             x = self._admm.solve(
-                lambda p: self.operator.normal(p) + near * p, right_side, x, iterations=self.iterations
+                lambda p: self.operator.normal(p) + near * p, right_side, x, iterations=self.iterations, enough=enough
             )
             self._admm.split(x)
         return x

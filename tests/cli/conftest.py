@@ -15,7 +15,7 @@ from monai.bundle import ConfigParser
 
 from monai_iscs.cli import main
 
-BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "body_ct_reconstruction"
+BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 SMALL = {
     "network_def::network::network::channels": [8, 8],
     "network_def::network::network::num_res_blocks": 1,
@@ -58,7 +58,7 @@ def shrink_bundle() -> Callable[..., Path]:
 def bundle(tmp_path_factory, shrink_bundle) -> Path:
     """The shipped CT bundle, small; treat as read-only."""
     changes = {"size": 32, "views": 6, "steps": 3}
-    return shrink_bundle(BUNDLE, tmp_path_factory.mktemp("bundles") / "tiny", changes)
+    return shrink_bundle(BUNDLES / "body_ct_reconstruction", tmp_path_factory.mktemp("bundles") / "tiny", changes)
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +88,34 @@ def save_volume() -> Callable[..., Path]:
 def body(tmp_path_factory, save_volume, phantom) -> Path:
     """The phantom as a file; treat as read-only."""
     return save_volume(tmp_path_factory.mktemp("data") / "body.nii.gz", phantom)
+
+
+@pytest.fixture(scope="session")
+def mri(tmp_path_factory, shrink_bundle) -> Path:
+    """The shipped bundle with a network of a few thousand weights, never trained; treat as read-only."""
+    return shrink_bundle(
+        BUNDLES / "brain_mri_super_resolution", tmp_path_factory.mktemp("mri_bundles") / "tiny_mri", {"steps": 3}
+    )
+
+
+@pytest.fixture(scope="session")
+def brain() -> np.ndarray:
+    """A smooth skull-stripped "brain" of arbitrary signal; treat as read-only."""
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in (30, 34, 22)), indexing="ij")
+    inside = ((x - 0.1) / 0.6) ** 2 + (y / 0.7) ** 2 + ((z - 0.05) / 0.75) ** 2 < 1
+    return np.where(inside, 900 + 250 * np.sin(3 * x + 4 * z) + 100 * y, 0).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def affine() -> np.ndarray:
+    """Left, anterior, superior, 1 mm, off centre."""
+    return np.array([[-1.0, 0, 0, 16], [0, 1, 0, -21], [0, 0, 1, 7], [0, 0, 0, 1]])
+
+
+@pytest.fixture(scope="session")
+def thin(tmp_path_factory, save_volume, brain, affine) -> Path:
+    """The brain as a file; treat as read-only."""
+    return save_volume(tmp_path_factory.mktemp("thin") / "thin.nii.gz", brain, affine)
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def test_overrides_replace_entries_of_the_config(bundle):
 
 
 def test_the_network_is_ready_to_be_used(bundle):
-    network = load_network(bundle, read_config(bundle, "inference", {}), torch.device("cpu"))
+    network = load_network(read_config(bundle, "inference", {}), torch.device("cpu"))
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
     assert next(network.parameters()).dtype == torch.float32

@@ -9,44 +9,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 
 from monai_iscs.cli import main
-from monai_iscs.cli.pipeline import Pipeline
-
-BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "brain_mri_super_resolution"
-SHAPE = (30, 34, 22)
-
-
-@pytest.fixture(scope="module")
-def mri(tmp_path_factory, shrink_bundle) -> Path:
-    """The shipped bundle with a network of a few thousand weights, never trained; treat as read-only."""
-    return shrink_bundle(BUNDLE, tmp_path_factory.mktemp("mri_bundles") / "tiny_mri", {"steps": 3})
-
-
-@pytest.fixture(scope="module")
-def brain() -> np.ndarray:
-    """A smooth skull-stripped "brain" of arbitrary signal; treat as read-only."""
-    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
-    inside = ((x - 0.1) / 0.6) ** 2 + (y / 0.7) ** 2 + ((z - 0.05) / 0.75) ** 2 < 1
-    return np.where(inside, 900 + 250 * np.sin(3 * x + 4 * z) + 100 * y, 0).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def affine() -> np.ndarray:
-    """Left, anterior, superior, 1 mm, off centre."""
-    return np.array([[-1.0, 0, 0, 16], [0, 1, 0, -21], [0, 0, 1, 7], [0, 0, 0, 1]])
-
-
-@pytest.fixture(scope="module")
-def thin(tmp_path_factory, save_volume, brain, affine) -> Path:
-    return save_volume(tmp_path_factory.mktemp("thin") / "thin.nii.gz", brain, affine)
 
 
 @pytest.fixture(scope="module")
 def thick(tmp_path_factory, save_volume, brain, affine) -> Path:
     """What a scanner gives: five slices of 4 mm, of which the brain's last two millimetres are missing."""
-    slices = brain[..., :20].reshape(*SHAPE[:2], 5, 4).mean(-1)
+    slices = brain[..., :20].reshape(*brain.shape[:2], 5, 4).mean(-1)
     step = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 4, 1.5], [0, 0, 0, 1]])
     return save_volume(tmp_path_factory.mktemp("thick") / "thick.nii.gz", slices, affine @ step)
 
@@ -80,11 +50,11 @@ def test_a_simulated_scan_is_scored_and_comes_back_on_the_file_s_grid(
     run, no_figure, thin, brain, affine, capsys, method
 ):
     image, metrics, record = run(thin, "--factor", 5, "--method", method)
-    assert image.shape == SHAPE
+    assert image.shape == brain.shape
     np.testing.assert_allclose(image.affine, affine, atol=1e-9)
     values = image.get_fdata()
     # the averages of the thick slices are met, whatever the untrained network says
-    means, expected = (v[..., :20].reshape(*SHAPE[:2], 4, 5).mean(-1) for v in (values, brain))
+    means, expected = (v[..., :20].reshape(*brain.shape[:2], 4, 5).mean(-1) for v in (values, brain))
     assert np.median(np.abs(means - expected)[expected > 700]) < (50 if method == "cubic" else 2)
     assert metrics["coronal"]["psnr"] > 12
     assert record["settings"]["factor"] == 5
@@ -92,9 +62,9 @@ def test_a_simulated_scan_is_scored_and_comes_back_on_the_file_s_grid(
     assert "| axial dB" in capsys.readouterr().out
 
 
-def test_a_fraction_and_a_last_partial_slice(run, no_figure, thin):
+def test_a_fraction_and_a_last_partial_slice(run, no_figure, thin, brain):
     image, metrics, _ = run(thin, "--factor", 3.3, "--method", "cubic")
-    assert image.shape == SHAPE
+    assert image.shape == brain.shape
     assert metrics["coronal"]["psnr"] > 18
 
 
@@ -120,24 +90,6 @@ def test_measured_slices_become_isotropic_without_scores(run, thick, brain, affi
     assert "reconstruction.nii.gz" in out
     assert "metrics.json" not in out
     assert "dB" not in out
-
-
-def test_no_method_sees_the_reference(mri, thin):
-    """Poisoned as soon as the measurement exists: every result, its scaling included, stays the same."""
-    results = []
-    for poison in (lambda v: v, lambda v: v.mul_(-37).add_(5)):
-        pipeline = Pipeline(mri, overrides={"factor": 5, "seed": 0})
-        volume = pipeline.load(thin)
-        simulate, scale = pipeline.config.get_parsed_content("simulated").transforms
-        data = simulate({"label": volume})
-        poison(volume)
-        measurement = scale(data)["image"]
-        results.append([pipeline.baseline(name, measurement) for name in ("cubic", "sirt")])
-        for method in ("dds", "ddnm"):
-            results[-1].append(pipeline.sample(pipeline.sampler(method), measurement, lambda _: None))
-        results[-1].append(torch.tensor(measurement.meta["robust_maximum"]))
-    for clean, poisoned in zip(*results, strict=True):
-        assert torch.equal(torch.as_tensor(clean), torch.as_tensor(poisoned))
 
 
 def test_evaluate_judges_in_the_bundle_s_units(mri, run, no_figure, thin, tmp_path):

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import pytest
 import torch
@@ -15,8 +14,8 @@ from torch import nn
 
 from monai_iscs.errors import InputError
 from monai_iscs.inferers import SliceDiffusionInferer
-from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, ForeignOperator
-from monai_iscs.sampling import DDNM, DDS, DDIMRule, DDSRule, IndependentNoise, SlerpNoise, geometric_sigmas
+from monai_iscs.operators import ForeignOperator
+from monai_iscs.sampling import IndependentNoise, SlerpNoise, geometric_sigmas
 
 VOLUME, MEASUREMENT = (8, 12, 6), (5, 9, 4)
 SIGMAS = geometric_sigmas(3, sigma_max=1, sigma_min=0.05)
@@ -290,60 +289,3 @@ def test_slice_batch_must_be_positive(make, slice_batch):
 def test_a_wrong_slice_axis_is_refused(make, measurement):
     with pytest.raises(InputError, match="slice_axis is 3"):
         make(slice_axis=3)(measurement, Shrink())
-
-
-def test_presets_build_the_plugs():
-    released = SliceDiffusionInferer.from_preset("released")
-    assert (released.rule, len(released.sigmas), type(released.noise)) == (DDSRule(1), 30, SlerpNoise)
-    paper = SliceDiffusionInferer.from_preset(
-        "paper", steps=4, eta=0.5, seed=3, noise=IndependentNoise, slice_batch=2, consistency=DDNM
-    )
-    assert (paper.rule, len(paper.sigmas), type(paper.noise)) == (DDIMRule(0.5), 4, IndependentNoise)
-    assert paper.noise.generator.initial_seed() == 3
-    assert (paper.slice_batch, paper.consistency.func, paper.start) == (2, DDNM, None)
-    assert SliceDiffusionInferer.from_preset().start is released.start is not None
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [({"name": "best"}, "preset is 'best'"), ({"steps": 0}, "steps is 0"), ({"eta": 1.5}, "eta is 1.5")],
-)
-def test_presets_refuse_nonsense(settings, message):
-    with pytest.raises(InputError, match=message):
-        SliceDiffusionInferer.from_preset(**settings)
-
-
-@pytest.mark.parametrize("name", ["default", "released", "paper"])
-@pytest.mark.parametrize("consistency", [None, DDNM, DDS])
-def test_presets_reconstruct_from_a_cone_beam(name, consistency):
-    geometry = ConeBeamGeometry.paper((16, 16, 4), (8.0, 8.0, 8.0), views=8)
-    operator = 0.052 * ConeBeamProjector(geometry)
-    volume = torch.full((1, 1, 16, 16, 4), 0.3)
-    inferer = SliceDiffusionInferer.from_preset(
-        name, steps=4, operator=operator, consistency=consistency, progress=False
-    )
-    found = inferer(operator(volume), Shrink())
-    assert (found - volume).square().mean().sqrt() < 0.1
-
-
-@pytest.mark.parametrize(
-    ("settings", "width"),
-    [
-        ({}, 0.65),
-        ({"noise": IndependentNoise}, 0.0),
-        ({"noise": IndependentNoise, "smoothing": 0.3}, 0.3),
-        ({"smoothing": 0.0}, 0.0),
-        ({"consistency": DDNM}, 0.65),
-        ({"consistency": partial(DDS, smoothing=0.2)}, 0.2),
-        ({"name": "released"}, 0.0),
-    ],
-)
-def test_corrections_are_bound_across_slices_where_their_noise_is_alike(settings, width):
-    assert SliceDiffusionInferer.from_preset(**settings).consistency.keywords["smoothing"] == width
-
-
-def test_a_consistency_step_without_smoothing_is_left_alone():
-    def step(operator, measurement):
-        return lambda x0, sigma: x0
-
-    assert SliceDiffusionInferer.from_preset(consistency=step).consistency is step

@@ -100,7 +100,7 @@ def test_differentiable():
     torch.testing.assert_close(b.grad, torch.linalg.solve(MATRIX, torch.ones_like(B)), rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize("bad", [{"iterations": -1}, {"rtol": -1.0}, {"batch_dims": 2}])
+@pytest.mark.parametrize("bad", [{"iterations": -1}, {"rtol": -1.0}, {"enough": float("nan")}, {"batch_dims": 2}])
 def test_bad_arguments(bad):
     with pytest.raises(InputError, match=f"{next(iter(bad))}="):
         conjugate_gradient(times, B, **bad)
@@ -127,3 +127,35 @@ def test_the_inverse_as_preconditioner_needs_one_step():
     solution = torch.linalg.solve(A, b)
     found = conjugate_gradient(lambda x: A @ x, b, iterations=1, preconditioner=lambda r: torch.linalg.solve(A, r))
     torch.testing.assert_close(found, solution)
+
+
+def test_stops_once_the_objective_has_fallen_enough():
+    """For normal equations x'AAx - 2b'x is the squared residual less that of zero."""
+    generator = torch.Generator().manual_seed(7)
+    A, y = torch.randn(9, 6, generator=generator).double(), torch.randn(9, generator=generator).double()
+    x0 = torch.randn(6, generator=generator).double()
+
+    def squared_residual(x):
+        return float((A @ x - y).square().sum())
+
+    def run(**stop):
+        return conjugate_gradient(lambda x: A.T @ (A @ x), A.T @ y, x0, **stop)
+
+    by_count = [squared_residual(run(iterations=count)) for count in range(7)]
+    for wanted in (0.9, 0.5, 0.1):
+        target = by_count[-1] + wanted * (by_count[0] - by_count[-1])
+        first = next(count for count, value in enumerate(by_count) if value <= target)
+        found = squared_residual(run(iterations=50, enough=by_count[0] - target))
+        assert found == pytest.approx(by_count[first])
+    assert torch.equal(run(iterations=50, enough=0.0), x0)
+    assert torch.equal(run(iterations=50, enough=-1.0), x0)
+
+
+def test_enough_is_for_every_system():
+    b = torch.stack([B, 10 * B])
+    one = conjugate_gradient(times, b, iterations=3, batch_dims=1, enough=1.0)
+    lowered = -(one * times(one) - 2 * b * one).sum(1)
+    assert lowered.min() > 1
+    torch.testing.assert_close(one, conjugate_gradient(times, b, iterations=1, batch_dims=1))
+    more = conjugate_gradient(times, b, iterations=3, batch_dims=1, enough=float(lowered[0]) + 1e-3)
+    assert (more[1] - one[1]).abs().max() > 1e-3  # it had enough, the other had not

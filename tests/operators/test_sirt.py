@@ -62,6 +62,8 @@ def test_stops_at_the_level_of_the_noise():
     assert 0.05 / 2 < settled < 0.05
     last = next(count for count in range(1, 1000) if residual(count) == settled)
     assert residual(last - 1) > 0.05
+    at_call = SIRT(A.operator, iterations=1000, rtol=0)(y, stop_residual=0.05)
+    torch.testing.assert_close(at_call, SIRT(A.operator, iterations=1000, rtol=0, stop_residual=0.05)(y))
 
 
 def test_nothing_is_computed_twice_or_for_nothing():

@@ -155,3 +155,37 @@ def test_impossible_smoothing_is_refused(operator, y):
         DDS(operator, y, smoothing=-1)
     with pytest.raises(InputError, match="smoothing is 1 and pseudo_inverse is given"):
         DDNM(operator, y, smoothing=1, pseudo_inverse=operator.T)
+
+
+@pytest.mark.parametrize("step", [DDS, DDNM])
+@pytest.mark.parametrize("smoothing", [0.0, 0.6])
+def test_a_noisy_measurement_is_met_up_to_its_noise(step, smoothing, matrix, x0, y):
+    pair = (lambda x: matrix @ x.flatten(), lambda y: (matrix.T @ y).view(SHAPE))
+    operator = ForeignOperator(pair, domain_shape=SHAPE, range_shape=(5,), resolution=(2.0, 1.0, 1.0, 1.0))
+    before = float((operator(x0) - y).norm())
+
+    def residual(count, level):
+        found = step(operator, y, iterations=count, rtol=0.0, smoothing=smoothing, noise_level=level)(x0, 0.3)
+        return float((operator(found) - y).norm())
+
+    level = 0.3 * before / 5**0.5
+    count = next(n for n in range(1, 2000) if residual(n, 0.0) <= 0.3 * before)
+    assert residual(2000, level) == pytest.approx(residual(count, 0.0), rel=1e-4)
+    assert residual(2000, lambda measurement: level if measurement is y else 0.0) == residual(2000, level)
+    assert residual(2000, 1.01 * before / 5**0.5) == before
+
+
+def test_an_exact_pseudo_inverse_goes_as_far_as_the_noise(operator, matrix, x0, y):
+    pseudo_inverse = torch.linalg.pinv(matrix)
+    ddnm = DDNM(operator, y, pseudo_inverse=lambda v: (pseudo_inverse @ v).view(SHAPE), noise_level=0.1)
+    found = ddnm(x0, 0.3)
+    assert float((operator(found) - y).norm()) == pytest.approx(0.1 * 5**0.5, rel=1e-4)
+
+
+def test_impossible_noise_levels_are_refused(operator, y):
+    for step in (DDS, DDNM):
+        with pytest.raises(InputError, match="noise_level is -1, expected at least 0"):
+            step(operator, y, noise_level=-1)
+    for other in ({"gamma": 1.0}, {"batch_dims": 1}):
+        with pytest.raises(InputError, match="neither gamma nor batch_dims"):
+            DDS(operator, y, noise_level=0.1, **other)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nothing but the measurement reaches a method: the reference is poisoned as soon as the measurement exists."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from monai_iscs.cli.measured import MeasuredVolume
+from monai_iscs.cli.names import CHOICES
+from monai_iscs.cli.pipeline import Pipeline
+from monai_iscs.transforms import SimulateMeasurement
+
+
+def _results(bundle, file, overrides):
+    """Every method's volume, the noise of each sampler the bundle's own; and what the measurement was scaled by."""
+    pipeline = Pipeline(bundle, overrides={"seed": 0, **overrides})
+    shared = MeasuredVolume(pipeline, pipeline.load(file))
+    results = {name: shared.baseline(name) for name in pipeline.config["baselines"]}
+    for method in CHOICES["sampler"]:
+        inferer = pipeline.sampler(method)
+        recorder = shared.recorder(inferer)
+        results[method] = shared.sample(inferer, recorder)
+    results["scale"] = torch.tensor(shared.measurement.meta.get("robust_maximum", 1.0))
+    return results, shared.volume
+
+
+@pytest.mark.parametrize(
+    ("bundle_name", "file_name", "overrides"),
+    [
+        ("bundle", "body", {"photons": 1e5}),
+        ("bundle", "body", {"views": 10, "arc": 100.0}),
+        ("mri", "thin", {"factor": 5}),
+    ],
+)
+def test_no_method_sees_the_reference(monkeypatch, request, bundle_name, file_name, overrides):
+    bundle, file = (request.getfixturevalue(name) for name in (bundle_name, file_name))
+    clean, reference = _results(bundle, file, overrides)
+    measure = SimulateMeasurement.__call__
+
+    def poisoning(self, img):
+        measurement = measure(self, img)
+        img.mul_(-37).add_(5)
+        return measurement
+
+    monkeypatch.setattr(SimulateMeasurement, "__call__", poisoning)
+    poisoned, other = _results(bundle, file, overrides)
+    assert (other - reference).abs().max() > 1
+    for name, result in clean.items():
+        assert torch.equal(torch.as_tensor(result), torch.as_tensor(poisoned[name])), name

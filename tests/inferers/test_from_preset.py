@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from monai_iscs.errors import InputError
+from monai_iscs.inferers import SliceDiffusionInferer
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
+from monai_iscs.sampling import (
+    DDNM,
+    DDS,
+    DDSTV,
+    DDIMRule,
+    DDSRule,
+    IndependentNoise,
+    SlerpNoise,
+    estimate_noise_level,
+)
+
+
+def prior(x, sigma):
+    """The exact denoiser of pixels that are N(0.3, 0.1 squared)."""
+    return 0.3 + 0.01 / (0.01 + sigma**2) * (x - 0.3)
+
+
+def test_presets_build_the_plugs():
+    released = SliceDiffusionInferer.from_preset("released")
+    assert (released.rule, len(released.sigmas), type(released.noise)) == (DDSRule(1), 30, SlerpNoise)
+    paper = SliceDiffusionInferer.from_preset(
+        "paper", steps=4, eta=0.5, seed=3, noise=IndependentNoise, slice_batch=2, consistency=DDNM
+    )
+    assert (paper.rule, len(paper.sigmas), type(paper.noise)) == (DDIMRule(0.5), 4, IndependentNoise)
+    assert paper.noise.generator.initial_seed() == 3
+    assert (paper.slice_batch, paper.consistency.func, paper.start) == (2, DDNM, None)
+    assert SliceDiffusionInferer.from_preset().start is released.start is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"name": "best"}, "preset is 'best'"), ({"steps": 0}, "steps is 0"), ({"eta": 1.5}, "eta is 1.5")],
+)
+def test_presets_refuse_nonsense(settings, message):
+    with pytest.raises(InputError, match=message):
+        SliceDiffusionInferer.from_preset(**settings)
+
+
+@pytest.mark.parametrize("name", ["default", "released", "paper"])
+@pytest.mark.parametrize("consistency", [None, DDNM, DDS])
+def test_presets_reconstruct_from_a_cone_beam(name, consistency):
+    geometry = ConeBeamGeometry.paper((16, 16, 4), (8.0, 8.0, 8.0), views=8)
+    operator = 0.052 * ConeBeamProjector(geometry)
+    volume = torch.full((1, 1, 16, 16, 4), 0.3)
+    inferer = SliceDiffusionInferer.from_preset(
+        name, steps=4, operator=operator, consistency=consistency, progress=False
+    )
+    found = inferer(operator(volume), prior)
+    assert (found - volume).square().mean().sqrt() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("settings", "width"),
+    [
+        ({}, 0.65),
+        ({"noise": IndependentNoise}, 0.0),
+        ({"noise": IndependentNoise, "smoothing": 0.3}, 0.3),
+        ({"smoothing": 0.0}, 0.0),
+        ({"consistency": DDNM}, 0.65),
+        ({"consistency": partial(DDS, smoothing=0.2)}, 0.2),
+        ({"name": "released"}, 0.0),
+    ],
+)
+def test_corrections_are_bound_across_slices_where_their_noise_is_alike(settings, width):
+    assert SliceDiffusionInferer.from_preset(**settings).consistency.keywords["smoothing"] == width
+
+
+@pytest.mark.parametrize(
+    ("settings", "level"),
+    [
+        ({}, estimate_noise_level),
+        ({"consistency": DDNM}, estimate_noise_level),
+        ({"noise_level": 0.01}, 0.01),
+        ({"consistency": partial(DDS, noise_level=0.02)}, 0.02),
+        ({"consistency": partial(DDS, gamma=1.0)}, None),
+        ({"name": "released"}, 0.0),
+        ({"name": "paper"}, None),
+    ],
+)
+def test_the_noise_of_a_measurement_is_not_fitted(settings, level):
+    assert SliceDiffusionInferer.from_preset(**settings).consistency.keywords.get("noise_level") == level
+
+
+@pytest.mark.parametrize("consistency", [None, DDNM, DDSTV])
+def test_noise_costs_less_where_its_level_is_known(consistency):
+    geometry = ConeBeamGeometry.paper((24, 24, 4), (8.0, 8.0, 8.0), views=8)
+    operator = 0.052 * ConeBeamProjector(geometry)
+    volume = 0.3 + 0.1 * torch.randn(1, 1, 24, 24, 4, generator=torch.Generator().manual_seed(1))
+    noisy = operator(volume)
+    noisy = noisy + 0.5 * torch.randn(noisy.shape, generator=torch.Generator().manual_seed(2))
+
+    def error(level):
+        inferer = SliceDiffusionInferer.from_preset(
+            steps=4, operator=operator, consistency=consistency, noise_level=level, noise_excess=1.0, progress=False
+        )
+        return float((inferer(noisy, prior) - volume).square().mean().sqrt())
+
+    assert error(0.5) < 0.9 * error(0.0)
+
+
+def test_a_consistency_step_without_smoothing_is_left_alone():
+    def step(operator, measurement):
+        return lambda x0, sigma: x0
+
+    assert SliceDiffusionInferer.from_preset(consistency=step).consistency is step
