@@ -196,6 +196,12 @@ def _add_benchmark(verbs: Any) -> None:
         choices=SUITES,
         help="the rows and the layout of a table of the paper (default: table1)",
     )
+    parser.add_argument(
+        "--slices",
+        type=_count(1),
+        metavar="N",
+        help="only the N slices in the middle of each volume, to save time (default: all)",
+    )
     parser.add_argument("--seeds", type=_count(1), metavar="N", help="runs of each sampler (default: the suite's)")
     parser.add_argument("--seed", type=_count(0), default=0, metavar="N", help="first seed, 0 or more (default: 0)")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")

@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -108,6 +110,30 @@ def test_another_metric_measures_kept_results(benchmark, counted, tmp_path, monk
         assert metrics["axial"]["psnr"] == pytest.approx(before[cell["method"]]["axial"]["psnr"], abs=1e-3)
         assert metrics["data_residual"] == pytest.approx(before[cell["method"]]["data_residual"], rel=1e-3)
     assert "axial LPIPS" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_some_slices_only(benchmark, counted, tmp_path):
+    output = tmp_path / "out"
+    assert main([*benchmark, "--slices", "11"]) == 0
+    assert nib.load(output / "body" / "DDS" / "seed_0" / "reconstruction.nii.gz").shape == (32, 32, 11)
+    assert "steps 3, central slices 11." in (output / "table.md").read_text()
+    counted.clear()
+    assert main([*benchmark, "--slices", "12"]) == 0
+    assert len(counted) == 2
+    assert main([*benchmark, "--slices", "13"]) == 0
+    assert "has 12 slices, expected at least the 13 asked for" in (output / "table.md").read_text()
+
+
+def test_an_overriding_config_of_the_bundle(benchmark, bundle, tmp_path, fails):
+    changed = shutil.copytree(bundle, tmp_path / "changed")
+    (changed / "configs" / "short.json").write_text(json.dumps({"views": 5, "inferer::steps": 2}))
+    arguments = [str(changed) if argument == str(bundle) else argument for argument in benchmark]
+    assert main([*arguments, "--config", "short"]) == 0
+    assert "views 5, " in (tmp_path / "out" / "table.md").read_text()
+    assert [len(cell["settings"]["sampler"]["sigmas"]) for cell in _results(tmp_path / "out")[1:]] == [2, 2]
+    (changed / "configs" / "short.json").write_text(json.dumps({"vews": 5}))
+    assert "inference.json: has no entry 'vews', which short.json sets" in fails(*arguments, "--config", "short")
+    assert "long.json: missing" in fails(*arguments, "--config", "long")
 
 
 def test_its_figures_are_those_of_reconstruct(benchmark, bundle, volume, tmp_path):

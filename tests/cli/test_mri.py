@@ -40,7 +40,7 @@ def run(mri, tmp_path):
 @pytest.fixture
 def no_figure(monkeypatch):
     """Leaves out what takes longest where it does not matter."""
-    for verb in ("reconstruct", "evaluate", "benchmark"):
+    for verb in ("reconstruct", "evaluate", "study"):
         figure = f"monai_iscs.cli.{verb}.three_view_figure"
         monkeypatch.setattr(figure, lambda *given, **_: given[-1].touch())
 

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a benchmark's cells say, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from monai_iscs.cli.cells import Cell
+from monai_iscs.cli.study import Study
+from monai_iscs.reports import LAYOUTS, averaged_row, empty_row, markdown_table
+
+FAILED = "failed"
+
+
+def records(study: Study) -> list[dict[str, Any]]:
+    """All cells as JSON values."""
+    return [
+        {
+            "volume": cell.volume,
+            "method": cell.label,
+            "seed": cell.seed,
+            "settings": cell.settings,
+            "metrics": cell.metrics() if cell.done else None,
+            "error": study.failures.get((cell.volume, cell.label, cell.seed)),
+        }
+        for cell, _ in study.all()
+    ]
+
+
+def runs(study: Study) -> list[dict[str, Any]]:
+    """One row for each finished cell."""
+    return [
+        {"volume": cell.volume, "seed": cell.seed, **LAYOUTS[study.suite.layout](cell.label, cell.metrics())}
+        for cell, _ in study.all()
+        if cell.done
+    ]
+
+
+def markdown(study: Study, title: str) -> str:
+    """The suite's table for each volume, and of all volumes' means where there are several; then the failures."""
+    averages = {name: _averages(study, [cell for cell, _ in cells]) for name, cells in study.cells.items()}
+    parts = [f"# {title}", _caption(study)]
+    if len(averages) > 1:
+        cells = [cell for cell, _ in study.all()]
+        parts += [f"## Mean of {len(averages)} volumes", markdown_table(_averages(study, cells))]
+    for name, rows in averages.items():
+        parts += [f"## {name}", markdown_table(rows)]
+    if study.failures:
+        lines = [f"- {volume}, {label}, seed {seed}: {text}" for (volume, label, seed), text in study.failures.items()]
+        parts += ["## Failed", "\n".join(lines)]
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _caption(study: Study) -> str:
+    settings = {**study.pipeline.settings(None), "steps": _steps(study), "central slices": study.slices}
+    shown = ", ".join(f"{key} {value}" for key, value in settings.items() if key != "bundle" and value is not None)
+    return f"{shown}. PSNR in dB, SSIM at most 1; mean ± standard deviation over seeds (and volumes)."
+
+
+def _steps(study: Study) -> str | None:
+    """The samplers' numbers of steps."""
+    counts = {len(cell.settings["sampler"]["sigmas"]) for cell, row in study.all() if row.noise is not None}
+    return " or ".join(map(str, sorted(counts))) or None
+
+
+def _averages(study: Study, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """A row for each method: of its finished cells, or that it failed or was not run."""
+    rows = {}
+    for row in study.rows:
+        mine = [cell for cell in cells if cell.label == row.label]
+        done = [LAYOUTS[study.suite.layout](row.label, cell.metrics()) for cell in mine if cell.done]
+        failed = any((cell.volume, cell.label, cell.seed) in study.failures for cell in mine)
+        rows[row.label] = averaged_row(done) if done and not failed else (FAILED if failed else None)
+    finished = (LAYOUTS[study.suite.layout](cell.label, cell.metrics()) for cell, _ in study.all() if cell.done)
+    columns = list(next(finished, ("method", "result")))
+    return [
+        row if isinstance(row, dict) else empty_row(label, columns, FAILED if row else None)
+        for label, row in rows.items()
+    ]
