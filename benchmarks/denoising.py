@@ -3,8 +3,9 @@
 
     python benchmarks/denoising.py --bundle bundles/body_ct_reconstruction --dataset DATA --output FILE.md
 
-``DATA/train`` and ``DATA/val`` hold CT volumes. Non-local means (scikit-image) gets the true noise level; its strength
-``h``, patch size and search distance are chosen on slices of ``train``, then both are measured on slices of ``val``.
+``DATA/train`` and ``DATA/val`` hold volumes, read as the bundle's training reads them. Non-local means (scikit-image)
+gets the true noise level; its strength ``h``, patch size and search distance are chosen on slices of ``train``, then
+both are measured on slices of ``val``.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from monai.bundle import load as load_bundle
 from skimage.restoration import denoise_nl_means
 from torch import Tensor
 
-from monai_iscs.engines import list_volumes, load_slices, psnr_at
-from monai_iscs.transforms import ct_preprocessing
+from monai_iscs.cli.bundle import read_config
+from monai_iscs.engines import psnr_at
 
 SIGMAS = (0.05, 0.1, 0.2, 0.5, 1.0)
 STRENGTHS = (0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7)
@@ -41,10 +42,10 @@ def non_local_means(strength: float, patch: int, distance: int) -> Callable[[Ten
     return denoise
 
 
-def slices_of(folder: Path, *, size: int, every: int) -> Tensor:
-    """Every so many slices of a folder's volumes, (S, 1, size, size) in the prior's range."""
-    items = load_slices(list_volumes(folder), ct_preprocessing("image", size=size), every=every)
-    return torch.stack([item["image"].float() for item in items])
+def slices_of(bundle: Path, folder: Path, *, every: int) -> Tensor:
+    """Every so many slices of a folder's volumes, (S, 1, H, W), as the bundle's training validates on them."""
+    config = read_config(bundle, "train", {"val_dir": str(folder), "validate_every": every})
+    return torch.stack([item["image"] for item in config.get_parsed_content("validate::dataset")])
 
 
 def main() -> None:
@@ -52,14 +53,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, default=Path("bundles/body_ct_reconstruction"))
     parser.add_argument("--dataset", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--every", type=int, default=8, help="one slice in so many of val")
+    parser.add_argument("--tune-every", type=int, default=120, help="one slice in so many of train")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
 
     prior = load_bundle(arguments.bundle.name, bundle_dir=arguments.bundle.parent, workflow_type="inference").eval()
-    train = slices_of(arguments.dataset / "train", size=arguments.size, every=120)
-    val = slices_of(arguments.dataset / "val", size=arguments.size, every=arguments.every)
+    train = slices_of(arguments.bundle, arguments.dataset / "train", every=arguments.tune_every)
+    val = slices_of(arguments.bundle, arguments.dataset / "val", every=arguments.every)
     rows = []
     for sigma in SIGMAS:
         grid = list(itertools.product(STRENGTHS, PATCHES, DISTANCES))
@@ -70,8 +71,8 @@ def main() -> None:
     lines = [
         "# Denoising: the prior against tuned non-local means",
         "",
-        f"`python benchmarks/denoising.py --bundle {arguments.bundle} --dataset DATA --size {arguments.size} "
-        f"--every {arguments.every}`; {len(val)} slices of val, parameters chosen on {len(train)} slices of train; "
+        f"`python benchmarks/denoising.py --bundle {arguments.bundle} --dataset DATA --every {arguments.every} "
+        f"--tune-every {arguments.tune_every}`; {len(val)} slices of val, parameters chosen on {len(train)} of train; "
         f"{platform.processor() or platform.machine()}, torch {torch.__version__}, scikit-image {skimage.__version__}.",
         "",
         "| sigma | non-local means, dB | prior, dB | gain, dB | chosen h / sigma, patch, distance |",
