@@ -45,6 +45,7 @@ _HOME = {
         "IndependentNoise",
         "SlerpNoise",
         "StagedNoise",
+        "estimate_noise_level",
         "geometric_sigmas",
         "reconstruct",
     ),

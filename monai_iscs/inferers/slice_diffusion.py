@@ -125,7 +125,7 @@ class SliceDiffusionInferer(Inferer):
         """Build an inferer with the settings of a preset, see `monai_iscs.sampling.PRESETS`.
 
         Args:
-            name: "default", "released" or "paper".
+            name: a name of `monai_iscs.sampling.PRESETS`, such as "default".
             steps: another number of steps between the preset's ends.
             eta: another stochasticity for the preset's rule.
             noise_level: how noisy the measurement is, see `monai_iscs.sampling.DDS`; None: the preset's. This and the

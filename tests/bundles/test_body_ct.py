@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle import load as load_bundle
+from monai.data import MetaTensor
 
 from monai_iscs.engines import psnr_at
 from monai_iscs.priors import EDMDenoiser
@@ -131,6 +133,22 @@ def test_what_the_256_config_trains_can_be_used() -> None:
     use.get_parsed_content("network_def").load_state_dict(trained)
     assert use["size"] == train["size"]
     assert use.get_parsed_content("ckpt_path") == "./models/model_256.pt"  # beside the one of 128
+
+
+def test_the_limited_angle_config(small_input: Path) -> None:
+    """100 views over 100 degrees, as in the paper, with settings of their own."""
+    use = ConfigParser()
+    use.read_config([str(CONFIGS / name) for name in ("inference.json", "limited_angle.json")])
+    angles = use.get_parsed_content("scan")(
+        MetaTensor(torch.zeros(1, 32, 32, 16), affine=torch.eye(4))
+    ).parent.geometry.angles
+    assert len(angles) == 100
+    assert float(angles[-1] - angles[0]) == pytest.approx(np.deg2rad(99), rel=1e-6)
+    assert float(use.get_parsed_content("inferer").sigmas[0]) == 1
+    workflow = inference(small_input, "inference.json", "limited_angle.json", views=10)
+    workflow.initialize()
+    workflow.run()
+    assert (small_input / "output" / "trunk_reconstruction.nii.gz").is_file()
 
 
 @pytest.mark.parametrize(("hu_range", "unit"), [([-1000, 1600], 0.052), ([-1000, 3000], 0.08)])
