@@ -38,5 +38,5 @@ CHOICES: dict[str, dict[str, Any]] = {
         },
         "independent": {"_target_": "monai_iscs.sampling.IndependentNoise", "_mode_": "callable"},
     },
-    "preset": {name: name for name in ("default", "limited-angle", "released", "paper")},
+    "preset": {name: name for name in ("default", "limited-angle", "super-resolution", "released", "paper")},
 }

@@ -153,7 +153,8 @@ def _add_sampler_options(parser: argparse.ArgumentParser) -> Any:
     sampler.add_argument(
         "--preset",
         choices=CHOICES["preset"],
-        help="default, limited-angle: tuned for this package; released: the authors' code; paper: as it is described",
+        help="default, limited-angle, super-resolution: tuned for this package; released: the authors' code; paper: as "
+        "it is described",
     )
     sampler.add_argument("--steps", type=_count(1), metavar="N", help="denoising steps: more are slower and finer")
     sampler.add_argument(

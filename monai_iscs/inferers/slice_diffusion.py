@@ -146,7 +146,11 @@ class SliceDiffusionInferer(Inferer):
         step = consistency or partial(DDS, iterations=preset.cg_iterations, gamma=preset.gamma)
         if smoothing is None:
             smoothing = preset.smoothing if made.aligned else 0.0
-        offered = {"noise_level": preset.noise_level if noise_level is None else noise_level, "smoothing": smoothing}
+        offered = {
+            "noise_level": preset.noise_level if noise_level is None else noise_level,
+            "smoothing": smoothing,
+            "plane_smoothing": preset.plane_smoothing,
+        }
         given = getattr(step, "keywords", {})
         if given.get("gamma") is not None or given.get("batch_dims"):  # DDS has no use for it then
             del offered["noise_level"]

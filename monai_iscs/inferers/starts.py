@@ -34,4 +34,4 @@ def pseudo_inverse_start(measurement: Tensor, operator: LinearOperator) -> Tenso
 # The classical methods that are starts as they are, under the names that configs know.
 fdk_start, cubic_start = fdk_volume, cubic_volume
 
-STARTS = {"zeros": None, "fdk": fdk_start}
+STARTS = {"zeros": None, "fdk": fdk_start, "cubic": cubic_start}

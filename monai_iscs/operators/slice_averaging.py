@@ -102,6 +102,7 @@ class SliceAveraging(AlongAxis):
         self.factor = float(factor)
         matrix = _weights(slices, self.factor, BoxProfile() if profile is None else profile)
         super().__init__(volume_shape, matrix, axis)
+        self.resolution = tuple(self.factor if index == axis else 1.0 for index in range(len(volume_shape)))
         self.positions = matrix @ torch.arange(slices, dtype=torch.float64)
 
     @cached_property

@@ -12,16 +12,18 @@ from monai_iscs.operators import SIRT, GaussianSmoothing, LinearOperator, conjug
 from monai_iscs.sampling.noise_level import Discrepancy, NoiseLevel
 
 
-def slice_smoothing(operator: LinearOperator, width: float) -> LinearOperator | None:
-    """Smoothing across slices as wide as what the scanner tells apart.
+def smoothing_along(operator: LinearOperator, width: float, axis: int = 0) -> LinearOperator | None:
+    """Smoothing along an axis, as wide as what the scanner tells apart there.
 
     Where slices are thinner than the distance of the measurement's samples across them, only a few slices meet each
     ray: a correction that follows the rays alone differs from slice to slice and writes the sampling pattern into the
     volume. Neighbouring slices need alike corrections wherever their errors are alike, as they are with alike noise.
+    In the plane of the slices the same holds for thick slices that cross it: their corrections are blocks otherwise.
 
     Args:
         operator: the scanner of a stack (S, C, H, W).
-        width: standard deviation of the Gaussian, in units of `operator.resolution` along S.
+        width: standard deviation of the Gaussian, in units of `operator.resolution` along the axis.
+        axis: 0 for across slices, 2 and 3 for the axes of their plane.
 
     Returns:
         S of the correction `S u`, or None: no width, or a scanner without resolution.
@@ -30,7 +32,7 @@ def slice_smoothing(operator: LinearOperator, width: float) -> LinearOperator | 
         raise InputError(f"smoothing is {width}, expected a width of at least 0")
     if width == 0 or operator.resolution is None:
         return None
-    return GaussianSmoothing(operator.domain_shape, std=width * operator.resolution[0], axis=0)
+    return GaussianSmoothing(operator.domain_shape, std=width * operator.resolution[axis], axis=axis)
 
 
 class DDS:
@@ -48,8 +50,9 @@ class DDS:
         gamma: weight of the measurement against the prior's estimate (a number, or a function of sigma), or None.
         noise_level: root mean square of the measurement's noise, or a function that tells it from the measurement, as
             `estimate_noise_level`; 0 makes all iterations. Either this or `gamma`.
-        smoothing: width across slices to which the correction of x0 is bound, see `slice_smoothing`; 0 leaves it free.
+        smoothing: width across slices to which the correction of x0 is bound, see `smoothing_along`; 0 leaves it free.
             It preconditions the iterations: they stay in `x0 + S u`.
+        plane_smoothing: the same along the axes of the slices' plane whose samples are farther apart than the voxels.
         batch_dims: leading dimensions of the estimate whose systems are solved each with its own step lengths;
             1 for an operator that acts slice by slice on a stack (S, C, H, W), 0 for one system.
         rtol: stop when the residual has fallen below this share of the right-hand side; 0 does all iterations.
@@ -69,6 +72,7 @@ class DDS:
         gamma: float | Callable[[float], float] | None = None,
         noise_level: NoiseLevel = 0.0,
         smoothing: float = 0.0,
+        plane_smoothing: float = 0.0,
         batch_dims: int = 0,
         rtol: float = 0.0,
         allow_unmatched: bool = False,
@@ -88,8 +92,11 @@ class DDS:
         self.gamma = gamma
         self.batch_dims = batch_dims
         self.rtol = rtol
-        smoother = slice_smoothing(operator, smoothing)
-        self._preconditioner = None if smoother is None else smoother.normal
+        widths = {0: smoothing}
+        if operator.resolution is not None:
+            widths |= {axis: plane_smoothing for axis in (2, 3) if operator.resolution[axis] > 1}
+        smoothers = [smoothing_along(operator, width, axis) for axis, width in widths.items()]
+        self._smoothers = [smoother for smoother in smoothers if smoother is not None]
         self._backprojection = operator.T(measurement)
 
     def __call__(self, x0: Tensor, sigma: float) -> Tensor:
@@ -111,8 +118,14 @@ class DDS:
             rtol=self.rtol,
             enough=self._discrepancy.excess(x0),
             batch_dims=self.batch_dims,
-            preconditioner=self._preconditioner,
+            preconditioner=self._smooth if self._smoothers else None,
         )
+
+    def _smooth(self, residual: Tensor) -> Tensor:
+        """S Sᵀ: smoothings along different axes commute."""
+        for smoother in self._smoothers:
+            residual = smoother.normal(residual)
+        return residual
 
 
 class DDNM:
@@ -150,7 +163,7 @@ class DDNM:
         self.operator = operator
         self.measurement = measurement
         self._discrepancy = Discrepancy(operator, measurement, noise_level)
-        self._smoother = slice_smoothing(operator, smoothing)
+        self._smoother = smoothing_along(operator, smoothing)
         if self._smoother is None:
             pseudo_inverse = pseudo_inverse or operator.pseudo_inverse
         seen = operator if self._smoother is None else operator @ self._smoother

@@ -18,7 +18,7 @@ class Preset:
     """Settings that belong together.
 
     Attributes:
-        start: what the first noise is added to: "fdk" (filtered backprojection of the measurement) or "zeros".
+        start: what the first noise is added to, a name of `monai_iscs.inferers.starts.STARTS`.
         sigma_max: first noise level, in the prior's units.
         sigma_min: last noise level.
         steps: number of noise levels, each one evaluation of the prior.
@@ -28,7 +28,8 @@ class Preset:
         sirt_iterations: most SIRT iterations of DDNM in each step.
         gamma: proximal weight of DDS (Eq. 16), or None for the normal equations alone.
         noise_level: how noisy the measurement is, see `DDS`.
-        smoothing: width across slices to which corrections are bound, see `slice_smoothing`; 0 leaves them free.
+        smoothing: width across slices to which corrections are bound, see `smoothing_along`; 0 leaves them free.
+        plane_smoothing: the same in the plane of the slices, for DDS.
         noise_excess: the prior is told this times sigma, see `SliceDiffusionInferer`.
         mirror: in-plane axis along which every other step mirrors the slices (0: left to right), or None.
         non_negative: keep estimates and result at or above 0.
@@ -45,6 +46,7 @@ class Preset:
     gamma: float | None = None
     noise_level: NoiseLevel = 0.0
     smoothing: float = 0.0
+    plane_smoothing: float = 0.0
     noise_excess: float = 1.0
     mirror: int | None = None
     non_negative: bool = False
@@ -75,6 +77,17 @@ PRESETS = {
     "default": _DEFAULT,
     # Views from one side only leave FDK so far from the truth that more noise must cover the distance.
     "limited-angle": replace(_DEFAULT, sigma_max=1.0, steps=30),
+    # Thick slices across the plane of the prior's: a correction of one of them is a block unless it is smooth.
+    "super-resolution": replace(
+        _DEFAULT,
+        start="cubic",
+        sigma_max=0.3,
+        sigma_min=0.005,
+        steps=20,
+        smoothing=0.0,
+        plane_smoothing=0.4,
+        noise_excess=2.2,
+    ),
     # What the authors' published code runs (recon_CBCT.sh).
     "released": Preset(start="fdk", sigma_max=5.0),
     # What the paper writes: Algorithm 1 from pure noise, Eq. 12 and 16. It names no gamma; 1 is that of the DDS code.

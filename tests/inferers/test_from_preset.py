@@ -48,7 +48,7 @@ def test_presets_refuse_nonsense(settings, message):
         SliceDiffusionInferer.from_preset(**settings)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", sorted(PRESETS.keys() - {"super-resolution"}))
 @pytest.mark.parametrize("consistency", [None, DDNM, DDS])
 def test_presets_reconstruct_from_a_cone_beam(name, consistency):
     geometry = ConeBeamGeometry.paper((16, 16, 4), (8.0, 8.0, 8.0), views=8)

@@ -29,7 +29,7 @@ def test_adjoint_is_the_exact_transpose(operator):
     x, y = random(2, *operator.domain_shape), random(2, *operator.range_shape, seed=1)
     torch.testing.assert_close((operator(x) * y).sum(), (x * operator.T(y)).sum())
     assert operator.matched
-    assert operator.resolution is None
+    assert operator.resolution == (1, 1, operator.factor)
 
 
 def test_weights_of_a_slice_sum_to_one(operator):

@@ -146,6 +146,16 @@ def test_smoothing_binds_the_correction_to_smooth_ones(step, matrix, x0, y):
     assert rough[0] < 0.9 * rough[1]
 
 
+def test_plane_smoothing_where_samples_are_far_apart(matrix, x0, y):
+    matrix = matrix[:2]
+    pair = (lambda x: matrix @ x.flatten(), lambda y: (matrix.T @ y).view(SHAPE))
+    operator = ForeignOperator(pair, domain_shape=SHAPE, range_shape=(2,), resolution=(2.0, 1.0, 1.5, 1.0))
+    found = DDS(operator, y[:2], iterations=2000, plane_smoothing=0.4)(x0, 0.3)
+    smooth = GaussianSmoothing(SHAPE, std=0.6, axis=2)(torch.eye(12).view(12, *SHAPE)).reshape(12, 12)
+    expected = smooth @ torch.linalg.pinv(matrix @ smooth) @ (y[:2] - matrix @ x0.flatten())
+    torch.testing.assert_close((found - x0).flatten(), expected, atol=1e-4, rtol=0)
+
+
 def test_smoothing_has_no_meaning_without_a_resolution(operator, x0, y):
     torch.testing.assert_close(DDS(operator, y, smoothing=0.6)(x0, 0.3), DDS(operator, y)(x0, 0.3), atol=0, rtol=0)
 

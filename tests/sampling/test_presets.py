@@ -30,5 +30,7 @@ def test_steps_can_be_chosen(name):
 
 
 def test_unknown_presets_are_named():
-    with pytest.raises(InputError, match="'papre', expected one of default, limited-angle, released, paper"):
+    with pytest.raises(
+        InputError, match="'papre', expected one of default, limited-angle, super-resolution, released, paper"
+    ):
         find_preset("papre")
