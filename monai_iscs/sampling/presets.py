@@ -81,12 +81,13 @@ PRESETS = {
     "super-resolution": replace(
         _DEFAULT,
         start="cubic",
-        sigma_max=0.3,
+        sigma_max=0.1,
         sigma_min=0.005,
         steps=20,
+        cg_iterations=10,
         smoothing=0.0,
         plane_smoothing=0.4,
-        noise_excess=2.2,
+        noise_excess=4.5,
     ),
     # What the authors' published code runs (recon_CBCT.sh).
     "released": Preset(start="fdk", sigma_max=5.0),
