@@ -141,6 +141,13 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
         "(default: no noise)",
     )
     scan.add_argument(
+        "--noise-std",
+        type=_number(0, math.inf),
+        metavar="F",
+        help="Gaussian noise: its standard deviation in line integrals (CT; a body reaches 5 or more), or as a share "
+        "of the signal (MRI with --factor; 0.02 is usual)",
+    )
+    scan.add_argument(
         "--factor",
         type=_number(1, math.inf),
         metavar="N",

@@ -34,7 +34,7 @@ def reconstruct(arguments: Namespace) -> None:
     name = arguments.method if arguments.noise is None else f"{arguments.method}+{arguments.noise}"
     sampling = arguments.method in CHOICES["sampler"]
     _refuse_idle_options(arguments, sampling=sampling)
-    options = ("views", "arc", "photons", "factor", "preset", "steps", "eta", "smoothing", "seed")
+    options = ("views", "arc", "photons", "noise_std", "factor", "preset", "steps", "eta", "smoothing", "seed")
     pipeline = Pipeline(
         arguments.bundle,
         device=arguments.device,
@@ -42,6 +42,8 @@ def reconstruct(arguments: Namespace) -> None:
         overrides={option: getattr(arguments, option) for option in options},
         over=arguments.config,
     )
+    if arguments.noise_std is not None and arguments.factor is None and "factor" in pipeline.config:
+        raise InputError("--noise-std: found without --factor, expected both: measured slices have noise already")
     inferer = pipeline.sampler(arguments.method, arguments.noise) if sampling else None
     settings = {"input": str(arguments.input.resolve()), "method": name, **pipeline.settings(inferer)}
     record = RunRecord(settings, seed=arguments.seed, device=pipeline.device)

@@ -127,6 +127,15 @@ def test_what_cannot_be_done_with_a_thin_scan(fails, mri, thin, tmp_path, option
     assert message in line
 
 
+def test_noise_is_for_simulated_slices(fails, run, no_figure, mri, thin, thick, tmp_path):
+    line = fails("reconstruct", thick, "--bundle", mri, "--output", tmp_path / "o", "--noise-std", 0.02)
+    assert "--noise-std: found without --factor" in line
+    _, clean, _ = run(thin, "--factor", 5, "--method", "cubic")
+    _, noisy, record = run(thin, "--factor", 5, "--method", "cubic", "--noise-std", 0.05, output="noisy")
+    assert noisy["axial"]["psnr"] < clean["axial"]["psnr"] - 0.3
+    assert record["settings"]["measurement_noise"] == "GaussianNoise(std=0.05)"
+
+
 def test_thick_slices_to_simulate_from(fails, mri, thick, tmp_path):
     line = fails("reconstruct", thick, "--bundle", mri, "--output", tmp_path / "o", "--factor", 5, "--method", "cubic")
     assert "too thick to simulate" in line

@@ -52,8 +52,8 @@ def test_every_method_gives_hounsfield_units_on_the_input_s_grid(run, body, phan
 
 
 def test_options_reach_the_run(run, no_figure):
-    options = {"views": 5, "arc": 200.0, "photons": 5e4}
-    given = [f"--{name}={value:g}" for name, value in options.items()]
+    options = {"views": 5, "arc": 200.0, "photons": 5e4, "noise_std": 0.01}
+    given = [f"--{name.replace('_', '-')}={value:g}" for name, value in options.items()]
     *_, record = run(*given, "--steps=2", "--eta=0.5", "--noise=independent", "--preset=released", "--seed=3")
     settings = record["settings"]
     assert {name: settings[name] for name in options} == options
