@@ -16,7 +16,7 @@ from monai_iscs.cli.suites import SUITES, Suite, parse_method
 from monai_iscs.errors import InputError
 from monai_iscs.reports import RunFolder, write_csv, write_json
 
-OPTIONS = ("views", "arc", "photons", "noise_std", "factor", "preset", "steps", "eta", "smoothing")
+OPTIONS = ("views", "arc", "photons", "noise_std", "factor", "preset", "steps", "eta", "smoothing", "noise_level")
 
 
 def benchmark(arguments: Namespace) -> None:

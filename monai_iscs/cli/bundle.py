@@ -47,7 +47,7 @@ def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: 
         folder: the bundle.
         kind: name of the config, ``"inference"`` or ``"train"``.
         overrides: new values by id, such as ``{"views": 20}``; they go before all configs.
-        over: names of further configs of the bundle, each overriding entries of those before it.
+        over: names of further configs of the bundle, each overriding entries that those before it have.
 
     Raises:
         InputError: a config is missing or is not readable as JSON, or it has no entry to override.
@@ -57,13 +57,18 @@ def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: 
     def entries(name: str) -> dict[str, Any]:
         file = folder / "configs" / f"{name}.json"
         if not file.is_file():
-            raise InputError(f"{file}: missing; expected a bundle with a config {name}.json")
+            there = ", ".join(sorted(path.name for path in (folder / "configs").glob("*.json")))
+            raise InputError(f"{file}: missing; expected a bundle with a config {name}.json, found {there}")
         try:
-            return ConfigParser.load_config_file(str(file))
+            read = ConfigParser.load_config_file(str(file))
         except ValueError as error:
             raise InputError(f"{file}: cannot be read as JSON ({error})") from error
+        if not isinstance(read, dict):
+            raise InputError(f"{file}: holds a {type(read).__name__}, expected entries by name")
+        return read
 
     parser = ConfigParser(entries(kind))
+    over = [name.removesuffix(".json") for name in over]
     changes = {f"{name}.json": entries(name) for name in over}
     changes["the command line"] = {"bundle_root": str(folder), **overrides}
     for source, values in changes.items():

@@ -29,7 +29,7 @@ def evaluate(arguments: Namespace) -> None:
             raise InputError(f"--window: found {low:g} {high:g}, expected the lower end first")
         prepare, display, slice_axis = _in_window(low, high), {}, 2
     else:
-        config = read_config(arguments.bundle, "inference", {})
+        config = read_config(arguments.bundle, "inference", {}, over=arguments.config)
         prepare = config.get_parsed_content("comparison")
         display = dict(config.get_parsed_content("display"))
         low, high = display.pop("range")

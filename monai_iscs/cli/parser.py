@@ -171,7 +171,14 @@ def _add_sampler_options(parser: argparse.ArgumentParser) -> Any:
         "--smoothing",
         type=_number(0, math.inf, include_low=True),
         metavar="F",
-        help="CT: how far across slices a correction reaches at least, in detector rows; 0 leaves every slice free",
+        help="how far across slices a correction of dds or ddnm reaches at least, in samples of the scan (CT: detector "
+        "rows); 0 leaves every slice free",
+    )
+    sampler.add_argument(
+        "--noise-level",
+        type=_number(0, math.inf, include_low=True),
+        metavar="F",
+        help="noise of the measurement, which is met no closer than that; 0: exactly (default: estimated from it)",
     )
     return sampler
 
@@ -251,6 +258,7 @@ def _add_evaluate(verbs: Any) -> None:
         metavar=("LOW", "HIGH"),
         help="judge both at their own size, with values clipped to LOW..HIGH",
     )
+    _add_config_option(parser)
     _add_lpips_option(parser)
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write (default: print only)")
 

@@ -42,8 +42,14 @@ def _describe_call(factory: Callable[..., Any]) -> dict[str, Any]:
     made, given = (factory.func, factory.keywords) if isinstance(factory, partial) else (factory, {})
     parameters = signature(made).parameters.values()
     settings = {p.name: p.default for p in parameters if p.default is not Parameter.empty} | given
-    plain = {key: getattr(value, "__name__", value) if callable(value) else value for key, value in settings.items()}
-    return {"name": made.__name__, **plain}
+    return {"name": made.__name__, **{key: _describe_value(value) for key, value in settings.items()}}
+
+
+def _describe_value(value: Any) -> Any:
+    """A setting as it is the same in every process: functions by name, a `partial` with what it was given."""
+    if isinstance(value, partial):
+        return {"name": value.func.__name__, **value.keywords}
+    return getattr(value, "__name__", value) if callable(value) else value
 
 
 class Measured(NamedTuple):

@@ -22,7 +22,7 @@ from monai_iscs.reports import (
     write_volume,
 )
 
-SAMPLER_OPTIONS = ("noise", "preset", "steps", "eta", "smoothing")
+SAMPLER_OPTIONS = ("noise", "preset", "steps", "eta", "smoothing", "noise_level")
 
 
 def reconstruct(arguments: Namespace) -> None:
@@ -34,7 +34,19 @@ def reconstruct(arguments: Namespace) -> None:
     name = arguments.method if arguments.noise is None else f"{arguments.method}+{arguments.noise}"
     sampling = arguments.method in CHOICES["sampler"]
     _refuse_idle_options(arguments, sampling=sampling)
-    options = ("views", "arc", "photons", "noise_std", "factor", "preset", "steps", "eta", "smoothing", "seed")
+    options = (
+        "views",
+        "arc",
+        "photons",
+        "noise_std",
+        "factor",
+        "preset",
+        "steps",
+        "eta",
+        "smoothing",
+        "noise_level",
+        "seed",
+    )
     pipeline = Pipeline(
         arguments.bundle,
         device=arguments.device,
@@ -42,7 +54,7 @@ def reconstruct(arguments: Namespace) -> None:
         overrides={option: getattr(arguments, option) for option in options},
         over=arguments.config,
     )
-    if arguments.noise_std is not None and arguments.factor is None and "factor" in pipeline.config:
+    if pipeline.config.get("noise_std") is not None and pipeline.config.get("factor", 1) is None:
         raise InputError("--noise-std: found without --factor, expected both: measured slices have noise already")
     inferer = pipeline.sampler(arguments.method, arguments.noise) if sampling else None
     settings = {"input": str(arguments.input.resolve()), "method": name, **pipeline.settings(inferer)}
@@ -89,7 +101,11 @@ def reconstruct(arguments: Namespace) -> None:
 
 def _refuse_idle_options(arguments: Namespace, *, sampling: bool) -> None:
     """An option that the method does not know would be passed over in silence."""
-    given = [f"--{option}" for option in SAMPLER_OPTIONS if getattr(arguments, option) is not None]
+    given = [f"--{option.replace('_', '-')}" for option in SAMPLER_OPTIONS if getattr(arguments, option) is not None]
     if given and not sampling:
         samplers = " and ".join(CHOICES["sampler"])
         raise InputError(f"{', '.join(given)}: found with --method {arguments.method}, expected with {samplers} only")
+    if arguments.method == "dds-tv" and arguments.smoothing is not None:
+        raise InputError(
+            "--smoothing: found with --method dds-tv, expected with dds or ddnm: there the slices' TV smooths"
+        )

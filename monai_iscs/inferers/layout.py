@@ -82,7 +82,7 @@ class StackedOperator(LinearOperator):
         self.operator, self.layout = operator, layout
         self.domain_shape = (layout.slices, channels, *layout.in_plane_shape)
         self.range_shape = (channels, *operator.range_shape)
-        self.matched = operator.matched
+        self.matched, self.images = operator.matched, operator.images
         if operator.resolution is not None:
             in_plane = [step for axis, step in enumerate(operator.resolution) if axis != layout.slice_axis]
             self.resolution = (operator.resolution[layout.slice_axis], 1.0, *in_plane)

@@ -128,7 +128,8 @@ class SliceDiffusionInferer(Inferer):
             name: a name of `monai_iscs.sampling.PRESETS`, such as "default".
             steps: another number of steps between the preset's ends.
             eta: another stochasticity for the preset's rule.
-            noise_level: how noisy the measurement is, see `monai_iscs.sampling.DDS`; None: the preset's. This and the
+            noise_level: how noisy the measurement is, see `monai_iscs.sampling.DDS`; None: the preset's, where neither
+                a `gamma` nor `batch_dims` says otherwise. This and the
                 smoothing are for a consistency step that has such a setting and has not been given it.
             smoothing: width across slices to which corrections are bound, see `monai_iscs.sampling.DDS`. None: the
                 preset's, where the noise is alike in neighbouring slices; with independent noise so are their errors,
@@ -152,8 +153,8 @@ class SliceDiffusionInferer(Inferer):
             "plane_smoothing": preset.plane_smoothing,
         }
         given = getattr(step, "keywords", {})
-        if given.get("gamma") is not None or given.get("batch_dims"):  # DDS has no use for it then
-            del offered["noise_level"]
+        if noise_level is None and (given.get("gamma") is not None or given.get("batch_dims")):
+            del offered["noise_level"]  # DDS has no use for it then
         if missing := {k: v for k, v in offered.items() if k in signature(step).parameters and k not in given}:
             step = partial(step, **missing)
         plugs = {

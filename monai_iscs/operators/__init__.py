@@ -9,7 +9,7 @@ from monai_iscs.operators.conjugate_gradient import conjugate_gradient
 from monai_iscs.operators.differences import Differences, shrink_length, soft_threshold
 from monai_iscs.operators.foreign import ForeignOperator
 from monai_iscs.operators.geometry import ConeBeamGeometry
-from monai_iscs.operators.linear_operator import LinearOperator, operator_norm
+from monai_iscs.operators.linear_operator import LinearOperator, MeasuredImages, operator_norm
 from monai_iscs.operators.sirt import SIRT
 from monai_iscs.operators.slice_averaging import BoxProfile, GaussianProfile, SliceAveraging
 from monai_iscs.operators.smoothing import GaussianSmoothing
@@ -25,6 +25,7 @@ __all__ = [
     "GaussianProfile",
     "GaussianSmoothing",
     "LinearOperator",
+    "MeasuredImages",
     "SliceAveraging",
     "check_matched",
     "conjugate_gradient",

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -41,15 +40,7 @@ class ADMM:
         self.z: torch.Tensor | None = None
         self.u: torch.Tensor | None = None
 
-    def solve(
-        self,
-        normal: Map,
-        right_side: torch.Tensor,
-        x: torch.Tensor,
-        *,
-        iterations: int,
-        enough: float = math.inf,
-    ) -> torch.Tensor:
+    def solve(self, normal: Map, right_side: torch.Tensor, x: torch.Tensor, *, iterations: int) -> torch.Tensor:
         """Improve x towards (H + ρ KᵀK)⁻¹ (b + ρ Kᵀ(z − u)), the minimum over x of the augmented Lagrangian.
 
         Args:
@@ -57,7 +48,6 @@ class ADMM:
             right_side: b, minus the first derivative of q at 0; (*K.domain_shape).
             x: the start.
             iterations: of conjugate gradients.
-            enough: drop of twice the augmented Lagrangian after which they stop, see `conjugate_gradient`.
         """
         if self.z is None:
             self.z = self.K(x)
@@ -67,7 +57,6 @@ class ADMM:
             right_side + self.rho * self.K.T(self.z - self.u),
             x,
             iterations=iterations,
-            enough=enough,
         )
 
     def split(self, x: torch.Tensor) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import torch
 from monai_iscs.operators.backends import Backend, check_backend, choose_backend, make_backend
 from monai_iscs.operators.backends.rays import RayTable
 from monai_iscs.operators.geometry import ConeBeamGeometry
-from monai_iscs.operators.linear_operator import LinearOperator
+from monai_iscs.operators.linear_operator import LinearOperator, MeasuredImages
 
 
 class ConeBeamProjector(LinearOperator):
@@ -33,6 +33,7 @@ class ConeBeamProjector(LinearOperator):
         self.domain_shape = geometry.volume_shape
         self.range_shape = geometry.projection_shape
         self.resolution = geometry.resolution
+        self.images = MeasuredImages(axes=(-2, -1), even_noise=False)
         self._rays = RayTable.of(geometry)
         self._made: dict[str, Backend] = {}
 

@@ -34,8 +34,9 @@ def conjugate_gradient(
         iterations: number of steps, at least 0.
         rtol: 0 makes exactly `iterations` steps without ever waiting for the device; above 0 stops as soon as
             ‖b − A x‖ ≤ rtol ‖b‖ (in every system).
-        enough: stop as soon as xᵀA x − 2 bᵀx, which each step lowers as far as it can, is this far below its start
-            (in every system); for normal equations of a least-squares problem it is the drop of its squared residual.
+        enough: stop where xᵀA x − 2 bᵀx, which each step lowers as far as it can, is this far below its start; the last
+            step is shortened to end there. For normal equations of a least-squares problem it is the drop of its
+            squared residual.
         batch_dims: this many leading dimensions index independent systems, each with scalars of its own.
         preconditioner: symmetric positive semidefinite linear map M, default the identity. All steps stay in x0 + its
             range; where A is singular, it thus decides which solution they tend to.
@@ -76,8 +77,12 @@ def conjugate_gradient(
         curvature = dot(p, Ap)
         active = (rr > noise_floor) & (curvature > 0)
         alpha = torch.where(active, rz / torch.where(active, curvature, 1.0), 0.0)
-        x = x + alpha * p
-        lowered = lowered + alpha * rz
+        if enough < math.inf:  # a share t of the step lowers the objective by 2t − t² of what the whole step does
+            left = (enough - lowered) / (alpha * rz).clamp_min(torch.finfo(b.dtype).tiny)
+            x = x + (1 - (1 - left.clamp(0, 1)).sqrt()) * alpha * p
+            lowered = lowered + alpha * rz
+        else:
+            x = x + alpha * p
         r = r - alpha * Ap
         z = precondition(r)
         rz_before, rr, rz = rz, dot(r, r), dot(r, z)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators.linear_operator import LinearOperator
+from monai_iscs.operators.linear_operator import LinearOperator, MeasuredImages
 
 
 class ForeignOperator(LinearOperator):
@@ -24,6 +24,7 @@ class ForeignOperator(LinearOperator):
         range_shape: trailing shape that its forward returns.
         matched: False if its adjoint is only approximate (ASTRA, tomosipo, torch-radon).
         resolution: see `LinearOperator`.
+        images: see `LinearOperator`.
         batched: True if it takes one leading batch dimension (deepinv); False hands it one item at a time.
 
     Raises:
@@ -38,12 +39,14 @@ class ForeignOperator(LinearOperator):
         range_shape: Sequence[int],
         matched: bool = True,
         resolution: Sequence[float] | None = None,
+        images: MeasuredImages | None = None,
         batched: bool = False,
     ) -> None:
         self._there, self._back = _directions(foreign)
         self.domain_shape, self.range_shape = tuple(domain_shape), tuple(range_shape)
         self.matched = matched
         self.resolution = None if resolution is None else tuple(resolution)
+        self.images = images
         self.batched = batched
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

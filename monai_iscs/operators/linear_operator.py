@@ -6,6 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from math import prod
+from typing import NamedTuple
 
 import torch
 
@@ -25,6 +26,18 @@ class _LinearMap(torch.autograd.Function):
         return _LinearMap.apply(gradient, ctx.back, ctx.there), None, None
 
 
+class MeasuredImages(NamedTuple):
+    """A measurement whose values change smoothly from pixel to pixel of an image.
+
+    Attributes:
+        axes: the image's two axes, counted from the end of the measurement's shape.
+        even_noise: whether its noise is the same everywhere, or depends on the signal as that of photons does.
+    """
+
+    axes: tuple[int, int]
+    even_noise: bool
+
+
 class LinearOperator(ABC):
     """A linear map A from tensors ending in `domain_shape` to tensors ending in `range_shape`.
 
@@ -38,6 +51,7 @@ class LinearOperator(ABC):
         matched: True if `adjoint` is the exact transpose of `forward`, as conjugate gradients need.
         resolution: distance of the measurement's samples along each axis of the domain, in voxels, or None where that
             has no meaning. Above 1 the measurement does not tell neighbouring voxels apart.
+        images: what is known of a measurement as images, or None where it is none.
         pseudo_inverse: A⁺, from the range to the domain (any leading dimensions), or None where it isn't known exactly.
     """
 
@@ -45,6 +59,7 @@ class LinearOperator(ABC):
     range_shape: tuple[int, ...]
     matched: bool = True
     resolution: tuple[float, ...] | None = None
+    images: MeasuredImages | None = None
     pseudo_inverse: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     @abstractmethod
@@ -136,7 +151,7 @@ class _Scaled(LinearOperator):
     def __init__(self, parent: LinearOperator, scalar: float) -> None:
         self.parent, self.scalar = parent, scalar
         self.domain_shape, self.range_shape = parent.domain_shape, parent.range_shape
-        self.matched, self.resolution = parent.matched, parent.resolution
+        self.matched, self.resolution, self.images = parent.matched, parent.resolution, parent.images
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.scalar * self.parent.forward(x)

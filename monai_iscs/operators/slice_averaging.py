@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monai_iscs.errors import InputError
 from monai_iscs.operators.along_axis import AlongAxis
-from monai_iscs.operators.linear_operator import LinearOperator
+from monai_iscs.operators.linear_operator import LinearOperator, MeasuredImages
 
 ROUNDING = 1e-6  # of a thick slice: less than this beyond a whole number of them is not one more
 
@@ -102,6 +102,8 @@ class SliceAveraging(AlongAxis):
         self.factor = float(factor)
         matrix = _weights(slices, self.factor, BoxProfile() if profile is None else profile)
         super().__init__(volume_shape, matrix, axis)
+        if len(volume_shape) == 3:
+            self.images = MeasuredImages(axes=tuple(i - 3 for i in range(3) if i != axis), even_noise=True)
         self.resolution = tuple(self.factor if index == axis else 1.0 for index in range(len(volume_shape)))
         self.positions = matrix @ torch.arange(slices, dtype=torch.float64)
 

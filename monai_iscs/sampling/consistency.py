@@ -48,8 +48,8 @@ class DDS:
         measurement: y, (..., *operator.range_shape). Aᵀy is computed once, here.
         iterations: conjugate gradient iterations in each step.
         gamma: weight of the measurement against the prior's estimate (a number, or a function of sigma), or None.
-        noise_level: root mean square of the measurement's noise, or a function that tells it from the measurement, as
-            `estimate_noise_level`; 0 makes all iterations. Either this or `gamma`.
+        noise_level: root mean square of the measurement's noise, or a function that tells it from measurement and
+            operator, as `estimate_noise_level`; 0 makes all iterations. Either this or `gamma`.
         smoothing: width across slices to which the correction of x0 is bound, see `smoothing_along`; 0 leaves it free.
             It preconditions the iterations: they stay in `x0 + S u`.
         plane_smoothing: the same along the axes of the slices' plane whose samples are farther apart than the voxels.
@@ -93,7 +93,7 @@ class DDS:
         self.batch_dims = batch_dims
         self.rtol = rtol
         widths = {0: smoothing}
-        if operator.resolution is not None:
+        if plane_smoothing and operator.resolution is not None:
             widths |= {axis: plane_smoothing for axis in (2, 3) if operator.resolution[axis] > 1}
         smoothers = [smoothing_along(operator, width, axis) for axis, width in widths.items()]
         self._smoothers = [smoother for smoother in smoothers if smoother is not None]
@@ -140,7 +140,7 @@ class DDNM:
         iterations: most SIRT iterations in each step.
         rtol: SIRT stops when its relative residual changes by less than this in one iteration.
         noise_level: as in `DDS`: SIRT stops where the residual is the noise's, and the correction by an exact A⁺ is
-            shortened to end there.
+            shortened to end there (where `A A⁺` is the identity, as for thick slices).
         smoothing: as in `DDS`: the correction is `S (A S)⁺ (y - A x0)`. Only without a `pseudo_inverse`.
 
     Raises:
@@ -176,7 +176,7 @@ class DDNM:
         if noise_share >= 1:
             return x0
         if isinstance(self.pseudo_inverse, SIRT):
-            correction = self.pseudo_inverse(residual, stop_residual=noise_share)
+            correction = self.pseudo_inverse(residual, stop_residual=noise_share or None)
         else:
             correction = (1 - noise_share) * self.pseudo_inverse(residual)
         return x0 + (correction if self._smoother is None else self._smoother(correction))

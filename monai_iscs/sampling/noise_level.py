@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,50 +13,60 @@ from torch.nn.functional import avg_pool2d, conv2d
 from monai_iscs.errors import InputError
 from monai_iscs.operators import LinearOperator
 
-NoiseLevel = float | Callable[[Tensor], float]
+NoiseLevel = float | Callable[[Tensor, LinearOperator], float]
+GROUPS = 128
 
 GAUSSIAN_MEDIAN = 0.6745  # of |n| for a standard normal n
 EDGE_GROWTH = 4  # of an edge's squared response from neighbouring pixels to every other one, at least
 
 
-def estimate_noise_level(measurement: Tensor, *, axes: tuple[int, int] = (-2, -1), groups: int = 128) -> float:
+def estimate_noise_level(measurement: Tensor, operator: LinearOperator) -> float:
     """Estimate the noise of projections or of other images that are smooth from pixel to pixel.
 
     The second difference along both image axes, scaled to keep the variance of white noise, sees little of a smooth
     image (Immerkær 1996). Taken from every other pixel it answers to noise as strongly, and to what the image holds
     more strongly: the two tell the noise from the image. Photon noise depends on the signal, so pixels are grouped by
-    their local mean and the deviation is that of each group's median, which edges hardly move. Noise that a detector
-    has blurred is taken for the image; the estimate is then too low.
+    their local mean and the deviation is that of each group's median, which edges hardly move. Constant surroundings,
+    such as those of a masked brain, are left out. Noise that a detector has blurred is taken for the image, and some of
+    a weak noise in a rich image too: the estimate is then too low.
 
     Args:
-        measurement: images of at least 5 × 5 pixels, such as line integrals (C, view, v, u).
-        axes: the two axes of its images.
-        groups: number of groups; 1 for noise that does not depend on the signal, as that of MR images.
+        measurement: such as line integrals (C, view, v, u).
+        operator: what measured it; its `images` say where the images are.
 
     Returns:
         Root mean square of the noise's standard deviation, in the measurement's units; 0 where none can be told from
-        the image.
-
-    Raises:
-        InputError: images that are too small.
+        the image: the operator measures no images, or images of less than 5 × 5 pixels.
     """
-    if measurement.ndim < 2 or min(measurement.shape[axis] for axis in axes) < 5:
-        raise InputError(f"measurement has shape {tuple(measurement.shape)}, expected images of at least 5 x 5 pixels")
-    images = measurement.movedim(axes, (-2, -1)).float()
+    if operator.images is None or min(measurement.shape[axis] for axis in operator.images.axes) < 5:
+        return 0.0
+    images = measurement.movedim(operator.images.axes, (-2, -1)).float()
     images = images.reshape(-1, 1, *images.shape[-2:])
     line = images.new_tensor([1.0, -2.0, 1.0])
     kernel = (line[:, None] * line)[None, None] / 6
-    order = avg_pool2d(images, 5, stride=1).flatten().argsort()
-    parts = order.tensor_split(min(groups, len(order)))
-    near = _variances(conv2d(images, kernel)[..., 1:-1, 1:-1], parts)
-    far = _variances(conv2d(images, kernel, dilation=2), parts)
+    near = conv2d(images, kernel)[..., 1:-1, 1:-1].flatten().abs()
+    far = conv2d(images, kernel, dilation=2).flatten().abs()
+    mean = avg_pool2d(images, 5, stride=1).flatten()
+    (changing,) = torch.where((near > 0) | (far > 0))
+    if len(changing) == 0:
+        return 0.0
+    order = changing[mean[changing].argsort()]
+    groups = order.tensor_split(1 if operator.images.even_noise else min(GROUPS, len(order)))
+    near, far = (torch.stack([(r[group].median() / GAUSSIAN_MEDIAN).square() for group in groups]) for r in (near, far))
     noise = ((EDGE_GROWTH * near - far) / (EDGE_GROWTH - 1)).clamp(min=0)
-    return float(noise.mean().sqrt())
+    return float((noise.mean() * len(changing) / len(mean)).sqrt())
 
 
-def _variances(response: Tensor, groups: Sequence[Tensor]) -> Tensor:
-    response = response.flatten().abs()
-    return torch.stack([(response[group].median() / GAUSSIAN_MEDIAN).square() for group in groups])
+def tell_noise_level(noise_level: NoiseLevel, measurement: Tensor, operator: LinearOperator) -> float:
+    """The level as a number.
+
+    Raises:
+        InputError: a negative level.
+    """
+    level = noise_level(measurement, operator) if callable(noise_level) else noise_level
+    if not level >= 0:
+        raise InputError(f"noise_level is {level}, expected at least 0")
+    return level
 
 
 class Discrepancy:
@@ -65,7 +75,7 @@ class Discrepancy:
     Args:
         operator: the scanner A.
         measurement: y.
-        noise_level: root mean square of y's noise, or a function that tells it from y, as `estimate_noise_level`.
+        noise_level: root mean square of y's noise, or a function that tells it from y and A, as `estimate_noise_level`.
 
     Attributes:
         norm: the norm of the noise, what is left of `y - A x` at the true x; 0 where y is to be met exactly.
@@ -75,9 +85,7 @@ class Discrepancy:
     """
 
     def __init__(self, operator: LinearOperator, measurement: Tensor, noise_level: NoiseLevel) -> None:
-        level = noise_level(measurement) if callable(noise_level) else noise_level
-        if not level >= 0:
-            raise InputError(f"noise_level is {level}, expected at least 0")
+        level = tell_noise_level(noise_level, measurement, operator)
         self.operator = operator
         self.measurement = measurement
         self.norm = level * measurement.numel() ** 0.5

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ADMM, Differences, LinearOperator, check_matched, soft_threshold, voxel_weight
-from monai_iscs.sampling.noise_level import Discrepancy, NoiseLevel
+from monai_iscs.sampling.noise_level import NoiseLevel, tell_noise_level
 
 
 class DDSTV:
@@ -32,8 +32,8 @@ class DDSTV:
         iterations: conjugate gradient iterations in each ADMM iteration.
         admm_iterations: ADMM iterations in each step.
         gamma: weight of the measurement against the prior's estimate (a number, or a function of sigma), or None.
-        noise_level: as in `DDS`: the iterations stop when they have gained what separates x0 from a measurement met up
-            to its noise. Only without `gamma`.
+        noise_level: root mean square of the measurement's noise, or a function that tells it, as in `DDS`. It sets
+            `gamma` to (sigma / noise level)²: x0's error is taken to be sigma. Only without a `gamma`.
 
     Raises:
         InputError: an unmatched operator, or an argument out of range.
@@ -57,15 +57,15 @@ class DDSTV:
                 f"lam={lam}, rho={rho}, iterations={iterations}, admm_iterations={admm_iterations}: expected lam >= 0, "
                 "rho > 0, iterations >= 1 and admm_iterations >= 1"
             )
-        self._discrepancy = Discrepancy(operator, measurement, noise_level)
-        if self._discrepancy.norm and gamma is not None:
+        level = tell_noise_level(noise_level, measurement, operator)
+        if level and gamma is not None:
             raise InputError("noise_level is given, expected no gamma with it")
         self.operator = operator
         self.lam = lam
         self.rho = rho
         self.iterations = iterations
         self.admm_iterations = admm_iterations
-        self.gamma = gamma
+        self.gamma = (lambda sigma: (sigma / level) ** 2) if level else gamma
         weight = voxel_weight(operator, measurement)
         across = Differences(operator.domain_shape, axes=(0,))
         self._admm = ADMM(across, lambda v, t: soft_threshold(v, lam * weight * t), rho=rho * weight)
@@ -76,11 +76,10 @@ class DDSTV:
         gamma = self.gamma(sigma) if callable(self.gamma) else self.gamma
         near = 0.0 if gamma is None else 1 / gamma
         right_side = self._backprojection + near * x0
-        enough = self._discrepancy.excess(x0)
         x = x0
         for _ in range(self.admm_iterations):
             x = self._admm.solve(
-                lambda p: self.operator.normal(p) + near * p, right_side, x, iterations=self.iterations, enough=enough
+                lambda p: self.operator.normal(p) + near * p, right_side, x, iterations=self.iterations
             )
             self._admm.split(x)
         return x

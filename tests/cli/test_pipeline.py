@@ -29,6 +29,15 @@ def test_every_setting_in_effect_is_recorded_defaults_included(pipeline, method,
     assert (sampler["preset"], sampler["slice_axis"], sampler["anchor_angle"]) == ("released", 2, None)
 
 
+def test_settings_are_the_same_in_every_process(mri):
+    """A function's address is not: a benchmark would find none of its cells again."""
+    level = {"_target_": "monai_iscs.sampling.geometric_sigmas", "_mode_": "callable", "sigma_max": 3}
+    pipeline = Pipeline(mri, device="cpu", network=False, overrides={"factor": 5, "seed": 0, "noise_std": 0.02})
+    settings = pipeline.settings(pipeline.sampler("dds", changes={"noise_level": level}))
+    assert " at 0x" not in json.dumps(settings, default=str)
+    assert settings["sampler"]["consistency"]["noise_level"] == {"name": "geometric_sigmas", "sigma_max": 3}
+
+
 def test_what_was_given_goes_before_the_defaults(pipeline):
     noise = {**CHOICES["noise"]["slerp"], "anchor_angle": 45}
     sampler = pipeline.settings(pipeline.sampler("ddnm", changes={"noise": noise}, rtol=0.01))["sampler"]

@@ -8,7 +8,7 @@ import torch
 
 from monai_iscs.errors import InputError
 from monai_iscs.inferers import SliceDiffusionInferer
-from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, SliceAveraging
 from monai_iscs.sampling import (
     DDNM,
     DDS,
@@ -61,6 +61,26 @@ def test_presets_reconstruct_from_a_cone_beam(name, consistency):
     assert (found - volume).square().mean().sqrt() < 0.1
 
 
+@pytest.mark.parametrize("consistency", [None, DDNM])
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_super_resolution_from_thick_slices(consistency, noise):
+    """The volume changes smoothly in the thick slices' plane, so that their noise can be told."""
+    x = torch.linspace(0, 3, 24)
+    volume = (0.3 + 0.2 * torch.sin(x)[:, None, None] * torch.cos(x)[:, None] * torch.sin(2 * x[:20])).expand(
+        1, 1, -1, -1, -1
+    )
+    operator = SliceAveraging((24, 24, 20), factor=4)
+    measurement = operator(volume)
+    measurement = measurement + noise * torch.randn(measurement.shape, generator=torch.Generator().manual_seed(1))
+    inferer = SliceDiffusionInferer.from_preset(
+        "super-resolution", steps=4, operator=operator, slice_axis=1, consistency=consistency, progress=False
+    )
+    found = inferer(measurement, prior)
+    left = float((operator(found) - measurement).square().mean().sqrt())
+    assert left == pytest.approx(noise, rel=0.2, abs=1e-4)
+    assert (found - volume).square().mean().sqrt() < 0.08
+
+
 @pytest.mark.parametrize(
     ("settings", "width"),
     [
@@ -87,6 +107,7 @@ def test_corrections_are_bound_across_slices_where_their_noise_is_alike(settings
         ({"consistency": partial(DDS, gamma=1.0)}, None),
         ({"name": "released"}, 0.0),
         ({"name": "paper"}, None),
+        ({"name": "paper", "noise_level": 0.02}, 0.02),
     ],
 )
 def test_the_noise_of_a_measurement_is_not_fitted(settings, level):
