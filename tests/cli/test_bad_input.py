@@ -192,7 +192,7 @@ def test_ctrl_c_at_a_terminal(bundle, body, output):
         assert character, seen.decode()
         seen += character
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     assert process.returncode == 130
     assert err.endswith(b"monai-iscs: stopped\n")
     assert b"Traceback" not in err
