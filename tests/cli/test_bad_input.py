@@ -181,7 +181,14 @@ def test_ctrl_c_between_two_steps(fails, monkeypatch, bundle, body, output):
 def _start(*arguments: object) -> subprocess.Popen:
     command = [sys.executable, "-m", "monai_iscs", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    return subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        # tests that run in a shell's background ignore Ctrl-C, and so would their children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def test_ctrl_c_at_a_terminal(bundle, body, output):
@@ -192,7 +199,7 @@ def test_ctrl_c_at_a_terminal(bundle, body, output):
         assert character, seen.decode()
         seen += character
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=180)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.endswith(b"monai-iscs: stopped\n")
     assert b"Traceback" not in err
