@@ -30,11 +30,16 @@ def records(study: Study) -> list[dict[str, Any]]:
 
 def runs(study: Study) -> list[dict[str, Any]]:
     """One row for each finished cell."""
-    return [
-        {"volume": cell.volume, "seed": cell.seed, **LAYOUTS[study.suite.layout](cell.label, cell.metrics())}
-        for cell, _ in study.all()
-        if cell.done
-    ]
+    done = [cell for cell, _ in study.all() if cell.done]
+    rows = _rows(study, done)
+    return [{"volume": cell.volume, "seed": cell.seed, **row} for cell, row in zip(done, rows, strict=True)]
+
+
+def _rows(study: Study, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """The rows of finished cells, all with the same columns: LPIPS may have been measured of some only."""
+    rows = [LAYOUTS[study.suite.layout](cell.label, cell.metrics()) for cell in cells]
+    columns = max(rows, key=len, default={})
+    return [{column: row.get(column) for column in columns} for row in rows]
 
 
 def markdown(study: Study, title: str) -> str:
@@ -66,14 +71,15 @@ def _steps(study: Study) -> str | None:
 
 def _averages(study: Study, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """A row for each method: of its finished cells, or that it failed or was not run."""
+    finished = [cell for cell, _ in study.all() if cell.done]
+    found = dict(zip((cell.folder for cell in finished), _rows(study, finished), strict=True))
     rows = {}
     for row in study.rows:
         mine = [cell for cell in cells if cell.label == row.label]
-        done = [LAYOUTS[study.suite.layout](row.label, cell.metrics()) for cell in mine if cell.done]
+        done = [found[cell.folder] for cell in mine if cell.folder in found]
         failed = any((cell.volume, cell.label, cell.seed) in study.failures for cell in mine)
         rows[row.label] = averaged_row(done) if done and not failed else (FAILED if failed else None)
-    finished = (LAYOUTS[study.suite.layout](cell.label, cell.metrics()) for cell, _ in study.all() if cell.done)
-    columns = list(next(finished, ("method", "result")))
+    columns = list(next(iter(found.values()), ("method", "result")))
     return [
         row if isinstance(row, dict) else empty_row(label, columns, FAILED if row else None)
         for label, row in rows.items()

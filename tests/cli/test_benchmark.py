@@ -111,6 +111,11 @@ def test_another_metric_measures_kept_results(benchmark, counted, tmp_path, monk
         assert metrics["data_residual"] == pytest.approx(before[cell["method"]]["data_residual"], rel=1e-3)
     assert "axial LPIPS" in (tmp_path / "out" / "table.md").read_text()
 
+    monkeypatch.setattr("monai_iscs.cli.benchmark.choose_lpips", lambda _: (None, None))
+    assert main([*benchmark, "dds+identical"]) == 0  # of which no LPIPS is measured
+    (mixed,) = (row for row in (tmp_path / "out" / "table.md").read_text().splitlines() if "DDS+BCS" in row)
+    assert mixed.count("|") == 13
+
 
 def test_some_slices_only(benchmark, counted, tmp_path):
     output = tmp_path / "out"
