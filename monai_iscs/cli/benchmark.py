@@ -9,14 +9,12 @@ from pathlib import Path
 
 from monai_iscs.cli import tables
 from monai_iscs.cli.lpips import choose_lpips
-from monai_iscs.cli.names import CHOICES
+from monai_iscs.cli.names import CHOICES, OVERRIDES
 from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.cli.study import Study
 from monai_iscs.cli.suites import SUITES, Suite, parse_method
 from monai_iscs.errors import InputError
 from monai_iscs.reports import RunFolder, write_csv, write_json
-
-OPTIONS = ("views", "arc", "photons", "noise_std", "factor", "preset", "steps", "eta", "smoothing", "noise_level")
 
 
 def benchmark(arguments: Namespace) -> None:
@@ -27,11 +25,10 @@ def benchmark(arguments: Namespace) -> None:
     """
     names = _names(arguments.volumes)
     lpips, missing = choose_lpips(arguments.lpips)
-    overrides = {option: getattr(arguments, option) for option in OPTIONS}
     pipeline = Pipeline(
         arguments.bundle,
         device=arguments.device,
-        overrides={**overrides, "seed": arguments.seed},
+        overrides={option: getattr(arguments, option) for option in OVERRIDES},
         over=arguments.config,
     )
     suite = _suite(arguments, pipeline)

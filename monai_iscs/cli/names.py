@@ -5,6 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
+# Options that set the entry of the same name in a bundle's inference config.
+OVERRIDES = (
+    *("views", "arc", "photons", "noise_std", "factor"),
+    *("preset", "steps", "eta", "smoothing", "noise_level"),
+    "seed",
+)
+
 CHOICES: dict[str, dict[str, Any]] = {
     # A sampler's entry is the consistency step of the bundle's config; null is that of the preset, DDS.
     "sampler": {

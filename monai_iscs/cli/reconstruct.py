@@ -7,7 +7,7 @@ from argparse import Namespace
 
 from monai.data.utils import affine_to_spacing
 
-from monai_iscs.cli.names import CHOICES
+from monai_iscs.cli.names import CHOICES, OVERRIDES
 from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.cli.progress import Progress
 from monai_iscs.errors import InputError
@@ -34,24 +34,11 @@ def reconstruct(arguments: Namespace) -> None:
     name = arguments.method if arguments.noise is None else f"{arguments.method}+{arguments.noise}"
     sampling = arguments.method in CHOICES["sampler"]
     _refuse_idle_options(arguments, sampling=sampling)
-    options = (
-        "views",
-        "arc",
-        "photons",
-        "noise_std",
-        "factor",
-        "preset",
-        "steps",
-        "eta",
-        "smoothing",
-        "noise_level",
-        "seed",
-    )
     pipeline = Pipeline(
         arguments.bundle,
         device=arguments.device,
         network=sampling,
-        overrides={option: getattr(arguments, option) for option in options},
+        overrides={option: getattr(arguments, option) for option in OVERRIDES},
         over=arguments.config,
     )
     if pipeline.config.get("noise_std") is not None and pipeline.config.get("factor", 1) is None:

@@ -129,8 +129,8 @@ class SliceDiffusionInferer(Inferer):
             steps: another number of steps between the preset's ends.
             eta: another stochasticity for the preset's rule.
             noise_level: how noisy the measurement is, see `monai_iscs.sampling.DDS`; None: the preset's, where neither
-                a `gamma` nor `batch_dims` says otherwise. This and the
-                smoothing are for a consistency step that has such a setting and has not been given it.
+                a `gamma` nor `batch_dims` says otherwise. This and the smoothing are for a consistency step that has
+                such a setting and has not been given it.
             smoothing: width across slices to which corrections are bound, see `monai_iscs.sampling.DDS`. None: the
                 preset's, where the noise is alike in neighbouring slices; with independent noise so are their errors,
                 and corrections are free.

@@ -14,8 +14,7 @@ from monai_iscs.errors import InputError
 from monai_iscs.operators import LinearOperator
 
 NoiseLevel = float | Callable[[Tensor, LinearOperator], float]
-GROUPS = 128
-
+GROUPS = 128  # of pixels with alike signal
 GAUSSIAN_MEDIAN = 0.6745  # of |n| for a standard normal n
 EDGE_GROWTH = 4  # of an edge's squared response from neighbouring pixels to every other one, at least
 
