@@ -33,6 +33,7 @@ _HOME = {
         "GaussianProfile",
         "LinearOperator",
         "SliceAveraging",
+        "estimate_noise_level",
     ),
     "priors": ("Denoiser", "EDMDenoiser", "EpsilonDenoiser", "PatchNetwork"),
     "sampling": (
@@ -45,7 +46,6 @@ _HOME = {
         "IndependentNoise",
         "SlerpNoise",
         "StagedNoise",
-        "estimate_noise_level",
         "geometric_sigmas",
         "reconstruct",
     ),

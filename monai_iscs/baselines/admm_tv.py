@@ -6,7 +6,19 @@ from __future__ import annotations
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators import ADMM, Differences, LinearOperator, check_matched, shrink_length, voxel_weight
+from monai_iscs.operators import (
+    ADMM,
+    Differences,
+    Discrepancy,
+    LinearOperator,
+    NoiseLevel,
+    check_matched,
+    shrink_length,
+    voxel_weight,
+)
+
+LAM_STEP = 1.25  # λ changes by no more than this factor from one iteration to the next
+DISCREPANCY_RTOL = 0.02  # how closely the residual has to meet the noise's
 
 
 class ADMMTV:
@@ -21,9 +33,12 @@ class ADMMTV:
     residuals (Boyd et al. 2011, §3.4.1, made relative as in Wohlberg 2017): it doubles or halves where one is more
     than ten times the other. It only decides how fast the minimum is reached.
 
+    With `noise_level`, λ grows until the residual ‖A x − y‖ is the noise's (discrepancy principle, Morozov 1966): after
+    each iteration it is multiplied by what the residual lacks. Too weak a penalty would draw the noise.
+
     Args:
         A: the operator, with a matched adjoint.
-        lam: λ, in units of x.
+        lam: λ, in units of x; with `noise_level` the least one.
         iterations: at most this many.
         cg_iterations: conjugate gradient iterations in each of them, one A and Aᵀ each.
         non_negative: x ≥ 0 as a constraint of the problem.
@@ -31,6 +46,8 @@ class ADMMTV:
             0 never stops.
         rho: ρ / w at the start.
         relaxation: over-relaxation in (0, 2), 1 for none.
+        noise_level: root mean square of the measurement's noise, or a function that tells it from measurement and
+            operator, as `estimate_noise_level`; 0 keeps λ.
 
     Raises:
         InputError: an unmatched operator, or an argument out of range.
@@ -47,6 +64,7 @@ class ADMMTV:
         rtol: float = 5e-3,
         rho: float = 0.3,
         relaxation: float = 1.6,
+        noise_level: NoiseLevel = 0.0,
     ) -> None:
         check_matched(A)
         if not lam >= 0 or iterations < 1 or cg_iterations < 1 or not rtol >= 0 or not rho > 0:
@@ -64,6 +82,7 @@ class ADMMTV:
         self.rtol = rtol
         self.rho = rho
         self.relaxation = relaxation
+        self.noise_level = noise_level
 
     def __call__(self, y: torch.Tensor, x0: torch.Tensor | None = None) -> torch.Tensor:
         """Reconstruct from y. Several volumes are solved one by one: none changes another's result.
@@ -78,28 +97,38 @@ class ADMMTV:
         weight = voxel_weight(self.A, y)
         backprojection = self.A.T(y) / weight
         start = torch.zeros_like(backprojection) if x0 is None else x0.expand_as(backprojection)
-        pairs = zip(*(t.reshape(-1, *self.A.domain_shape) for t in (backprojection, start)), strict=True)
-        return torch.stack([self._solve(b, x, weight) for b, x in pairs]).reshape(backprojection.shape)
+        volumes = zip(
+            y.reshape(-1, *self.A.range_shape),
+            *(t.reshape(-1, *self.A.domain_shape) for t in (backprojection, start)),
+            strict=True,
+        )
+        return torch.stack([self._solve(*volume, weight) for volume in volumes]).reshape(backprojection.shape)
 
-    def _solve(self, b: torch.Tensor, x: torch.Tensor, weight: float) -> torch.Tensor:
+    def _solve(self, y: torch.Tensor, b: torch.Tensor, x: torch.Tensor, weight: float) -> torch.Tensor:
         """One volume of the problem divided by w: b is Aᵀy / w."""
+        discrepancy = Discrepancy(self.A, y, self.noise_level)
         terms = _DifferencesAndValue(b.shape) if self.non_negative else Differences(b.shape)
-        admm = ADMM(terms, self._proximal, rho=self.rho, relaxation=self.relaxation)
+        lam, axes, met = self.lam, len(self.A.domain_shape), True
+
+        def proximal(v: torch.Tensor, t: float) -> torch.Tensor:
+            """Shrinks the differences; where there is one more map, it is the values themselves, which are clipped."""
+            return torch.cat([shrink_length(v[:axes], lam * t), v[axes:].clamp_min(0)])
+
+        admm = ADMM(terms, proximal, rho=self.rho, relaxation=self.relaxation)
         for _ in range(self.iterations):
             x = admm.solve(lambda p: self.A.normal(p) / weight, b, x, iterations=self.cg_iterations)
             primal, dual = admm.split(x)
-            if max(primal, dual) < self.rtol:
+            if discrepancy.norm:
+                lack = discrepancy.norm / max(float((y - self.A(x)).norm()), torch.finfo(x.dtype).tiny)
+                met = abs(lack - 1) < DISCREPANCY_RTOL or (lack < 1 and lam == self.lam)
+                lam = max(self.lam, lam * min(max(lack, 1 / LAM_STEP), LAM_STEP))
+            if met and max(primal, dual) < self.rtol:
                 break
             if primal > 10 * dual:
                 admm.rescale(2)
             elif dual > 10 * primal:
                 admm.rescale(0.5)
         return x.clamp_min(0) if self.non_negative else x
-
-    def _proximal(self, v: torch.Tensor, t: float) -> torch.Tensor:
-        """Shrinks the differences; where there is one more map, it is the values themselves, which are clipped."""
-        axes = len(self.A.domain_shape)
-        return torch.cat([shrink_length(v[:axes], self.lam * t), v[axes:].clamp_min(0)])
 
 
 class _DifferencesAndValue(LinearOperator):

@@ -9,7 +9,7 @@ from monai_iscs.baselines.admm_tv import ADMMTV
 from monai_iscs.baselines.cubic import cubic
 from monai_iscs.baselines.fdk import fdk
 from monai_iscs.errors import InputError
-from monai_iscs.operators import SIRT, LinearOperator, SliceAveraging
+from monai_iscs.operators import SIRT, LinearOperator, SliceAveraging, estimate_noise_level
 
 OTHERWISE = "(a sampler may also start from zeros with start=None, or from start(measurement, operator) of your own)"
 
@@ -51,7 +51,7 @@ def sirt_volume(measurement: Tensor, operator: LinearOperator) -> Tensor:
 
 
 def admm_tv_volume(measurement: Tensor, operator: LinearOperator) -> Tensor:
-    """Total variation, without negative values.
+    """Total variation, without negative values; where the measurement is noisy, as much as meets its noise.
 
     Args:
         measurement: (C, *operator.range_shape).
@@ -60,7 +60,7 @@ def admm_tv_volume(measurement: Tensor, operator: LinearOperator) -> Tensor:
     Returns:
         Volume (C, X, Y, Z).
     """
-    return ADMMTV(operator, non_negative=True)(measurement)
+    return ADMMTV(operator, non_negative=True, noise_level=estimate_noise_level)(measurement)
 
 
 def cubic_volume(measurement: Tensor, operator: LinearOperator) -> Tensor:

@@ -21,12 +21,11 @@ from tqdm import tqdm
 from monai_iscs.errors import InputError
 from monai_iscs.inferers.layout import StackedOperator, StackLayout, apply_in_batches
 from monai_iscs.inferers.starts import STARTS
-from monai_iscs.operators import LinearOperator
+from monai_iscs.operators import LinearOperator, NoiseLevel
 from monai_iscs.sampling import (
     DDS,
     Consistency,
     Denoiser,
-    NoiseLevel,
     Rule,
     SlerpNoise,
     SliceNoise,

@@ -10,6 +10,7 @@ from monai_iscs.operators.differences import Differences, shrink_length, soft_th
 from monai_iscs.operators.foreign import ForeignOperator
 from monai_iscs.operators.geometry import ConeBeamGeometry
 from monai_iscs.operators.linear_operator import LinearOperator, MeasuredImages, operator_norm
+from monai_iscs.operators.noise_level import Discrepancy, NoiseLevel, estimate_noise_level, tell_noise_level
 from monai_iscs.operators.sirt import SIRT
 from monai_iscs.operators.slice_averaging import BoxProfile, GaussianProfile, SliceAveraging
 from monai_iscs.operators.smoothing import GaussianSmoothing
@@ -21,16 +22,20 @@ __all__ = [
     "ConeBeamGeometry",
     "ConeBeamProjector",
     "Differences",
+    "Discrepancy",
     "ForeignOperator",
     "GaussianProfile",
     "GaussianSmoothing",
     "LinearOperator",
     "MeasuredImages",
+    "NoiseLevel",
     "SliceAveraging",
     "check_matched",
     "conjugate_gradient",
+    "estimate_noise_level",
     "operator_norm",
     "shrink_length",
     "soft_threshold",
+    "tell_noise_level",
     "voxel_weight",
 ]

@@ -4,7 +4,6 @@
 from monai_iscs.sampling.consistency import DDNM, DDS
 from monai_iscs.sampling.loop import Consistency, Denoiser, Rule, Step, reconstruct
 from monai_iscs.sampling.noise import IdenticalNoise, IndependentNoise, SlerpNoise, SliceNoise, StagedNoise
-from monai_iscs.sampling.noise_level import NoiseLevel, estimate_noise_level
 from monai_iscs.sampling.presets import PRESETS, Preset, find_preset
 from monai_iscs.sampling.renoise import DDIMRule, DDSRule, renoise
 from monai_iscs.sampling.sigmas import check_sigmas, geometric_sigmas
@@ -21,7 +20,6 @@ __all__ = [
     "Denoiser",
     "IdenticalNoise",
     "IndependentNoise",
-    "NoiseLevel",
     "Preset",
     "Rule",
     "SlerpNoise",
@@ -29,7 +27,6 @@ __all__ = [
     "StagedNoise",
     "Step",
     "check_sigmas",
-    "estimate_noise_level",
     "find_preset",
     "geometric_sigmas",
     "reconstruct",

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators import SIRT, GaussianSmoothing, LinearOperator, conjugate_gradient
-from monai_iscs.sampling.noise_level import Discrepancy, NoiseLevel
+from monai_iscs.operators import SIRT, Discrepancy, GaussianSmoothing, LinearOperator, NoiseLevel, conjugate_gradient
 
 
 def smoothing_along(operator: LinearOperator, width: float, axis: int = 0) -> LinearOperator | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from monai_iscs.errors import InputError
-from monai_iscs.sampling.noise_level import NoiseLevel, estimate_noise_level
+from monai_iscs.operators import NoiseLevel, estimate_noise_level
 from monai_iscs.sampling.renoise import DDIMRule, DDSRule
 from monai_iscs.sampling.sigmas import geometric_sigmas
 

@@ -8,8 +8,16 @@ from collections.abc import Callable
 from torch import Tensor
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators import ADMM, Differences, LinearOperator, check_matched, soft_threshold, voxel_weight
-from monai_iscs.sampling.noise_level import NoiseLevel, tell_noise_level
+from monai_iscs.operators import (
+    ADMM,
+    Differences,
+    LinearOperator,
+    NoiseLevel,
+    check_matched,
+    soft_threshold,
+    tell_noise_level,
+    voxel_weight,
+)
 
 
 class DDSTV:

@@ -8,7 +8,7 @@ import torch
 
 from monai_iscs.errors import InputError
 from monai_iscs.inferers import SliceDiffusionInferer
-from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, SliceAveraging
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, SliceAveraging, estimate_noise_level
 from monai_iscs.sampling import (
     DDNM,
     DDS,
@@ -18,7 +18,6 @@ from monai_iscs.sampling import (
     DDSRule,
     IndependentNoise,
     SlerpNoise,
-    estimate_noise_level,
 )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators import LinearOperator
+from monai_iscs.operators.linear_operator import LinearOperator
 
 NoiseLevel = float | Callable[[Tensor, LinearOperator], float]
 GROUPS = 128  # of pixels with alike signal

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from monai_iscs.operators import MeasuredImages
-from monai_iscs.sampling import estimate_noise_level
+from monai_iscs.operators import MeasuredImages, estimate_noise_level
 
 
 def measured(axes=(-2, -1), even_noise=False):
