@@ -51,7 +51,7 @@ def sirt_volume(measurement: Tensor, operator: LinearOperator) -> Tensor:
 
 
 def admm_tv_volume(measurement: Tensor, operator: LinearOperator) -> Tensor:
-    """Total variation, without negative values; where the measurement is noisy, as much as meets its noise.
+    """Total variation, without negative values; as much as the noise of the measurement asks for.
 
     Args:
         measurement: (C, *operator.range_shape).

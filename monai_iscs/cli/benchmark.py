@@ -28,6 +28,7 @@ def benchmark(arguments: Namespace) -> None:
     pipeline = Pipeline(
         arguments.bundle,
         device=arguments.device,
+        memory=arguments.memory,
         overrides={option: getattr(arguments, option) for option in OVERRIDES},
         over=arguments.config,
     )

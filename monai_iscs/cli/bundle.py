@@ -120,3 +120,19 @@ def choose_device(name: str | None) -> torch.device:
     if name not in {*devices, *(device.split(":")[0] for device in devices)}:
         raise InputError(f"--device: found {name!r}, expected one that this machine has: {', '.join(devices)}")
     return torch.device(name)
+
+
+def limit_memory(device: torch.device, gigabytes: float) -> None:
+    """Let this process use no more of a GPU's memory; the prior then takes fewer slices at a time.
+
+    Raises:
+        InputError: the device is no CUDA device, or doesn't have as much.
+    """
+    import torch
+
+    if device.type != "cuda":
+        raise InputError(f"--memory: found with device {device}, expected a CUDA device: no other can be limited")
+    total = torch.cuda.mem_get_info(device)[1] / 1e9
+    if gigabytes > total:
+        raise InputError(f"--memory: found {gigabytes:g} GB, expected at most the {total:.1f} GB that {device} has")
+    torch.cuda.set_per_process_memory_fraction(gigabytes / total, device)

@@ -9,7 +9,7 @@ from typing import Any
 OVERRIDES = (
     *("views", "arc", "photons", "noise_std", "factor"),
     *("preset", "steps", "eta", "smoothing", "noise_level"),
-    "seed",
+    *("seed", "slice_batch", "precision", "compiled"),
 )
 
 CHOICES: dict[str, dict[str, Any]] = {

@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from monai.utils import convert_to_dst_type
 from torch import Tensor
 
-from monai_iscs.cli.bundle import choose_device, load_network, read_config
+from monai_iscs.cli.bundle import choose_device, limit_memory, load_network, read_config
 from monai_iscs.cli.names import CHOICES
 from monai_iscs.inferers import SliceDiffusionInferer
 
@@ -34,6 +34,8 @@ def describe(inferer: SliceDiffusionInferer) -> dict[str, Any]:
         "non_negative": inferer.non_negative,
         "slice_axis": inferer.slice_axis,
         "slice_batch": inferer.slice_batch,
+        "precision": inferer.precision,
+        "compiled": inferer.compiled,
     }
 
 
@@ -70,6 +72,7 @@ class Pipeline:
     Args:
         folder: the bundle.
         device: name of the device, or None for the best.
+        memory: most GPU memory to use, GB, or None for all.
         network: whether the network is needed; without it no model file is read.
         overrides: new values of the config's entries, by id; None keeps the bundle's.
         over: names of the bundle's configs that override entries of ``inference.json``, such as "limited_angle".
@@ -84,11 +87,14 @@ class Pipeline:
         folder: Path,
         *,
         device: str | None = None,
+        memory: float | None = None,
         network: bool = True,
         overrides: Mapping[str, Any],
         over: Sequence[str] = (),
     ) -> None:
         self.device = choose_device(device)
+        if memory is not None:
+            limit_memory(self.device, memory)
         self.folder = folder
         self._overrides = {key: value for key, value in overrides.items() if value is not None}
         self._over = over

@@ -22,7 +22,10 @@ from monai_iscs.reports import (
     write_volume,
 )
 
-SAMPLER_OPTIONS = ("noise", "preset", "steps", "eta", "smoothing", "noise_level")
+SAMPLER_OPTIONS = (
+    *("noise", "preset", "steps", "eta", "smoothing", "noise_level"),
+    *("slice_batch", "precision", "compiled"),
+)
 
 
 def reconstruct(arguments: Namespace) -> None:
@@ -37,6 +40,7 @@ def reconstruct(arguments: Namespace) -> None:
     pipeline = Pipeline(
         arguments.bundle,
         device=arguments.device,
+        memory=arguments.memory,
         network=sampling,
         overrides={option: getattr(arguments, option) for option in OVERRIDES},
         over=arguments.config,

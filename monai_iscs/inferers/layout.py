@@ -12,7 +12,6 @@ from torch.nn.functional import pad
 
 from monai_iscs.errors import InputError
 from monai_iscs.operators import LinearOperator
-from monai_iscs.sampling import Denoiser
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,3 @@ class StackedOperator(LinearOperator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         return torch.stack([self.layout.stack(self.operator.T(measurement)) for measurement in y])
-
-
-def apply_in_batches(denoiser: Denoiser, x: Tensor, sigma: float, slice_batch: int) -> Tensor:
-    """Denoise a stack (S, C, H, W), `slice_batch` slices at a time."""
-    return torch.cat([denoiser(part, sigma) for part in x.split(slice_batch)])

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from monai_iscs.errors import InputError
-from monai_iscs.inferers.layout import StackedOperator, StackLayout, apply_in_batches
+from monai_iscs.inferers.batches import SliceBatches, check_batches
+from monai_iscs.inferers.layout import StackedOperator, StackLayout
 from monai_iscs.inferers.starts import STARTS
 from monai_iscs.operators import LinearOperator, NoiseLevel
 from monai_iscs.sampling import (
@@ -62,12 +63,17 @@ class SliceDiffusionInferer(Inferer):
             prior trained on mirrored slices too. None never does.
         non_negative: keep the prior's estimates and the result at or above 0, as attenuation and magnitudes are.
         slice_axis: axis of the volume along which the prior's slices are stacked (0, 1, 2 for x, y, z).
-        slice_batch: how many slices the prior takes at a time.
+        slice_batch: how many slices the prior takes at a time, at most; None: what the device can hold. For this and
+            the next two see `SliceBatches`.
+        precision: of the products inside the network, "float32", "tf32" or "bfloat16"; None: what the device is fast
+            in. The loop itself computes in float32.
+        compiled: compile the network first.
         progress: show a progress bar for each volume.
         callback: called with a `Step` after each step.
 
     Raises:
-        InputError: a slice batch below 1, a noise excess below 1 or another mirror than 0, 1 or None.
+        InputError: a slice batch below 1, an unknown precision, a noise excess below 1 or another mirror than 0, 1 or
+            None.
     """
 
     def __init__(
@@ -83,12 +89,13 @@ class SliceDiffusionInferer(Inferer):
         mirror: int | None = None,
         non_negative: bool = False,
         slice_axis: int = 2,
-        slice_batch: int = 8,
+        slice_batch: int | None = None,
+        precision: str | None = None,
+        compiled: bool = False,
         progress: bool = True,
         callback: Callable[[Step], None] | None = None,
     ) -> None:
-        if isinstance(slice_batch, bool) or not isinstance(slice_batch, int) or slice_batch < 1:
-            raise InputError(f"slice_batch is {slice_batch!r}, expected a whole number of at least 1")
+        check_batches(slice_batch, precision)
         if not noise_excess >= 1:
             raise InputError(f"noise_excess is {noise_excess!r}, expected a number of at least 1")
         if mirror not in (None, 0, 1):
@@ -104,6 +111,8 @@ class SliceDiffusionInferer(Inferer):
         self.non_negative = non_negative
         self.slice_axis = slice_axis
         self.slice_batch = slice_batch
+        self.precision = precision
+        self.compiled = compiled
         self.progress = progress
         self.callback = callback
 
@@ -229,7 +238,7 @@ class SliceDiffusionInferer(Inferer):
             bar.set_description(f"{title}: sampling")
             self.noise.reset()
             stack = reconstruct(
-                self._prior(network),
+                self._prior(network, plain.device),
                 consistency,
                 self.noise,
                 self.sigmas,
@@ -239,14 +248,16 @@ class SliceDiffusionInferer(Inferer):
             )
         return self._bounded(layout.volume(stack))
 
-    def _prior(self, network: Denoiser) -> Denoiser:
+    def _prior(self, network: Denoiser, device: torch.device) -> Denoiser:
         """The network as the loop calls it for one volume: slices in batches, mirrored at every other call."""
+        batches = SliceBatches(
+            network, device, slice_batch=self.slice_batch, precision=self.precision, compiled=self.compiled
+        )
         turns = cycle(([], [] if self.mirror is None else [2 + self.mirror]))
 
         def prior(x: Tensor, sigma: float) -> Tensor:
             turn = next(turns)
-            x0 = apply_in_batches(network, x.flip(turn), self.noise_excess * sigma, self.slice_batch).flip(turn)
-            return self._bounded(x0)
+            return self._bounded(batches(x.flip(turn), self.noise_excess * sigma).flip(turn))
 
         return prior
 

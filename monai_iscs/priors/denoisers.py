@@ -42,7 +42,8 @@ class Denoiser(nn.Module, ABC):
 
 def _per_slice(sigma: float | Tensor, x: Tensor) -> Tensor:
     """Noise levels as ``(S, 1, 1, 1)``, so that they broadcast over a stack."""
-    sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1)
+    # a number is filled in on the device: nothing waits for a copy
+    sigma = sigma.to(x).reshape(-1) if isinstance(sigma, Tensor) else x.new_full((1,), sigma)
     if sigma.numel() not in (1, x.shape[0]):
         raise InputError(
             f"sigma: expected one noise level or one for each of the {x.shape[0]} slices, found {sigma.numel()}"

@@ -130,31 +130,31 @@ def test_each_volume_is_solved_as_if_alone(phantom):
     torch.testing.assert_close(together[1, 0], ADMMTV(A, iterations=3)(y[1, 0]))
 
 
-def test_with_a_noise_level_the_residual_is_the_noise_s(phantom):
+def test_a_noise_level_keeps_the_noise_out(phantom):
     A = scan(views=20)
     clean = A(phantom)
     level = 0.03 * float(clean.max())
     y = clean + level * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     plain, told = (ADMMTV(A, noise_level=given)(y) for given in (0.0, level))
-    residuals = [float((A(x) - y).norm()) / (level * y.numel() ** 0.5) for x in (plain, told)]
-    assert residuals[0] < 0.93
-    assert residuals[1] == pytest.approx(1, abs=0.05)
-    assert rmse(told, phantom) < 0.8 * rmse(plain, phantom)
-    # lam is the least: where the noise is weaker than what it leaves, nothing changes
+    assert rmse(told, phantom) < 0.7 * rmse(plain, phantom)
+    # lam is the least: a weaker noise changes nothing
     assert torch.equal(ADMMTV(A, lam=0.1, noise_level=1e-4 * level)(y), ADMMTV(A, lam=0.1)(y))
 
 
-def test_each_volume_meets_its_own_noise(phantom):
-    A = scan(views=12)
+def test_the_noise_s_weight_means_the_same_for_other_units():
+    y = 0.5 + 0.1 * torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
+    A = identity((16, 16))
+    one, scaled = ADMMTV(A, noise_level=0.1)(y), ADMMTV(30.0 * A, noise_level=3.0)(30 * y)
+    torch.testing.assert_close(scaled, one, atol=1e-4, rtol=0)
+    assert one.std() < 0.1 * y.std()
+
+
+def test_each_volume_has_its_own_noise(phantom):
+    A = scan(views=4)
     y = A(torch.stack([phantom, 0.2 * phantom]))
-    noise = torch.randn(y.shape, generator=torch.Generator().manual_seed(0)) * y.new_tensor([1.0, 5.0]).view(2, 1, 1, 1)
-    levels = {1.0: 1.0, 0.2: 5.0}
-
-    def tell(measurement, _):
-        return levels[1.0 if torch.equal(measurement, (y + noise)[0]) else 0.2]
-
-    together = ADMMTV(A, noise_level=tell, iterations=10)(y + noise)
-    torch.testing.assert_close(together[1], ADMMTV(A, noise_level=5.0, iterations=10)((y + noise)[1]))
+    together = ADMMTV(A, noise_level=lambda measurement, _: float(measurement.max()) / 10, iterations=5)(y)
+    alone = ADMMTV(A, noise_level=float(y[1].max()) / 10, iterations=5)(y[1])
+    torch.testing.assert_close(together[1], alone)
 
 
 @pytest.mark.parametrize("bad", [{"lam": -1.0}, {"iterations": 0}, {"cg_iterations": 0}, {"rtol": -1.0}, {"rho": 0.0}])

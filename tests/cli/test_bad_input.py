@@ -93,6 +93,18 @@ def test_an_unknown_bundle(fails, body, output):
     assert "body_ct_reconstruction" in line
 
 
+def test_memory_of_a_device_that_cannot_be_limited(fails, bundle, body, output):
+    line = fails("reconstruct", body, "--bundle", bundle, "--device", "cpu", "--memory", "12", "--output", output)
+    assert "--memory: found with device cpu, expected a CUDA device" in line
+
+
+def test_options_of_a_model_for_a_method_without_one(fails, bundle, body, output):
+    line = fails(
+        "reconstruct", body, "--bundle", bundle, "--method", "fdk", "--precision", "float32", "--output", output
+    )
+    assert "--precision: found with --method fdk" in line
+
+
 @pytest.mark.parametrize("device", ["cuda:9", "tpu", "meta"])
 def test_an_unknown_device(fails, bundle, body, output, device):
     line = fails("reconstruct", body, "--bundle", bundle, "--device", device, "--output", output)

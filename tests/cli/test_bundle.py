@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from monai_iscs.cli import bundle as module
-from monai_iscs.cli.bundle import bundle_names, choose_device, find_bundle, load_network, read_config
+from monai_iscs.cli.bundle import bundle_names, choose_device, find_bundle, limit_memory, load_network, read_config
 from monai_iscs.errors import InputError
 
 
@@ -48,6 +48,16 @@ def test_the_network_is_ready_to_be_used(bundle):
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="needs a machine without an accelerator")
+def test_the_memory_limit_is_this_process_s_share(monkeypatch):
+    given = []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (10**9, 40 * 10**9))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *share: given.append(share))
+    limit_memory(torch.device("cuda"), 12)
+    assert given == [(0.3, torch.device("cuda"))]
+    with pytest.raises(InputError, match=r"--memory: found 41 GB, expected at most the 40\.0 GB that cuda has"):
+        limit_memory(torch.device("cuda"), 41)
+
+
 def test_devices_of_a_plain_machine():
     assert choose_device(None) == choose_device("cpu") == torch.device("cpu")
     with pytest.raises(InputError, match="expected one that this machine has: cpu"):

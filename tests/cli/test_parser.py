@@ -10,6 +10,7 @@ from monai.bundle import ConfigParser
 from monai_iscs.cli import main
 from monai_iscs.cli.names import CHOICES
 from monai_iscs.cli.parser import build_parser
+from monai_iscs.inferers.batches import PRECISIONS
 from monai_iscs.sampling import PRESETS
 
 
@@ -90,3 +91,9 @@ def test_version_is_the_package_s(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out.strip() == __version__
+
+
+def test_the_precisions_are_those_of_the_inferer():
+    given = ["reconstruct", ".", "--bundle", "body_ct_reconstruction", "--output", "out", "--precision"]
+    for name in PRECISIONS:
+        assert build_parser().parse_args([*given, name]).precision == name

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.inferers import StackedOperator, StackLayout, apply_in_batches
+from monai_iscs.inferers import StackedOperator, StackLayout
 from monai_iscs.operators import ForeignOperator, SliceAveraging
 
 VOLUME = (5, 7, 3)
@@ -61,20 +61,6 @@ def test_stacked_operator_is_the_scanner_on_the_volume_with_its_adjoint(volume, 
 def test_stacked_operator_of_an_unmatched_scanner_is_unmatched(scanner):
     scanner.matched = False
     assert not StackedOperator(scanner, StackLayout(VOLUME)).matched
-
-
-@pytest.mark.parametrize("slice_batch", [1, 2, 5, 100])
-def test_batches_cover_the_stack(slice_batch):
-    sizes = []
-
-    def denoiser(x, sigma):
-        sizes.append(len(x))
-        return x + sigma
-
-    x = torch.rand(5, 1, 4, 4)
-    torch.testing.assert_close(apply_in_batches(denoiser, x, 0.5, slice_batch), x + 0.5)
-    assert max(sizes) == min(slice_batch, 5)
-    assert sum(sizes) == 5
 
 
 def test_the_scanner_s_resolution_follows_the_axes():
