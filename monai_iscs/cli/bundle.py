@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monai_iscs.cli.processes import local_process, process_count
 from monai_iscs.errors import InputError
 
 if TYPE_CHECKING:
@@ -116,7 +117,9 @@ def choose_device(name: str | None) -> torch.device:
         kind = torch.accelerator.current_accelerator().type
         devices += [f"{kind}:{index}" for index in range(torch.accelerator.device_count())]
     if name is None:
-        return torch.device(devices[1] if devices[1:] and devices[1].startswith("cuda") else "cpu")
+        name = "cuda" if devices[1:] and devices[1].startswith("cuda") else "cpu"
+    if name == "cuda" and process_count() > 1:
+        name = f"cuda:{local_process()}"
     if name not in {*devices, *(device.split(":")[0] for device in devices)}:
         raise InputError(f"--device: found {name!r}, expected one that this machine has: {', '.join(devices)}")
     return torch.device(name)

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from monai_iscs.cli import descriptions
 from monai_iscs.cli.argument_types import PrintVersion, bundle_folder, count, existing_path, number
 from monai_iscs.cli.names import CHOICES
+from monai_iscs.cli.processes import joined
 from monai_iscs.cli.suites import SUITES
 from monai_iscs.errors import InputError
 
@@ -56,7 +57,8 @@ def _later(name: str) -> Callable[[argparse.Namespace], None]:
     def run(arguments: argparse.Namespace) -> None:
         if sys.stderr.isatty():
             print("starting ...", end="\r", file=sys.stderr, flush=True)
-        getattr(import_module(f"monai_iscs.cli.{name}"), name)(arguments)
+        with joined(name, getattr(arguments, "device", None)):
+            getattr(import_module(f"monai_iscs.cli.{name}"), name)(arguments)
 
     return run
 

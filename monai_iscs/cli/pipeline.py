@@ -9,6 +9,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import ignite.distributed as idist
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.utils import convert_to_dst_type
@@ -135,6 +136,7 @@ class Pipeline:
         config = self._read({**self._overrides, **plugs, **(changes or {})})
         inferer = config.get_parsed_content("inferer")
         inferer.progress = False
+        inferer.distributed = idist.get_world_size() > 1
         return inferer
 
     def sample(

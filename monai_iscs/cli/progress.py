@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import ignite.distributed as idist
 from tqdm import tqdm
 
 from monai_iscs.reports import RunRecord
@@ -24,7 +25,7 @@ class Progress:
     def __init__(self, stages: Mapping[str, int], record: RunRecord) -> None:
         self._stages, self._record = dict(stages), record
         layout = "{l_bar}{bar:20}| step {n_fmt}/{total_fmt} [{elapsed}, {remaining} left]"
-        self._bar = tqdm(total=sum(self._stages.values()), bar_format=layout)
+        self._bar = tqdm(total=sum(self._stages.values()), bar_format=layout, disable=idist.get_rank() > 0)
         self._end = 0
 
     def __enter__(self) -> Progress:

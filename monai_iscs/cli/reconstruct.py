@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+import ignite.distributed as idist
 from monai.data.utils import affine_to_spacing
 
 from monai_iscs.cli.names import CHOICES, OVERRIDES
@@ -63,6 +64,8 @@ def reconstruct(arguments: Namespace) -> None:
                 result = pipeline.sample(inferer, measured.measurement, progress.step)
             else:
                 result = pipeline.baseline(arguments.method, measured.measurement)
+        if idist.get_rank() > 0:
+            return  # the first process has the whole volume too, and writes
         with progress.stage("comparing"):
             reference = measured.reference
             known = reference is not None

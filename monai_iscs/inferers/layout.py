@@ -97,3 +97,6 @@ class StackedOperator(LinearOperator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         return torch.stack([self.layout.stack(self.operator.T(measurement)) for measurement in y])
+
+    def gram(self, x: Tensor) -> Tensor:
+        return torch.stack([self.layout.stack(self.operator.normal(self.layout.volume(stack))) for stack in x])

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from monai_iscs.errors import InputError
 from monai_iscs.inferers.batches import SliceBatches, check_batches
 from monai_iscs.inferers.layout import StackedOperator, StackLayout
+from monai_iscs.inferers.processes import SharedDenoiser, share_operator
 from monai_iscs.inferers.starts import STARTS
 from monai_iscs.operators import LinearOperator, NoiseLevel
 from monai_iscs.sampling import (
@@ -68,6 +69,8 @@ class SliceDiffusionInferer(Inferer):
         precision: of the products inside the network, "float32", "tf32" or "bfloat16"; None: what the device is fast
             in. The loop itself computes in float32.
         compiled: compile the network first.
+        distributed: the processes of `ignite.distributed`, a device each, share the work on each volume: all of them
+            call the inferer with the same inputs, and all get the volume. False: each is on its own.
         progress: show a progress bar for each volume.
         callback: called with a `Step` after each step.
 
@@ -92,6 +95,7 @@ class SliceDiffusionInferer(Inferer):
         slice_batch: int | None = None,
         precision: str | None = None,
         compiled: bool = False,
+        distributed: bool = False,
         progress: bool = True,
         callback: Callable[[Step], None] | None = None,
     ) -> None:
@@ -113,6 +117,7 @@ class SliceDiffusionInferer(Inferer):
         self.slice_batch = slice_batch
         self.precision = precision
         self.compiled = compiled
+        self.distributed = distributed
         self.progress = progress
         self.callback = callback
 
@@ -234,7 +239,9 @@ class SliceDiffusionInferer(Inferer):
 
             volume_shape = (len(plain), *operator.domain_shape)
             start = plain.new_zeros(volume_shape) if self.start is None else self.start(plain, operator)
-            consistency = self.consistency(StackedOperator(operator, layout, channels=len(plain)), plain)
+            shared = share_operator(operator) if self.distributed else operator
+            scanner = StackedOperator(shared, layout, channels=len(plain))
+            consistency = self.consistency(scanner, plain)
             bar.set_description(f"{title}: sampling")
             self.noise.reset()
             stack = reconstruct(
@@ -250,14 +257,16 @@ class SliceDiffusionInferer(Inferer):
 
     def _prior(self, network: Denoiser, device: torch.device) -> Denoiser:
         """The network as the loop calls it for one volume: slices in batches, mirrored at every other call."""
-        batches = SliceBatches(
+        denoiser: Denoiser = SliceBatches(
             network, device, slice_batch=self.slice_batch, precision=self.precision, compiled=self.compiled
         )
+        if self.distributed:
+            denoiser = SharedDenoiser(denoiser)
         turns = cycle(([], [] if self.mirror is None else [2 + self.mirror]))
 
         def prior(x: Tensor, sigma: float) -> Tensor:
             turn = next(turns)
-            return self._bounded(batches(x.flip(turn), self.noise_excess * sigma).flip(turn))
+            return self._bounded(denoiser(x.flip(turn), self.noise_excess * sigma).flip(turn))
 
         return prior
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from monai_iscs.operators.backends import Backend, check_backend, choose_backend, make_backend
@@ -42,6 +44,10 @@ class ConeBeamProjector(LinearOperator):
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         return self._on(y.device).adjoint(y)
+
+    def rows(self, start: int, stop: int) -> ConeBeamProjector:
+        """The projector of some of the views."""
+        return ConeBeamProjector(replace(self.geometry, angles=self.geometry.angles[start:stop]), backend=self.backend)
 
     def _on(self, device: torch.device) -> Backend:
         name = choose_backend(self.backend, device)

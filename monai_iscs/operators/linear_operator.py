@@ -41,7 +41,8 @@ class MeasuredImages(NamedTuple):
 class LinearOperator(ABC):
     """A linear map A from tensors ending in `domain_shape` to tensors ending in `range_shape`.
 
-    A subclass sets both shapes and writes `forward` and `adjoint` on tensors with exactly one leading batch dimension.
+    A subclass sets both shapes and writes `forward` and `adjoint` on tensors with exactly one leading batch dimension,
+    and `gram` and `rows` where it knows better than the ones here.
     Users call `A(x)` and `A.T(y)`: they check the trailing shape, accept any number of leading dimensions (also none)
     and are differentiable, the gradient of one being the other.
 
@@ -70,6 +71,17 @@ class LinearOperator(ABC):
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """Aᵀ y for y of shape (N, *range_shape); returns (N, *domain_shape)."""
 
+    def gram(self, x: torch.Tensor) -> torch.Tensor:
+        """AᵀA x for x of shape (N, *domain_shape)."""
+        return self.adjoint(self.forward(x))
+
+    def rows(self, start: int, stop: int) -> LinearOperator | None:
+        """What measures only the entries `start` to `stop` along the first axis of the measurement, such as some views.
+
+        None: the measurement cannot be divided so.
+        """
+        return None
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """A x.
 
@@ -95,7 +107,8 @@ class LinearOperator(ABC):
 
     def normal(self, x: torch.Tensor) -> torch.Tensor:
         """AᵀA x, (..., *domain_shape) to the same shape."""
-        return self.T(self(x))
+        flat = x.as_subclass(torch.Tensor).reshape(prod(self._leading(x)), *self.domain_shape)
+        return _LinearMap.apply(flat, self.gram, self.gram).reshape(x.shape)
 
     def __rmul__(self, scalar: float) -> LinearOperator:
         return _Scaled(self, float(scalar))
@@ -159,6 +172,13 @@ class _Scaled(LinearOperator):
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         return self.scalar * self.parent.adjoint(y)
 
+    def gram(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scalar**2 * self.parent.gram(x)
+
+    def rows(self, start: int, stop: int) -> LinearOperator | None:
+        part = self.parent.rows(start, stop)
+        return None if part is None else self.scalar * part
+
     def _describe_input(self) -> str:
         return self.parent._describe_input()
 
@@ -184,6 +204,9 @@ class _Composed(LinearOperator):
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         return self.inner.adjoint(self.outer.adjoint(y))
+
+    def gram(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner.adjoint(self.outer.gram(self.inner.forward(x)))
 
 
 def operator_norm(A: LinearOperator, *, iterations: int = 20, generator: torch.Generator | None = None) -> float:

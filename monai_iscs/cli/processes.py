@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The processes that ``torchrun`` starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from monai_iscs.errors import InputError
+
+TOGETHER = ("reconstruct", "train")  # verbs that share their work
+
+
+def process_count() -> int:
+    """How many processes ``torchrun`` has started, 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def local_process() -> int:
+    """Number of this process on its machine, from 0."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+@contextmanager
+def joined(verb: str, device: str | None) -> Iterator[None]:
+    """Connects this process with the others, if there are any, while a verb runs.
+
+    Args:
+        verb: its name.
+        device: what ``--device`` says.
+
+    Raises:
+        InputError: a verb that has no use for several processes.
+    """
+    if process_count() == 1:
+        yield
+        return
+    if verb not in TOGETHER:
+        raise InputError(
+            f"{verb}: found {process_count()} processes (torchrun), expected one: only {' and '.join(TOGETHER)} share "
+            "their work"
+        )
+    import ignite.distributed as idist
+
+    from monai_iscs.cli.bundle import choose_device
+
+    idist.initialize("nccl" if choose_device(device).type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        idist.finalize()

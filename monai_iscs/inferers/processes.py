@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One volume on many processes, a GPU each: they share the prior's slices and the scanner's views.
+
+Everything else is computed by every process from the same numbers, noise included, so that all hold the same volume.
+One process alone has all of it.
+"""
+
+from __future__ import annotations
+
+import ignite.distributed as idist
+from torch import Tensor
+
+from monai_iscs.operators import LinearOperator
+from monai_iscs.sampling import Denoiser
+
+
+def own_share(length: int) -> tuple[int, int]:
+    """Start and stop of this process's share of a length; the last ones may get less than the others, or nothing."""
+    size = -(-length // idist.get_world_size())
+    start = min(idist.get_rank() * size, length)
+    return start, min(start + size, length)
+
+
+def gather(share: Tensor, length: int) -> Tensor:
+    """All processes' shares (own share, ...) one after the other, (length, ...), on every process."""
+    size = -(-length // idist.get_world_size())
+    filled = share.new_zeros(size, *share.shape[1:])
+    filled[: len(share)] = share
+    return idist.all_gather(filled)[:length]
+
+
+class SharedDenoiser:
+    """A denoiser of stacks of which every process denoises its share of the slices."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser = denoiser
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        start, stop = own_share(len(x))
+        own = x[start:stop]
+        return gather(self.denoiser(own, sigma) if len(own) else own, len(x))
+
+
+class SharedOperator(LinearOperator):
+    """A scanner of which every process measures its share along the first axis of the measurement.
+
+    `gram` (AᵀA, all that conjugate gradients ask for) and `adjoint` sum volumes over the processes once; `forward`
+    gathers the measurement.
+
+    Args:
+        operator: the whole scanner; one that has `rows`.
+    """
+
+    def __init__(self, operator: LinearOperator) -> None:
+        self.domain_shape, self.range_shape = operator.domain_shape, operator.range_shape
+        self.matched, self.resolution, self.images = operator.matched, operator.resolution, operator.images
+        self._start, self._stop = own_share(operator.range_shape[0])
+        self._own = operator.rows(self._start, self._stop) if self._stop > self._start else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        own = x.new_zeros(len(x), 0, *self.range_shape[1:]) if self._own is None else self._own.forward(x)
+        return gather(own.movedim(1, 0), self.range_shape[0]).movedim(0, 1)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        own = y[:, self._start : self._stop]
+        return self._sum(None if self._own is None else self._own.adjoint(own), y)
+
+    def gram(self, x: Tensor) -> Tensor:
+        return self._sum(None if self._own is None else self._own.gram(x), x)
+
+    def _sum(self, volumes: Tensor | None, like: Tensor) -> Tensor:
+        if volumes is None:
+            volumes = like.new_zeros(len(like), *self.domain_shape)
+        return idist.all_reduce(volumes.contiguous())
+
+
+def share_operator(operator: LinearOperator) -> LinearOperator:
+    """The scanner for use by all processes together: as it is where it has no `rows`."""
+    return operator if operator.rows(0, operator.range_shape[0]) is None else SharedOperator(operator)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several processes on one volume: the same volume as from one, on every process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+SCRIPT = """
+import sys
+import ignite.distributed as idist
+import torch
+from torch import nn
+
+from monai_iscs import ConeBeamGeometry, ConeBeamProjector, DDNM, DDS, DDSTV, SliceDiffusionInferer, geometric_sigmas
+from monai_iscs.inferers.processes import SharedOperator
+
+torch.manual_seed(0)
+network = nn.Conv2d(1, 1, 3, padding=1)
+
+
+class Prior(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x, sigma):
+        return x / (1 + sigma**2) + 0.05 * sigma * self.network(x)
+
+
+def scan(views, slices):
+    geometry = ConeBeamGeometry.circular(
+        views=views, volume_shape=(12, 12, slices), voxel_spacing=(10.0, 10.0, 10.0), source_to_isocenter=700.0,
+        source_to_detector=1200.0, detector_shape=(12, 20), detector_pitch=(16.0, 16.0),
+    )
+    return 0.05 * ConeBeamProjector(geometry)
+
+
+def main():
+    results = {}
+    for views, slices in ((5, 7), (1, 1)):
+        operator = scan(views, slices)
+        truth = torch.zeros(1, 1, 12, 12, slices)
+        truth[:, :, 3:10, 2:8], truth[:, :, 5:7, 4:6, : slices // 2] = 0.4, 0.8
+        y = operator(truth)
+        for step in (DDS, DDNM, DDSTV):
+            inferer = SliceDiffusionInferer(
+                sigmas=geometric_sigmas(3, sigma_max=1, sigma_min=0.05), operator=operator, consistency=step,
+                distributed=idist.get_world_size() > 1, progress=False,
+            )
+            results[step.__name__, views, slices] = inferer(y, Prior())
+    if idist.get_world_size() > 1:
+        shared = SharedOperator(operator)
+        x = truth[:, 0]
+        torch.testing.assert_close(shared.normal(x), operator.normal(x))
+        torch.testing.assert_close(shared(x), operator(x))
+        torch.testing.assert_close(shared.T(y[:, 0]), operator.T(y[:, 0]))
+    torch.save(results, sys.argv[1] + f"/{idist.get_world_size()}_{idist.get_rank()}.pt")
+
+
+main()
+if "RANK" in __import__("os").environ:
+    idist.initialize("gloo")
+    assert idist.get_world_size() == 2
+    main()
+    idist.finalize()
+"""
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    (folder / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [*command, str(folder / "script.py"), str(folder)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return [torch.load(folder / name) for name in ("1_0.pt", "2_0.pt", "2_1.pt")]
+
+
+def test_two_processes_give_the_volume_of_one_also_where_counts_do_not_divide(volumes):
+    alone, *together = volumes
+    assert len(alone) == 6
+    for name, volume in alone.items():
+        for other in together:
+            assert (other[name] - volume).norm() < 1e-5 * volume.norm()
+
+
+def test_the_processes_hold_the_same_volume(volumes):
+    _, first, second = volumes
+    for name, volume in first.items():
+        assert torch.equal(volume, second[name])
