@@ -301,6 +301,7 @@ def _add_train(verbs: Any) -> None:
     parser.add_argument(
         "--bundle", type=bundle_folder, required=True, metavar="NAME", help="a bundle's name or the path of its folder"
     )
+    _add_config_option(parser)
     parser.add_argument("--dataset", type=existing_path, required=True, metavar="DIR", help="folder with train and val")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--epochs", type=count(1), metavar="N", help="passes over the data (default: the bundle's)")

@@ -7,6 +7,7 @@ from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from tqdm import tqdm
@@ -40,13 +41,17 @@ def train(arguments: Namespace) -> None:
         "initial_weights": None if arguments.initial_weights is None else str(arguments.initial_weights),
     }
     config = read_config(
-        arguments.bundle, "train", {key: value for key, value in overrides.items() if value is not None}
+        arguments.bundle,
+        "train",
+        {key: value for key, value in overrides.items() if value is not None},
+        over=[*(["multi_gpu_train"] if idist.get_world_size() > 1 else []), *arguments.config],
     )
     for index in range(len(config["initialize"])):  # first of all, as it seeds what the trainer is made of
         config.get_parsed_content(f"initialize::{index}")
     trainer = config.get_parsed_content("train::trainer")
     validator = config.get_parsed_content("validate::evaluator")
-    with tqdm(total=trainer.state.max_epochs * trainer.state.epoch_length, unit="step") as bar:
+    first = idist.get_rank() == 0
+    with tqdm(total=trainer.state.max_epochs * trainer.state.epoch_length, unit="step", disable=not first) as bar:
 
         def show(engine: Engine) -> None:
             bar.set_description(f"epoch {engine.state.epoch}/{engine.state.max_epochs}", refresh=False)
@@ -58,6 +63,8 @@ def train(arguments: Namespace) -> None:
         trainer.add_event_handler(Events.ITERATION_COMPLETED, show)
         validator.add_event_handler(Events.COMPLETED, show_validation)
         trainer.run()
+    if not first:
+        return
     print(
         f"{output.resolve()}: model.pt (weights for the models folder of the bundle), {CHECKPOINT}, TensorBoard curves"
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
@@ -124,7 +125,9 @@ class ResumableCheckpoint:
         logging.getLogger(__name__).info("resumed %s after epoch %d", self.path, engine.state.epoch)
 
     def write(self, engine: Engine) -> None:
-        """Saves the state, and the averaged weights for inference."""
+        """Saves the state, and the averaged weights for inference; of several processes, the first one does."""
+        if idist.get_rank() > 0:
+            return
         save_atomically({name: item.state_dict() for name, item in self._objects(engine).items()}, self.path)
         if self.weights is not None:
             half = {name: value.half() for name, value in self.exported.state_dict().items()}
