@@ -27,6 +27,9 @@ def conjugate_gradient(
     Once the squared residual is below (10 eps)² ‖b‖², it is rounding noise and further steps could only wander in A's
     null space: from there on x stays as it is. An exact start is therefore returned unchanged, without NaN.
 
+    Without gradients to keep, x and the residual are updated in place: besides b it holds four tensors of its shape,
+    five with a preconditioner.
+
     Args:
         A: symmetric positive semidefinite linear map; must keep the shape.
         b: right-hand side, any shape; not modified.
@@ -62,10 +65,11 @@ def conjugate_gradient(
     def precondition(residual: torch.Tensor) -> torch.Tensor:
         return residual if preconditioner is None else preconditioner(residual)
 
+    add = torch.Tensor.addcmul if torch.is_grad_enabled() else torch.Tensor.addcmul_
     x = torch.zeros_like(b) if x0 is None else x0.clone()
     r = b.clone() if x0 is None else b - A(x)
     z = precondition(r)
-    p, rr, rz, bb = z, dot(r, r), dot(r, z), dot(b, b)
+    p, rr, rz, bb = z.clone(), dot(r, r), dot(r, z), dot(b, b)
     noise_floor = (10 * torch.finfo(b.dtype).eps) ** 2 * bb
     lowered = torch.zeros_like(bb)
     for _ in range(iterations):
@@ -79,12 +83,13 @@ def conjugate_gradient(
         alpha = torch.where(active, rz / torch.where(active, curvature, 1.0), 0.0)
         if enough < math.inf:  # a share t of the step lowers the objective by 2t − t² of what the whole step does
             left = (enough - lowered) / (alpha * rz).clamp_min(torch.finfo(b.dtype).tiny)
-            x = x + (1 - (1 - left.clamp(0, 1)).sqrt()) * alpha * p
+            x = add(x, (1 - (1 - left.clamp(0, 1)).sqrt()) * alpha, p)
             lowered = lowered + alpha * rz
         else:
-            x = x + alpha * p
-        r = r - alpha * Ap
+            x = add(x, alpha, p)
+        r = add(r, -alpha, Ap)
+        del Ap
         z = precondition(r)
         rz_before, rr, rz = rz, dot(r, r), dot(r, z)
-        p = z + torch.where(active, rz / torch.where(active, rz_before, 1.0), 0.0) * p
+        p = torch.addcmul(z, torch.where(active, rz / torch.where(active, rz_before, 1.0), 0.0), p)
     return x

@@ -69,9 +69,12 @@ def reconstruct(
     x = start + levels[0] * noise(start, levels[0])
     for index, (sigma, sigma_next) in enumerate(zip_longest(levels, levels[1:])):
         x0 = denoiser(x, sigma)
+        k = 1.0 if sigma_next is None else rule(sigma, sigma_next)
+        eps_hat = None if k == 1 else (x - x0) / sigma
+        x = None  # its memory is the consistency step's
         x0_hat = consistency(x0, sigma)
         if callback is not None:
             callback(Step(index, len(levels), sigma, x0, x0_hat))
         if sigma_next is not None:
-            x = renoise(x, x0, x0_hat, sigma, sigma_next, noise(x, sigma_next), rule(sigma, sigma_next))
+            x = renoise(x0_hat, eps_hat, sigma_next, noise(x0_hat, sigma_next), k)
     return x0_hat

@@ -59,20 +59,26 @@ class SliceNoise(ABC):
         return torch.randn(shape, generator=self.generator)
 
 
+def _moved(tensor: Tensor, like: Tensor) -> Tensor:
+    """A tensor of the CPU as one like another; a GPU is not waited for, which computes while the next one is drawn."""
+    tensor = tensor.to(like.dtype)
+    return (tensor.pin_memory() if like.is_cuda else tensor).to(like.device, non_blocking=True)
+
+
 class IndependentNoise(SliceNoise):
     """Fresh noise in every slice: the ordinary stochastic sampler."""
 
     aligned = False
 
     def __call__(self, like: Tensor, sigma: float) -> Tensor:
-        return self._draw(*like.shape).to(like)
+        return _moved(self._draw(*like.shape), like)
 
 
 class IdenticalNoise(SliceNoise):
     """One noise map, the same in every slice: batch-consistent sampling (Kwon & Ye, 2025)."""
 
     def __call__(self, like: Tensor, sigma: float) -> Tensor:
-        return self._draw(*like.shape[1:]).to(like).repeat(len(like), 1, 1, 1)
+        return _moved(self._draw(*like.shape[1:]), like).repeat(len(like), 1, 1, 1)
 
 
 class SlerpNoise(SliceNoise):
@@ -115,8 +121,8 @@ class SlerpNoise(SliceNoise):
         angle = self._orthogonalise(first.view(channels, -1), second.view(channels, -1))
         alpha = torch.linspace(0, 1, slices, dtype=torch.float64)[:, None, None, None]
         turn = alpha * angle[:, None, None]
-        stack = turn.cos().to(like) * first.to(like)
-        return stack.addcmul_(turn.sin().to(like), second.to(like))
+        stack = _moved(turn.cos(), like) * _moved(first, like)
+        return stack.addcmul_(_moved(turn.sin(), like), _moved(second, like))
 
     def _orthogonalise(self, first: Tensor, second: Tensor) -> Tensor:
         """Make `second` orthogonal to `first` and as long, in place; return the angle to go, in radians, (channels,).

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from monai_iscs.errors import InputError
@@ -53,20 +54,17 @@ class DDIMRule(_Rule):
         return self.eta * math.sqrt(1 - (sigma_next / sigma) ** 2)
 
 
-def renoise(x: Tensor, x0: Tensor, x0_hat: Tensor, sigma: float, sigma_next: float, noise: Tensor, k: float) -> Tensor:
+def renoise(x0_hat: Tensor, eps_hat: Tensor | None, sigma_next: float, noise: Tensor, k: float) -> Tensor:
     """Take the estimate to the next noise level (Eq. 12 and line 10 of Algorithm 1, variance exploding form).
 
-    `x_next = x0_hat + sigma_next * (sqrt(1 - k^2) * eps_hat + k * noise)` with `eps_hat = (x - x0) / sigma`, the
-    noise that the prior sees in x.
+    `x_next = x0_hat + sigma_next * (sqrt(1 - k^2) * eps_hat + k * noise)`.
 
     Args:
-        x: stack (S, C, H, W) at level sigma.
-        x0: the prior's estimate of it.
-        x0_hat: the estimate after the consistency step.
-        sigma: level of x.
+        x0_hat: the estimate after the consistency step, stack (S, C, H, W).
+        eps_hat: the noise that the prior saw in x, `(x - x0) / sigma`; None where k is 1, which drops it.
         sigma_next: level to go to.
-        noise: new noise of unit variance, shaped like x.
+        noise: new noise of unit variance, shaped like the stack.
         k: share of new noise, 0 to 1.
     """
-    eps_hat = (x - x0) / sigma
-    return x0_hat + sigma_next * (math.sqrt(1 - k**2) * eps_hat + k * noise)
+    x_next = torch.add(x0_hat, noise, alpha=sigma_next * k)
+    return x_next if eps_hat is None else x_next.add_(eps_hat, alpha=sigma_next * math.sqrt(1 - k**2))

@@ -117,7 +117,8 @@ class ISCSScheduler(Scheduler):
         following = self._following[timestep]
         sigma, sigma_next = self._sigma(timestep), self._sigma(following)
         k = self.rule(sigma, sigma_next)
-        x_next = renoise(sample / signal, x0, x0, sigma, sigma_next, self.noise(sample, sigma_next), k)
+        eps_hat = (sample / signal - x0) / sigma
+        x_next = renoise(x0, eps_hat, sigma_next, self.noise(sample, sigma_next), k)
         return float(self._alphas_cumprod[following]) ** 0.5 * x_next, x0
 
     def _sigma(self, timestep: int) -> float:

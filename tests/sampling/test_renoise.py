@@ -34,8 +34,12 @@ def test_ddim_rule_is_the_textbook_variance():
 def test_renoise_leaves_the_next_level_of_noise(k):
     generator = torch.Generator().manual_seed(0)
     truth, n, fresh = torch.randn(3, 200, 1, 100, 100, generator=generator)[:, :1]
-    x = truth + 2.0 * n
-    left = renoise(x, truth, truth + 7, 2.0, 0.5, fresh, k) - truth - 7
+    left = renoise(truth + 7, n, 0.5, fresh, k) - truth - 7
     assert float(left.std()) == pytest.approx(0.5, rel=0.02)
     expected = 0.5 * (math.sqrt(1 - k**2) * n + k * fresh)
     torch.testing.assert_close(left, expected, atol=1e-5, rtol=0)
+
+
+def test_what_is_dropped_need_not_be_given():
+    x0_hat, n, fresh = torch.randn(3, 4, 1, 8, 8)
+    assert torch.equal(renoise(x0_hat, None, 0.5, fresh, 1.0), renoise(x0_hat, n, 0.5, fresh, 1.0))
