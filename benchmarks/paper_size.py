@@ -13,23 +13,17 @@ from __future__ import annotations
 
 import argparse
 import gc
-import platform
-import shlex
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from network import Clock, describe, network_table, operations, take_turns, timed
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from monai_iscs import ConeBeamGeometry, ConeBeamProjector, NCSNpp, ScoreDenoiser, SlerpNoise, SliceDiffusionInferer
-from monai_iscs.inferers import SliceBatches
 from monai_iscs.sampling import SliceNoise
 
 UNIT = 0.052  # attenuation of the prior's unit, per mm
@@ -38,42 +32,8 @@ FITS = 1.05  # largest exponent that counts as linear
 PEER_BATCH = 15
 
 
-class Clock:
-    """Seconds of what runs on a device, by events that do not hold it up; `seconds` waits for it."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.spans = device, []
-
-    @contextmanager
-    def span(self) -> Iterator[None]:
-        start = self._now()
-        yield
-        self.spans.append((start, self._now()))
-
-    def seconds(self) -> float:
-        if self.device.type != "cuda":
-            return sum(end - start for start, end in self.spans)
-        torch.cuda.synchronize(self.device)
-        return sum(start.elapsed_time(end) for start, end in self.spans) / 1000
-
-    def _now(self):
-        if self.device.type != "cuda":
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
-
-def timed(job: Callable[[], object], device: torch.device) -> float:
-    clock = Clock(device)
-    with clock.span():
-        job()
-    return clock.seconds()
-
-
 def median(job: Callable[[], object], device: torch.device, repeats: int) -> float:
-    job()  # compiles, and fills caches
-    return float(np.median([timed(job, device) for _ in range(repeats)]))
+    return take_turns({"job": job}, device, repeats)["job"]
 
 
 class SixteenfoldSlerp(SliceNoise):
@@ -142,13 +102,6 @@ def exponent(sizes: list[int], seconds: list[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
-def ceiling(device: torch.device, repeats: int) -> float:
-    """Bfloat16 operations a second of a large matrix product."""
-    n = 8192 if device.type == "cuda" else 512
-    a = torch.randn(n, n, device=device, dtype=torch.bfloat16)
-    return 2 * n**3 / median(lambda: a @ a, device, 5 * repeats)
-
-
 def precision_cost(device: torch.device, steps: int) -> list[str]:
     """PSNR of the demo's volume by the shipped prior in each precision, and against float32."""
     from monai_iscs.cli.bundle import find_bundle
@@ -175,29 +128,15 @@ def precision_cost(device: torch.device, steps: int) -> list[str]:
 def report(arguments: argparse.Namespace) -> Iterator[str]:
     device, shape, repeats = torch.device(arguments.device), tuple(arguments.shape), arguments.repeats
     cuda = device.type == "cuda"
-    chip = torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine()
     yield f"# A reconstruction of {' x '.join(map(str, shape))} voxels from {arguments.views} views\n"
-    yield f"{chip}; torch {torch.__version__}; `python {shlex.join(sys.argv)}`; medians of {repeats}.\n"
+    yield describe(device, repeats)
     torch.manual_seed(0)
     prior = ScoreDenoiser(NCSNpp(arguments.channels)).to(device).eval().requires_grad_(False)
     operator = scanner(shape, arguments.views)
     y = operator(body(shape, device))
     slices, stack = shape[2], torch.rand(shape[2], 1, *shape[:2], device=device)
-
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        prior(stack[:1], 0.5)
-    flops = counter.get_total_flops() * slices
-    top = ceiling(device, repeats)
-    yield "## The network\n"
-    yield f"{flops / 1e12:.1f} TFLOP a step; bfloat16 matrix products reach {top / 1e12:.0f} TFLOP/s here.\n"
-    yield "| precision | compiled | s a step | TFLOP/s | share of the ceiling |\n|---|---|---|---|---|"
-    variants = [("float32", False), ("bfloat16", False), *([("tf32", False), ("bfloat16", True)] if cuda else [])]
-    for precision, compiled in variants:
-        batches = SliceBatches(prior, device, precision=precision, compiled=compiled)
-        with torch.no_grad():
-            seconds = median(partial(batches, stack, 0.5), device, repeats)
-        rate = flops / seconds
-        yield f"| {precision} | {compiled} | {seconds:.3f} | {rate / 1e12:.1f} | {rate / top:.0%} |"
+    yield f"## The network\n\n{operations(prior, stack) / 1e12:.1f} TFLOP a step.\n"
+    yield from network_table(prior, stack, device, repeats, compiled=cuda)
 
     yield f"\n## From the measurement to the volume, {arguments.steps} steps\n"
     yield "| loop | s | of which network | peak memory, GB |\n|---|---|---|---|"
