@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from monai_iscs.cli import descriptions
-from monai_iscs.cli.bundle import find_bundle
+from monai_iscs.cli.argument_types import bundle, count, existing, number
 from monai_iscs.cli.names import CHOICES
 from monai_iscs.cli.suites import SUITES
 from monai_iscs.errors import InputError
@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_benchmark(verbs)
     _add_evaluate(verbs)
     _add_train(verbs)
+    _add_convert(verbs)
     return parser
 
 
@@ -86,10 +87,10 @@ def _add_reconstruct(verbs: Any) -> None:
         description=descriptions.RECONSTRUCT,
         example="reconstruct chest.nii.gz --bundle body_ct_reconstruction --views 20 --output chest_20_views",
     )
-    parser.add_argument("input", type=_existing, metavar="INPUT", help="volume file, or folder of one DICOM series")
+    parser.add_argument("input", type=existing, metavar="INPUT", help="volume file, or folder of one DICOM series")
     parser.add_argument(
         "--bundle",
-        type=_bundle,
+        type=bundle,
         required=True,
         metavar="NAME",
         help="model and settings: a bundle's name or the path of its folder",
@@ -105,7 +106,7 @@ def _add_reconstruct(verbs: Any) -> None:
     )
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
     parser.add_argument(
-        "--seed", type=_count(0), default=0, metavar="N", help="start of the random numbers, 0 or more (default: 0)"
+        "--seed", type=count(0), default=0, metavar="N", help="start of the random numbers, 0 or more (default: 0)"
     )
 
     _add_scan_options(parser)
@@ -129,27 +130,27 @@ def _add_config_option(parser: argparse.ArgumentParser) -> None:
 
 def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     scan = parser.add_argument_group("the simulated scan (defaults: the bundle's)")
-    scan.add_argument("--views", type=_count(1), metavar="N", help="number of X-ray views")
+    scan.add_argument("--views", type=count(1), metavar="N", help="number of X-ray views")
     scan.add_argument(
-        "--arc", type=_number(0, 360), metavar="DEG", help="degrees over which the views are spread, up to 360"
+        "--arc", type=number(0, 360), metavar="DEG", help="degrees over which the views are spread, up to 360"
     )
     scan.add_argument(
         "--photons",
-        type=_number(0, math.inf),
+        type=number(0, math.inf),
         metavar="N",
         help="photons sent to each detector pixel in each view, for Poisson noise: 1e5 is a good scan, 1e4 a noisy one "
         "(default: no noise)",
     )
     scan.add_argument(
         "--noise-std",
-        type=_number(0, math.inf),
+        type=number(0, math.inf),
         metavar="F",
         help="Gaussian noise: its standard deviation in line integrals (CT; a body reaches 5 or more), or as a share "
         "of the signal (MRI with --factor; 0.02 is usual)",
     )
     scan.add_argument(
         "--factor",
-        type=_number(1, math.inf),
+        type=number(1, math.inf),
         metavar="N",
         help="MRI: simulate slices N times as thick from a thin scan (default: INPUT has thick slices)",
     )
@@ -163,20 +164,20 @@ def _add_sampler_options(parser: argparse.ArgumentParser) -> Any:
         help="default, limited-angle, super-resolution: tuned for this package; released: the authors' code; paper: as "
         "it is described",
     )
-    sampler.add_argument("--steps", type=_count(1), metavar="N", help="denoising steps: more are slower and finer")
+    sampler.add_argument("--steps", type=count(1), metavar="N", help="denoising steps: more are slower and finer")
     sampler.add_argument(
-        "--eta", type=_number(0, 1, include_low=True), metavar="F", help="share of fresh noise in each step, 0 to 1"
+        "--eta", type=number(0, 1, include_low=True), metavar="F", help="share of fresh noise in each step, 0 to 1"
     )
     sampler.add_argument(
         "--smoothing",
-        type=_number(0, math.inf, include_low=True),
+        type=number(0, math.inf, include_low=True),
         metavar="F",
         help="how far across slices a correction of dds or ddnm reaches at least, in samples of the scan (CT: detector "
         "rows); 0 leaves every slice free",
     )
     sampler.add_argument(
         "--noise-level",
-        type=_number(0, math.inf, include_low=True),
+        type=number(0, math.inf, include_low=True),
         metavar="F",
         help="noise of the measurement, which is met no closer than that; 0: exactly (default: estimated from it)",
     )
@@ -192,9 +193,9 @@ def _add_benchmark(verbs: Any) -> None:
         example="benchmark patient1.nii.gz patient2.nii.gz --bundle body_ct_reconstruction --methods fdk dds dds+slerp "
         "--output comparison",
     )
-    parser.add_argument("volumes", type=_existing, nargs="+", metavar="VOLUME", help="volume files or DICOM folders")
+    parser.add_argument("volumes", type=existing, nargs="+", metavar="VOLUME", help="volume files or DICOM folders")
     parser.add_argument(
-        "--bundle", type=_bundle, required=True, metavar="NAME", help="a bundle's name or the path of its folder"
+        "--bundle", type=bundle, required=True, metavar="NAME", help="a bundle's name or the path of its folder"
     )
     _add_config_option(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write and to go on in")
@@ -213,12 +214,12 @@ def _add_benchmark(verbs: Any) -> None:
     )
     parser.add_argument(
         "--slices",
-        type=_count(1),
+        type=count(1),
         metavar="N",
         help="only the N slices in the middle of each volume, to save time (default: all)",
     )
-    parser.add_argument("--seeds", type=_count(1), metavar="N", help="runs of each sampler (default: the suite's)")
-    parser.add_argument("--seed", type=_count(0), default=0, metavar="N", help="first seed, 0 or more (default: 0)")
+    parser.add_argument("--seeds", type=count(1), metavar="N", help="runs of each sampler (default: the suite's)")
+    parser.add_argument("--seed", type=count(0), default=0, metavar="N", help="first seed, 0 or more (default: 0)")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
     _add_lpips_option(parser)
     _add_scan_options(parser)
@@ -242,19 +243,19 @@ def _add_evaluate(verbs: Any) -> None:
         description=descriptions.EVALUATE,
         example="evaluate result.nii.gz truth.nii.gz --bundle body_ct_reconstruction",
     )
-    parser.add_argument("reconstruction", type=_existing, metavar="RECONSTRUCTION", help="volume to judge")
-    parser.add_argument("reference", type=_existing, metavar="REFERENCE", help="volume it should have been")
+    parser.add_argument("reconstruction", type=existing, metavar="RECONSTRUCTION", help="volume to judge")
+    parser.add_argument("reference", type=existing, metavar="REFERENCE", help="volume it should have been")
     scale = parser.add_mutually_exclusive_group(required=True)
     scale.add_argument(
         "--bundle",
-        type=_bundle,
+        type=bundle,
         metavar="NAME",
         help="judge both as this bundle sees them: its value range and in-plane size (the metrics.json of reconstruct)",
     )
     scale.add_argument(
         "--window",
         nargs=2,
-        type=_number(-math.inf, math.inf),
+        type=number(-math.inf, math.inf),
         metavar=("LOW", "HIGH"),
         help="judge both at their own size, with values clipped to LOW..HIGH",
     )
@@ -272,19 +273,52 @@ def _add_train(verbs: Any) -> None:
         example="train --bundle body_ct_reconstruction --dataset my_volumes --output my_prior",
     )
     parser.add_argument(
-        "--bundle", type=_bundle, required=True, metavar="NAME", help="a bundle's name or the path of its folder"
+        "--bundle", type=bundle, required=True, metavar="NAME", help="a bundle's name or the path of its folder"
     )
-    parser.add_argument("--dataset", type=_existing, required=True, metavar="DIR", help="folder with train and val")
+    parser.add_argument("--dataset", type=existing, required=True, metavar="DIR", help="folder with train and val")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
-    parser.add_argument("--epochs", type=_count(1), metavar="N", help="passes over the data (default: the bundle's)")
+    parser.add_argument("--epochs", type=count(1), metavar="N", help="passes over the data (default: the bundle's)")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
     parser.add_argument(
         "--initial-weights",
-        type=_existing,
+        type=existing,
         metavar="FILE",
         help="start from a trained model.pt, such as the one in the bundle's models folder (default: from nothing)",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last complete epoch in --output")
+
+
+def _add_convert(verbs: Any) -> None:
+    parser = _add_verb(
+        verbs,
+        "convert",
+        summary="make a bundle of a published prior: ISCS, TPDM, DiffusionMBIR, DDS",
+        description=descriptions.CONVERT,
+        example="convert checkpoint.pth --bundle body_ct_reconstruction --output published_prior",
+    )
+    parser.add_argument("checkpoint", type=existing, metavar="CHECKPOINT", help="the file as its authors published it")
+    parser.add_argument(
+        "--bundle",
+        type=bundle,
+        required=True,
+        metavar="NAME",
+        help="whose settings to take, all but the model: a bundle's name or the path of its folder",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the new bundle")
+    parser.add_argument(
+        "--size",
+        type=count(1),
+        metavar="N",
+        help="pixels along each side of a slice, for bundles that set it; best as in the training (default: 256)",
+    )
+    parser.add_argument(
+        "--orientation",
+        choices=CHOICES["orientation"],
+        default="display",
+        help="how slices lay in the training: display, with rows to the back or down and columns to the left, as in "
+        "DICOM files; array, as slices of a volume in RAS lie in memory (default: display)",
+    )
+    parser.add_argument("--half", action="store_true", help="half the size of the file, by weights of half precision")
 
 
 class _Version(argparse.Action):
@@ -298,52 +332,3 @@ class _Version(argparse.Action):
 
         print(__version__)
         parser.exit()
-
-
-def _existing(text: str) -> Path:
-    """Looked at before the long imports: a mistyped name is told at once."""
-    path = Path(text).expanduser()
-    if not path.exists():
-        msg = f"{path}: no such file or folder"
-        raise argparse.ArgumentTypeError(msg)
-    return path
-
-
-def _bundle(text: str) -> Path:
-    try:
-        return find_bundle(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _count(low: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if value < low:
-            msg = f"found {text!r}, expected a whole number of at least {low}"
-            raise argparse.ArgumentTypeError(msg)
-        return value
-
-    return parse
-
-
-def _number(low: float, high: float, *, include_low: bool = False) -> Callable[[str], float]:
-    if high < math.inf:
-        expected = f"a number from {low:g} to {high:g}" if include_low else f"a number above {low:g}, up to {high:g}"
-    else:
-        expected = f"a number above {low:g}" if low > -math.inf else "a number"
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or value > high or value < low or (value == low and not include_low):
-            msg = f"found {text!r}, expected {expected}"
-            raise argparse.ArgumentTypeError(msg)
-        return value
-
-    return parse

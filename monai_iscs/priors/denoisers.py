@@ -154,7 +154,7 @@ class ScoreDenoiser(Denoiser):
     def __init__(self, network: nn.Module, *, sigma_min: float = 0.01, sigma_max: float = 378.0) -> None:
         super().__init__(network)
         if not 0 < sigma_min < sigma_max:
-            raise InputError(f"sigma_min, sigma_max: expected 0 < sigma_min < sigma_max, found {sigma_min}, {sigma_max}")
+            raise InputError(f"sigma_min, sigma_max: found {sigma_min}, {sigma_max}, expected 0 < minimum < maximum")
         self.sigma_min, self.sigma_max = float(sigma_min), float(sigma_max)
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -164,7 +164,7 @@ class ScoreDenoiser(Denoiser):
 
 
 def linear_alphas_cumprod(steps: int = 1000, *, beta_start: float = 1e-4, beta_end: float = 0.02) -> Tensor:
-    """The schedule of DDPM (Ho et al. 2020), ``prod_s (1 - beta_s)`` with ``beta`` linear in ``s``, for `EpsilonDenoiser`.
+    """DDPM's schedule (Ho et al. 2020) for `EpsilonDenoiser`: products of ``1 - beta_t``, ``beta_t`` linear in ``t``.
 
     Args:
         steps: T.

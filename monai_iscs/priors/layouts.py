@@ -196,8 +196,8 @@ class GuidedDiffusionLayout:
                 yield from cls._unit(f"output_blocks.{index}", f"up.{number}.stages.{place}", stage)
                 index += 1
             if level.resample is not None:
-                after = 1 if stage.attention is None else 2
-                yield from _layers(f"output_blocks.{index - 1}.{after}", f"up.{number}.resample", level.resample, cls._BLOCK)
+                theirs = f"output_blocks.{index - 1}.{1 if stage.attention is None else 2}"
+                yield from _layers(theirs, f"up.{number}.resample", level.resample, cls._BLOCK)
         yield from _both("out.0", "norm_out")
         yield from _both("out.2", "conv_out")
 

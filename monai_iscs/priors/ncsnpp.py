@@ -143,7 +143,7 @@ class NCSNpp(ResidualUNet):
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         self.check_size(x)
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(x.shape[0])
-        phases = 2 * math.pi * sigma.log()[:, None] * self.frequencies
+        phases = sigma.log()[:, None] * self.frequencies * (2 * math.pi)
         embedding = self.embedding(torch.cat([phases.sin(), phases.cos()], dim=1))
         image = 2 * x - 1
         h = self.features(image, self.conv_in(image), embedding)

@@ -12,9 +12,9 @@ class DisplayOriented(nn.Module):
     """A network trained on images as they are displayed and as DICOM stores them.
 
     A volume in RAS holds its axial slices with x (to the right) before y (to the front). Displayed, rows run to the
-    back and columns to the left, with the patient's right on the left side of the screen. The same holds for coronal and
-    sagittal slices, whose rows run down: reflecting a slice at its second diagonal leads from one to the other and back.
-    A network knows only the one that it was trained on.
+    back and columns to the left, the patient's right being on the screen's left; rows of coronal and sagittal slices
+    run down. In all three planes a reflection at the slice's second diagonal leads from one to the other and back. A
+    network knows only the one that it was trained on.
 
     Args:
         network: ``network(x, ...) -> tensor like x`` on displayed slices.

@@ -39,11 +39,13 @@ class PublishedPrior:
 
     Attributes:
         definition: the denoiser as a MONAI bundle's ``network_def``.
+        channels: of an image.
         averaged: whether the weights are the moving average of the training (EMA) or its last ones.
         denoiser: ready to be used, in evaluation mode.
     """
 
     definition: dict[str, Any]
+    channels: int
     averaged: bool
     denoiser: Denoiser
 
@@ -79,7 +81,7 @@ def load_published_prior(path: str | os.PathLike[str], *, orientation: str = "di
     except (InputError, RuntimeError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())[:300]}") from error
     denoiser, definition = _denoiser(network, settings, orientation)
-    return PublishedPrior(definition, average is not None, denoiser.eval())
+    return PublishedPrior(definition, settings["in_channels"], average is not None, denoiser.eval())
 
 
 def _read(path: Path) -> Any:
@@ -132,7 +134,7 @@ def _ours(
         trained = [entry.theirs for entry in entries if entry.trained]
         if [value.shape for value in average] != [weights[name].shape for name in trained]:
             raise InputError(
-                f"its {len(average)} averaged weights (EMA) do not have the shapes of the {len(trained)} that are trained"
+                f"its {len(average)} averaged weights (EMA) do not have the shapes of its {len(trained)} trained ones"
             )
         weights = {**weights, **dict(zip(trained, average, strict=True))}
     pieces: dict[str, list[Tensor]] = {}

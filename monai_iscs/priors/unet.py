@@ -131,9 +131,7 @@ class ResidualUNet(nn.Module):
             skips.append(width)
             entry = width
         self.down = nn.ModuleList(down)
-        self.mid = nn.ModuleList(
-            [Stage(block(width, width, None), attention(width)), Stage(block(width, width, None))]
-        )
+        self.mid = nn.ModuleList([Stage(block(width, width, None), attention(width)), Stage(block(width, width, None))])
         up = []
         for index, (out, attentive) in reversed(list(enumerate(levels))):
             stages = []
