@@ -80,6 +80,8 @@ def load_published_prior(path: str | os.PathLike[str], *, orientation: str = "di
         network.load_state_dict(_ours(layout, network, weights, average))
     except (InputError, RuntimeError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())[:300]}") from error
+    except LookupError as error:
+        raise InputError(f"{path}: the weight {error} is missing, from which the network's shape is read") from error
     denoiser, definition = _denoiser(network, settings, orientation)
     return PublishedPrior(definition, settings["in_channels"], average is not None, denoiser.eval())
 
