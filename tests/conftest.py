@@ -3,12 +3,92 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
+
+DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture
 def data_folder() -> Path:
     """Small real volumes, see `tests/data/README.md`."""
-    return Path(__file__).parent / "data"
+    return DATA
+
+
+class Published:
+    """A reference network with weights by a formula: its checkpoint, and what it answers, see `tests/data/README.md`.
+
+    Attributes:
+        settings: of the same network here.
+        weights: by the names and in the order of the reference's checkpoints.
+        x: an input.
+        every: how far the kept outputs lie apart.
+        answers: noise level or timestep, and the first of those outputs, for each of some levels.
+    """
+
+    def __init__(self, kind: str) -> None:
+        content = json.loads((DATA / "published" / f"{kind}.json").read_text())
+        self.settings, self.every = content["settings"], content["every"]
+        self.weights = {
+            name: self._weight(index, name, shape) for index, (name, shape) in enumerate(content["weights"])
+        }
+        self.x = 0.5 + self.numbers(10_000, content["input_shape"])
+        self.answers = [(answer["level"], torch.tensor(answer["values"])) for answer in content["answers"]]
+
+    @staticmethod
+    def numbers(seed: int, shape: Sequence[int]) -> Tensor:
+        """Numbers from -1 to 1 that are the same everywhere: a hash of 32 bits of each index and the seed."""
+        value = np.arange(math.prod(shape), dtype=np.uint32) * np.uint32(2654435761) + np.uint32(seed * 40503 + 97)
+        for shift, factor in ((15, 2246822519), (13, 3266489917), (16, 1)):
+            value = (value ^ (value >> np.uint32(shift))) * np.uint32(factor)
+        return torch.from_numpy(value.astype(np.float64) / 2**31 - 1).float().reshape(tuple(shape))
+
+    def _weight(self, index: int, name: str, shape: Sequence[int]) -> Tensor:
+        """So large that every layer keeps about the variance of its input."""
+        numbers, (layer, _, part) = self.numbers(index, shape), name.rpartition(".")
+        if layer == "all_modules.0":
+            return 16 * numbers
+        if len(shape) == 1:
+            norm = "GroupNorm" in layer or layer.endswith((".norm", "in_layers.0", "out_layers.0")) or layer == "out.0"
+            return 0.2 * numbers + (norm and part == "weight")
+        return numbers * math.sqrt(3 / math.prod(shape[1:] if len(shape) > 2 else shape[-1:]))
+
+    def difference(self, answer: Callable[[Tensor, Tensor], Tensor]) -> float:
+        """The largest relative error (L2) of ``answer(x, level)`` over the levels."""
+
+        def error(level: float, values: Tensor) -> float:
+            with torch.inference_mode():
+                found = answer(self.x, torch.full((len(self.x),), level)).flatten()[:: self.every][: len(values)]
+            return float((found - values).norm() / values.norm())
+
+        return max(error(level, values) for level, values in self.answers)
+
+    def training_checkpoint(self, prefix: str = "module.") -> dict[str, Any]:
+        """As ISCS, TPDM and DiffusionMBIR publish it: `weights` are its averages, those last trained are others."""
+        untrained = ("sigmas", "all_modules.0.W")
+        optimiser = torch.optim.Adam([torch.nn.Parameter(torch.ones(3))])
+        optimiser.param_groups[0]["lr"] = 2e-4 * np.minimum(100 / 5000, 1.0)  # a NumPy number, as warming up leaves it
+        return {
+            "optimizer": optimiser.state_dict(),
+            "model": {prefix + name: value + (name not in untrained) for name, value in self.weights.items()},
+            "ema": {
+                "decay": 0.999,
+                "num_updates": 100,
+                "shadow_params": [value for name, value in self.weights.items() if name not in untrained],
+            },
+            "step": 100,
+        }
+
+
+@pytest.fixture(scope="session")
+def published() -> Callable[[str], Published]:
+    """``published("ncsnpp")`` or ``published("guided_diffusion")``."""
+    return Published

@@ -41,6 +41,27 @@ def find_bundle(name: str) -> Path:
     raise InputError(f"found {name!r}, expected the path of a bundle's folder or one of: {known}")
 
 
+def read_entries(folder: Path, name: str) -> dict[str, Any]:
+    """What one config of a bundle says, as it is written.
+
+    Raises:
+        InputError: it is missing or is not readable as JSON.
+    """
+    from monai.bundle import ConfigParser
+
+    file = folder / "configs" / f"{name}.json"
+    if not file.is_file():
+        there = ", ".join(sorted(path.name for path in (folder / "configs").glob("*.json")))
+        raise InputError(f"{file}: missing; expected a bundle with a config {name}.json, found {there}")
+    try:
+        read = ConfigParser.load_config_file(str(file))
+    except ValueError as error:
+        raise InputError(f"{file}: cannot be read as JSON ({error})") from error
+    if not isinstance(read, dict):
+        raise InputError(f"{file}: holds a {type(read).__name__}, expected entries by name")
+    return read
+
+
 def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: Sequence[str] = ()) -> ConfigParser:
     """A bundle's config, with some of its entries replaced.
 
@@ -55,22 +76,9 @@ def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: 
     """
     from monai.bundle import ConfigParser
 
-    def entries(name: str) -> dict[str, Any]:
-        file = folder / "configs" / f"{name}.json"
-        if not file.is_file():
-            there = ", ".join(sorted(path.name for path in (folder / "configs").glob("*.json")))
-            raise InputError(f"{file}: missing; expected a bundle with a config {name}.json, found {there}")
-        try:
-            read = ConfigParser.load_config_file(str(file))
-        except ValueError as error:
-            raise InputError(f"{file}: cannot be read as JSON ({error})") from error
-        if not isinstance(read, dict):
-            raise InputError(f"{file}: holds a {type(read).__name__}, expected entries by name")
-        return read
-
-    parser = ConfigParser(entries(kind))
+    parser = ConfigParser(read_entries(folder, kind))
     over = [name.removesuffix(".json") for name in over]
-    changes = {f"{name}.json": entries(name) for name in over}
+    changes = {f"{name}.json": read_entries(folder, name) for name in over}
     changes["the command line"] = {"bundle_root": str(folder), **overrides}
     for source, values in changes.items():
         for key, value in values.items():

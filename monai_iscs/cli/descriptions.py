@@ -50,3 +50,12 @@ What goes in:   a folder that holds two folders of volumes (NIfTI, NRRD or MHA, 
                 val with other patients, on whom the progress is measured.
 What comes out: a folder with model.pt (the bundle's models/model.pt can be replaced by it), checkpoints and TensorBoard
                 curves. After Ctrl-C or a crash, the same command with --resume goes on from the last complete epoch."""
+
+CONVERT = """\
+Makes a bundle of a diffusion prior that others have published, so that reconstruct and benchmark can use it.
+
+What goes in:   a checkpoint as its authors published it: NCSN++ (the .pth files of ISCS, TPDM and DiffusionMBIR, whose
+                averaged weights are taken) or guided diffusion (AAPM256_1M.pt of DDS). Its architecture is read off the
+                weights; a file that lacks one, or that could run code, is refused.
+What comes out: a folder with the configs of the bundle that is named, in which this prior takes the place of its own,
+                and models/model.pt. Give the folder to --bundle. It cannot be trained further."""

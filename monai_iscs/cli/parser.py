@@ -36,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_benchmark(verbs)
     _add_evaluate(verbs)
     _add_train(verbs)
+    _add_convert(verbs)
     return parser
 
 
@@ -313,3 +314,38 @@ def _add_train(verbs: Any) -> None:
         help="start from a trained model.pt, such as the one in the bundle's models folder (default: from nothing)",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last complete epoch in --output")
+
+
+def _add_convert(verbs: Any) -> None:
+    parser = _add_verb(
+        verbs,
+        "convert",
+        summary="make a bundle of a published prior: ISCS, TPDM, DiffusionMBIR, DDS",
+        description=descriptions.CONVERT,
+        example="convert checkpoint.pth --bundle body_ct_reconstruction --output published_prior",
+    )
+    parser.add_argument(
+        "checkpoint", type=existing_path, metavar="CHECKPOINT", help="the file as its authors published it"
+    )
+    parser.add_argument(
+        "--bundle",
+        type=bundle_folder,
+        required=True,
+        metavar="NAME",
+        help="whose settings to take, all but the model: a bundle's name or the path of its folder",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the new bundle")
+    parser.add_argument(
+        "--size",
+        type=count(1),
+        metavar="N",
+        help="pixels along each side of a slice, for bundles that set it; best as in the training (default: 256)",
+    )
+    parser.add_argument(
+        "--orientation",
+        choices=CHOICES["orientation"],
+        default="display",
+        help="how slices lay in the training: display, with rows to the back or down and columns to the left, as in "
+        "DICOM files; array, as slices of a volume in RAS lie in memory (default: display)",
+    )
+    parser.add_argument("--half", action="store_true", help="half the size of the file, by weights of half precision")

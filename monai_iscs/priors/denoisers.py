@@ -136,3 +136,43 @@ class EpsilonDenoiser(Denoiser):
         x = x * self.scale + self.offset
         noise = self.network(x / (1 + sigma**2).sqrt(), timesteps=self.timestep(sigma.flatten()))
         return (x - sigma * noise - self.offset) / self.scale
+
+
+class ScoreDenoiser(Denoiser):
+    """A variance-exploding network that gives the score, such as `NCSNpp`.
+
+    Tweedie's formula, ``D(x, sigma) = x + sigma^2 grad log p(x; sigma)``.
+
+    Args:
+        network: ``network(x, sigma) -> score of x``, for noise levels ``(S,)``.
+        sigma_min: lowest noise level that the network was trained on.
+        sigma_max: highest; both defaults are those of the published priors.
+
+    A noise level outside these is taken at its nearest end: the network then tells which noise it sees, and that much
+    of it is removed.
+    """
+
+    def __init__(self, network: nn.Module, *, sigma_min: float = 0.01, sigma_max: float = 378.0) -> None:
+        super().__init__(network)
+        if not 0 < sigma_min < sigma_max:
+            raise InputError(f"sigma_min, sigma_max: found {sigma_min}, {sigma_max}, expected 0 < minimum < maximum")
+        self.sigma_min, self.sigma_max = float(sigma_min), float(sigma_max)
+
+    def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        sigma = _per_slice(sigma, x)
+        known = sigma.clamp(self.sigma_min, self.sigma_max)
+        return x + sigma * known * self.network(x, known.flatten())
+
+
+def linear_alphas_cumprod(steps: int = 1000, *, beta_start: float = 1e-4, beta_end: float = 0.02) -> Tensor:
+    """DDPM's schedule (Ho et al. 2020) for `EpsilonDenoiser`: products of ``1 - beta_t``, ``beta_t`` linear in ``t``.
+
+    Args:
+        steps: T.
+        beta_start: ``beta`` at the first timestep.
+        beta_end: ``beta`` at the last.
+
+    Returns:
+        The products ``(T,)``, in double precision.
+    """
+    return (1 - torch.linspace(beta_start, beta_end, steps, dtype=torch.float64)).cumprod(0)

@@ -11,6 +11,7 @@ from monai_iscs.cli import main
 from monai_iscs.cli.names import CHOICES
 from monai_iscs.cli.parser import build_parser
 from monai_iscs.inferers.batches import PRECISIONS
+from monai_iscs.priors.published import ORIENTATIONS
 from monai_iscs.sampling import PRESETS
 
 
@@ -49,7 +50,9 @@ def test_unusable_options_are_one_line_that_names_them(capsys, bundle, body, arg
     assert expected in captured.err
 
 
-@pytest.mark.parametrize("arguments", [[], ["cook"], ["evaluate", "a", "b"], ["train"], ["reconstruct", "a"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["cook"], ["evaluate", "a", "b"], ["train"], ["convert"], ["reconstruct", "a"]]
+)
 def test_incomplete_commands(capsys, arguments):
     assert main(arguments) == 2
     error = capsys.readouterr().err
@@ -57,7 +60,7 @@ def test_incomplete_commands(capsys, arguments):
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("verb", ["demo", "reconstruct", "evaluate", "train"])
+@pytest.mark.parametrize("verb", ["demo", "reconstruct", "evaluate", "train", "convert"])
 def test_help_says_what_goes_in_and_what_comes_out(capsys, verb):
     with pytest.raises(SystemExit) as stop:
         build_parser().parse_args([verb, "--help"])
@@ -70,6 +73,10 @@ def test_help_says_what_goes_in_and_what_comes_out(capsys, verb):
 
 def test_presets_of_the_command_line_are_those_of_the_sampler():
     assert list(CHOICES["preset"]) == list(PRESETS)
+
+
+def test_orientations_of_the_command_line_are_those_of_the_loader():
+    assert tuple(CHOICES["orientation"]) == ORIENTATIONS
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in ("baseline", "noise") for name in CHOICES[kind]])

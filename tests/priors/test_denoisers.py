@@ -10,7 +10,7 @@ from monai.networks.schedulers import DDPMScheduler
 from torch import nn
 
 from monai_iscs.errors import InputError
-from monai_iscs.priors import EDMDenoiser, EpsilonDenoiser, PatchNetwork
+from monai_iscs.priors import EDMDenoiser, EpsilonDenoiser, PatchNetwork, ScoreDenoiser, linear_alphas_cumprod
 
 
 class Recorder(nn.Module):
@@ -166,3 +166,43 @@ def test_a_trained_patch_network_learns_to_denoise() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.4 * losses[0]
+
+
+class GaussianScore(nn.Module):
+    """The score of N(0.4, 0.3^2) with noise of level sigma: -(x - 0.4) / (0.3^2 + sigma^2)."""
+
+    size_divisor = 8
+
+    def forward(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        self.sigma = sigma
+        return -(x - 0.4) / (0.3**2 + sigma**2)[:, None, None, None]
+
+
+def test_score_denoiser_gives_the_posterior_mean() -> None:
+    """Of a Gaussian prior it is known: the mean of 0.4 and x, weighted by the inverse variances."""
+    denoiser, x = ScoreDenoiser(GaussianScore()), torch.randn(3, 1, 8, 8)
+    sigma = torch.tensor([0.02, 0.5, 100.0])
+    share = (0.3**2 / (0.3**2 + sigma**2))[:, None, None, None]
+    torch.testing.assert_close(denoiser(x, sigma), share * x + (1 - share) * 0.4)
+    torch.testing.assert_close(denoiser(x[:1], 0.02), denoiser(x, sigma)[:1])
+    assert denoiser.size_divisor == 8
+
+
+def test_score_denoiser_asks_for_no_noise_level_that_was_not_trained() -> None:
+    network, noise = GaussianScore(), torch.randn(1, 1, 4, 4)
+    denoiser = ScoreDenoiser(network, sigma_min=0.1, sigma_max=2.0)
+    for sigma, known in ((0.001, 0.1), (0.1, 0.1), (1.0, 1.0), (50.0, 2.0)):
+        found = denoiser(noise, sigma)
+        assert float(network.sigma) == pytest.approx(known)
+        # the noise that it sees at the level that it knows, times the level that there is
+        torch.testing.assert_close(found, noise + sigma * known * network(noise, torch.tensor([known])))
+
+
+def test_score_denoiser_refuses_levels_that_are_none() -> None:
+    with pytest.raises(InputError, match=r"found 2.0, 1.0, expected 0 < minimum < maximum"):
+        ScoreDenoiser(GaussianScore(), sigma_min=2.0, sigma_max=1.0)
+
+
+def test_the_linear_schedule_is_that_of_monai_s_scheduler() -> None:
+    expected = DDPMScheduler(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02).alphas_cumprod
+    torch.testing.assert_close(linear_alphas_cumprod().float(), expected, rtol=1e-4, atol=0)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``monai-iscs convert``: a bundle of a published prior."""
+
+from __future__ import annotations
+
+import hashlib
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monai_iscs.cli.bundle import read_entries
+from monai_iscs.errors import InputError
+from monai_iscs.priors import Denoiser, load_published_prior
+from monai_iscs.reports import RunFolder, write_json
+
+PUBLISHED_SIZE = 256  # pixels along each side of the slices that the published priors were trained on
+# A config that says one of these is about the network that is replaced.
+_OF_THE_NETWORK = {"network_def", "ckpt_path", "train"}
+
+
+def convert(arguments: Namespace) -> None:
+    """Runs the verb.
+
+    Raises:
+        InputError: something in the arguments cannot be used.
+    """
+    folder = RunFolder(arguments.output)
+    if any(folder.path.iterdir()):
+        raise InputError(f"{folder.path}: holds files already, expected a new folder")
+    inference = read_entries(arguments.bundle, "inference")
+    if "size" in inference:
+        inference["size"] = PUBLISHED_SIZE if arguments.size is None else arguments.size
+    elif arguments.size is not None:
+        raise InputError(f"--size: found {arguments.size}, expected none: {arguments.bundle} leaves slices as they are")
+    prior = load_published_prior(arguments.checkpoint, orientation=arguments.orientation)
+    if prior.channels != 1:
+        raise InputError(f"{arguments.checkpoint}: is for images of {prior.channels} channels, expected 1")
+    inference["network_def"] = prior.definition
+    weights = _stored(prior.denoiser, half=arguments.half)
+    with folder.results() as stage:
+        for name in ("configs", "models"):
+            (stage / name).mkdir()
+        torch.save(weights, stage / "models" / "model.pt")
+        configs = {"inference": inference, "metadata": _metadata(arguments, prior.denoiser.size_divisor)}
+        for file in sorted((arguments.bundle / "configs").glob("*.json")):
+            entries = configs.get(file.stem) or read_entries(arguments.bundle, file.stem)
+            if file.stem in configs or not {key.split("::")[0] for key in entries} & _OF_THE_NETWORK:
+                write_json(stage / "configs" / file.name, entries)
+    numbers = sum(parameter.numel() for parameter in prior.denoiser.parameters())
+    kind = "averaged (EMA)" if prior.averaged else "as the file has them, not averaged"
+    print(f"{folder.path.resolve()}: configs, models/model.pt ({numbers:,} weights, {kind})")
+
+
+def _stored(denoiser: Denoiser, *, half: bool) -> dict[str, Tensor]:
+    """The weights to write; what is no parameter, such as frequencies, is worth its full precision."""
+    parameters = {name for name, _ in denoiser.named_parameters()}
+    state = denoiser.state_dict()
+    return {name: value.half() if half and name in parameters else value.clone() for name, value in state.items()}
+
+
+def _metadata(arguments: Namespace, divisor: int) -> dict[str, Any]:
+    """The bundle's metadata, true for the new one."""
+    metadata = read_entries(arguments.bundle, "metadata")
+    file, digest = arguments.checkpoint, hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    origin = f"the published checkpoint {file.name}"
+    metadata.update(
+        changelog={metadata["version"]: f"converted from {origin}"},
+        description=f"The settings of the bundle {arguments.bundle.name} with the prior of {origin}.",
+        authors=f"those of {origin}; monai_iscs for the settings",
+        copyright=f"of the weights: as published with {file.name}",
+        data_source=f"as published with {file.name}, SHA-256 {digest.hexdigest()}",
+        image_classes=f"as published with {file.name}",
+    )
+    for ends in metadata.get("network_data_format", {}).values():
+        for image in ends.values():
+            if isinstance(image, Mapping):
+                image["spatial_shape"] = [f"{divisor}*n"] * 2
+    return metadata

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published checkpoints of ISCS, TPDM, DiffusionMBIR (NCSN++) and DDS (guided diffusion), as denoisers."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from monai_iscs.errors import InputError
+from monai_iscs.priors.denoisers import Denoiser, EpsilonDenoiser, ScoreDenoiser, linear_alphas_cumprod
+from monai_iscs.priors.layouts import GuidedDiffusionLayout, NCSNppLayout, as_ours
+from monai_iscs.priors.ncsnpp import NCSNpp
+from monai_iscs.priors.orientation import DisplayOriented
+
+ORIENTATIONS = ("display", "array")
+_LAYOUTS = (NCSNppLayout, GuidedDiffusionLayout)
+# The learning rate in the published files is a NumPy number, plain data under the names of NumPy 1 and 2.
+_SCALAR = np.float64(0).__reduce__()[0]
+_PLAIN_DATA = [
+    np.dtype,
+    type(np.dtype(np.float64)),
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+]
+
+
+@dataclass(frozen=True)
+class PublishedPrior:
+    """What a published checkpoint holds.
+
+    Attributes:
+        definition: the denoiser as a MONAI bundle's ``network_def``.
+        channels: of an image.
+        averaged: whether the weights are the moving average of the training (EMA) or its last ones.
+        denoiser: ready to be used, in evaluation mode.
+    """
+
+    definition: dict[str, Any]
+    channels: int
+    averaged: bool
+    denoiser: Denoiser
+
+
+def load_published_prior(path: str | os.PathLike[str], *, orientation: str = "display") -> PublishedPrior:
+    """Loads a checkpoint as its authors published it.
+
+    NCSN++ (``.pth`` of ISCS, TPDM, DiffusionMBIR): the averaged weights, where the file has them. Guided diffusion
+    (``AAPM256_1M.pt`` of DDS): trained on 1000 steps of the linear schedule, with images in [0, 1] as they are. The
+    configuration is read off the weights, all of which must be there. Nothing in the file can run code.
+
+    Args:
+        path: the file.
+        orientation: how slices lay in the training, "display" (rows to the back or down, columns to the left, as
+            viewers show them and DICOM stores them) or "array" (as slices of a volume in RAS lie in memory); see
+            `DisplayOriented`.
+
+    Raises:
+        InputError: the file is missing, damaged, holds code or another network, or lacks weights.
+    """
+    if orientation not in ORIENTATIONS:
+        raise InputError(f"orientation is {orientation!r}, expected one of {', '.join(ORIENTATIONS)}")
+    path = Path(path)
+    weights, average = _split(_read(path), path)
+    layout = next((layout for layout in _LAYOUTS if layout.fits(weights)), None)
+    if layout is None:
+        found = ", ".join(list(weights)[:3]) or "nothing"
+        raise InputError(f"{path}: expected the weights of NCSN++ or of guided diffusion's U-Net, found {found}")
+    try:
+        settings = layout.settings(weights)
+        network = layout.network(**settings)
+        network.load_state_dict(_ours(layout, network, weights, average))
+    except (InputError, RuntimeError) as error:
+        raise InputError(f"{path}: {' '.join(str(error).split())[:300]}") from error
+    except LookupError as error:
+        raise InputError(f"{path}: the weight {error} is missing, from which the network's shape is read") from error
+    denoiser, definition = _denoiser(network, settings, orientation)
+    return PublishedPrior(definition, settings["in_channels"], average is not None, denoiser.eval())
+
+
+def _read(path: Path) -> Any:
+    """The file's content: tensors and plain data, and nothing else."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected a checkpoint")
+    try:
+        with torch.serialization.safe_globals(_PLAIN_DATA):
+            # mapped where the format allows it: half of such a file is the state of its optimiser
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        if code is not None:
+            raise InputError(
+                f"{path}: holds {code[1]}, expected tensors and plain data only, as other things could run code"
+            ) from error
+        raise InputError(f"{path}: cannot be read as a PyTorch checkpoint; is it damaged?") from error
+
+
+def _split(content: Any, path: Path) -> tuple[dict[str, Tensor], list[Tensor] | None]:
+    """The named weights without prefixes, and the list of averaged ones if there is one."""
+    average = None
+    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+        ema = content.get("ema")
+        if ema is not None:
+            average = ema.get("shadow_params") if isinstance(ema, Mapping) else None
+            if not isinstance(average, list) or not all(isinstance(value, Tensor) for value in average):
+                raise InputError(f"{path}: its 'ema' is no list of tensors 'shadow_params'")
+        content = content["model"]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InputError(f"{path}: expected tensors by name, or such under the name 'model'; found other things")
+    return {name.removeprefix("module."): value for name, value in content.items()}, average
+
+
+def _ours(
+    layout: type[NCSNppLayout | GuidedDiffusionLayout],
+    network: nn.Module,
+    weights: Mapping[str, Tensor],
+    average: list[Tensor] | None,
+) -> dict[str, Tensor]:
+    """The weights under this package's names; averaged where there is an average."""
+    entries = list(layout.entries(network))
+    expected, found = {entry.theirs for entry in entries}, set(weights) - layout.ignored
+    if expected != found:
+        lacking, unknown = sorted(expected - found), sorted(found - expected)
+        raise InputError(
+            f"{len(lacking)} weights are missing and {len(unknown)} unknown, such as {(lacking + unknown)[0]}"
+        )
+    if average is not None:
+        trained = [entry.theirs for entry in entries if entry.trained]
+        if [value.shape for value in average] != [weights[name].shape for name in trained]:
+            raise InputError(
+                f"its {len(average)} averaged weights (EMA) do not have the shapes of its {len(trained)} trained ones"
+            )
+        weights = {**weights, **dict(zip(trained, average, strict=True))}
+    pieces: dict[str, list[Tensor]] = {}
+    for entry in entries:
+        pieces.setdefault(entry.ours, []).append(as_ours(entry, weights[entry.theirs]))
+    return {name: torch.cat(values) if len(values) > 1 else values[0] for name, values in pieces.items()}
+
+
+def _denoiser(network: nn.Module, settings: Mapping[str, Any], orientation: str) -> tuple[Denoiser, dict[str, Any]]:
+    """The network as a denoiser, and the same as a bundle's ``network_def``."""
+
+    def definition(part: Any, **arguments: Any) -> dict[str, Any]:
+        return {"_target_": f"monai_iscs.priors.{part.__name__}", **arguments}
+
+    inner, definition_of_inner = network, definition(type(network), **settings)
+    if orientation == "display":
+        inner, definition_of_inner = DisplayOriented(inner), definition(DisplayOriented, network=definition_of_inner)
+    if isinstance(network, NCSNpp):
+        return ScoreDenoiser(inner), definition(ScoreDenoiser, network=definition_of_inner)
+    return (
+        EpsilonDenoiser(inner, alphas_cumprod=linear_alphas_cumprod()),
+        definition(EpsilonDenoiser, network=definition_of_inner, alphas_cumprod=definition(linear_alphas_cumprod)),
+    )

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``monai-iscs convert``: from a published checkpoint to a bundle that reconstructs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from monai_iscs.cli import main
+from monai_iscs.cli.bundle import load_network, read_config
+from monai_iscs.priors import load_published_prior
+
+
+@pytest.fixture(scope="module", params=["ncsnpp", "guided_diffusion"])
+def checkpoint(request, tmp_path_factory, published):
+    """A small checkpoint in either layout; treat as read-only."""
+    reference = published(request.param)
+    path = tmp_path_factory.mktemp(request.param) / "checkpoint.pth"
+    torch.save(reference.training_checkpoint() if request.param == "ncsnpp" else reference.weights, path)
+    return path
+
+
+@pytest.fixture
+def convert(checkpoint, bundle, tmp_path):
+    """``convert(*options)`` makes a bundle of the checkpoint, with the settings of the small one."""
+
+    def run(*options):
+        output = tmp_path / "-".join(["converted", *map(str, options)])
+        assert main(["convert", str(checkpoint), "--bundle", str(bundle), "--output", str(output), *options]) == 0
+        return output
+
+    return run
+
+
+def network_of(folder):
+    return load_network(read_config(folder, "inference", {}), torch.device("cpu"))
+
+
+def test_the_bundle_reconstructs(convert, body, phantom, tmp_path, capsys):
+    folder = convert("--size", "32")
+    assert "models/model.pt" in capsys.readouterr().out
+    output = tmp_path / "result"
+    assert main(["reconstruct", str(body), "--bundle", str(folder), "--steps", "2", "--output", str(output)]) == 0
+    result = nib.load(output / "reconstruction.nii.gz").get_fdata()
+    assert result.shape == phantom.shape
+    assert np.isfinite(result).all()
+    assert json.loads((output / "run.json").read_text())["settings"]["bundle"] == str(folder)
+
+
+def test_the_bundle_holds_exactly_the_checkpoint_s_denoiser(convert, checkpoint):
+    prior, x = load_published_prior(checkpoint).denoiser, torch.rand(2, 1, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(network_of(convert())(x, 0.3), prior(x, 0.3), rtol=0, atol=0)
+
+
+def test_half_precision_halves_the_file_and_keeps_the_frequencies(convert, checkpoint):
+    whole, half = convert() / "models" / "model.pt", convert("--half")
+    weights = torch.load(half / "models" / "model.pt", weights_only=True)
+    assert {value.dtype for name, value in weights.items() if "frequencies" not in name} == {torch.float16}
+    assert {value.dtype for name, value in weights.items() if "frequencies" in name} <= {torch.float32}
+    assert (half / "models" / "model.pt").stat().st_size < 0.8 * whole.stat().st_size
+    prior, x = load_published_prior(checkpoint).denoiser, torch.rand(2, 1, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(network_of(half)(x, 0.3), prior(x, 0.3), rtol=0, atol=0.01)
+
+
+def test_slices_in_the_order_of_the_array(convert):
+    x = torch.rand(1, 1, 16, 16)
+    with torch.inference_mode():
+        array, display = network_of(convert("--orientation", "array")), network_of(convert())
+        turned = array(x.transpose(-1, -2).flip(-1, -2), 0.3).transpose(-1, -2).flip(-1, -2)
+        torch.testing.assert_close(display(x, 0.3), turned)
+
+
+def test_only_what_belongs_to_the_network_changes(convert, checkpoint, bundle, tmp_path):
+    source = shutil.copytree(bundle, tmp_path / "source")
+    (source / "configs" / "limited_angle.json").write_text('{"arc": 100}')
+    (source / "configs" / "inference_256.json").write_text('{"network_def::network::network::channels": [4]}')
+    output = tmp_path / "converted"
+    assert main(["convert", str(checkpoint), "--bundle", str(source), "--output", str(output)]) == 0
+    assert {file.name for file in (output / "configs").iterdir()} == {
+        "inference.json",
+        "limited_angle.json",
+        "metadata.json",
+    }
+    before, after = (json.loads((folder / "configs" / "inference.json").read_text()) for folder in (source, output))
+    assert {key for key in before if before[key] != after[key]} == {"network_def", "size"}
+    assert after["size"] == 256
+    metadata = json.loads((output / "configs" / "metadata.json").read_text())
+    assert metadata["version"] == "0.0.1"
+    assert hashlib.sha256(checkpoint.read_bytes()).hexdigest() in metadata["data_source"]
+
+
+def test_metadata_of_a_shipped_bundle_tell_the_new_network_s_sizes(checkpoint, tmp_path):
+    output = tmp_path / "mri"
+    assert main(["convert", str(checkpoint), "--bundle", "brain_mri_super_resolution", "--output", str(output)]) == 0
+    metadata = json.loads((output / "configs" / "metadata.json").read_text())
+    divisor = network_of(output).size_divisor
+    formats = metadata["network_data_format"]
+    assert formats["inputs"]["image"]["spatial_shape"] == 2 * [f"{divisor}*n"]
+    assert formats["outputs"]["pred"]["spatial_shape"] == 2 * [f"{divisor}*n"]
+    assert "checkpoint.pth" in metadata["description"]
+
+
+def test_what_cannot_be_converted(fails, checkpoint, bundle, mri, tmp_path):
+    output = tmp_path / "out"
+    assert f"{bundle / 'missing.pth'}: no such file" in fails(
+        "convert", bundle / "missing.pth", "--bundle", bundle, "--output", output
+    )
+    line = fails("convert", bundle / "models" / "model.pt", "--bundle", bundle, "--output", output)
+    assert f"{bundle / 'models' / 'model.pt'}: expected the weights of NCSN++ or of guided diffusion" in line
+    line = fails("convert", checkpoint, "--bundle", mri, "--size", 32, "--output", output)
+    assert "--size: found 32, expected none" in line
+    assert list(output.iterdir()) == []
+    line = fails("convert", checkpoint, "--bundle", bundle, "--output", bundle)
+    assert f"{bundle}: holds files already, expected a new folder" in line
+
+
+def test_images_of_several_channels(fails, published, bundle, tmp_path):
+    weights = dict(published("guided_diffusion").weights)
+    for name, axis in (("input_blocks.0.0.weight", 1), ("out.2.weight", 0), ("out.2.bias", 0)):
+        weights[name] = torch.cat([weights[name], weights[name]], dim=axis)
+    torch.save(weights, tmp_path / "complex.pt")
+    line = fails("convert", tmp_path / "complex.pt", "--bundle", bundle, "--output", tmp_path / "out")
+    assert "complex.pt: is for images of 2 channels, expected 1" in line
