@@ -339,7 +339,7 @@ def _add_convert(verbs: Any) -> None:
         "--size",
         type=count(1),
         metavar="N",
-        help="pixels along each side of a slice, for bundles that set it; best as in the training (default: 256)",
+        help="pixels along each side of a slice, as in the training (default: 256)",
     )
     parser.add_argument(
         "--orientation",
