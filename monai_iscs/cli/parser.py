@@ -114,9 +114,7 @@ def _add_reconstruct(verbs: Any) -> None:
     _add_speed_options(parser)
     sampler = _add_sampler_options(parser)
     sampler.add_argument(
-        "--noise",
-        choices=CHOICES["noise"],
-        help="how the noise of neighbouring slices is related: slerp (ISCS), identical, or independent",
+        "--noise", choices=CHOICES["noise"], help="of neighbouring slices: slerp (ISCS), identical, or independent"
     )
 
 
@@ -339,7 +337,7 @@ def _add_convert(verbs: Any) -> None:
         "--size",
         type=count(1),
         metavar="N",
-        help="pixels along each side of a slice, as in the training (default: 256)",
+        help="pixels along each side of a slice, as in training (default: 256)",
     )
     parser.add_argument(
         "--orientation",
@@ -348,4 +346,4 @@ def _add_convert(verbs: Any) -> None:
         help="how slices lay in the training: display, with rows to the back or down and columns to the left, as in "
         "DICOM files; array, as slices of a volume in RAS lie in memory (default: display)",
     )
-    parser.add_argument("--half", action="store_true", help="half the size of the file, by weights of half precision")
+    parser.add_argument("--half", action="store_true", help="weights of half precision: half the size of the file")
