@@ -26,9 +26,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from monai_iscs.cli.bundle import find_bundle, load_network, read_config
 from monai_iscs.inferers import SliceBatches
+from monai_iscs.inferers.batches import PRECISIONS, computing_in
 from monai_iscs.priors import Denoiser
-
-DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Clock:
@@ -81,11 +80,16 @@ def describe(device: torch.device, repeats: int) -> str:
     return f"{chip}{threads}; torch {torch.__version__}; `python {shlex.join(sys.argv)}`; medians of {repeats}.\n"
 
 
-def product(device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], Tensor], int]:
+def product(device: torch.device, precision: str) -> tuple[Callable[[], None], int]:
     """A large matrix product, and its number of operations."""
     n = 8192 if device.type == "cuda" else 1024
-    a = torch.randn(n, n, device=device, dtype=dtype)
-    return lambda: a @ a, 2 * n**3
+    a = torch.randn(n, n, device=device, dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32)
+
+    def multiply() -> None:
+        with computing_in("float32" if precision == "bfloat16" else precision, device):
+            torch.mm(a, a)
+
+    return multiply, 2 * n**3
 
 
 def operations(prior: Denoiser, stack: Tensor) -> int:
@@ -109,10 +113,11 @@ def network_table(prior: Denoiser, stack: Tensor, device: torch.device, repeats:
     batch = 64 if device.type == "cuda" else 8
 
     def eager() -> None:
-        for part in stack.split(batch):
-            plain(part, 0.5)
+        with computing_in("float32", device):
+            for part in stack.split(batch):
+                plain(part, 0.5)
 
-    products = {name: product(device, DTYPES[name]) for name in ("float32", "bfloat16")}
+    products = {name: product(device, name) for name in PRECISIONS if name != "tf32" or device.type == "cuda"}
     seconds = take_turns(
         {"eager float32": eager, **jobs, **{f"product {name}": job for name, (job, _) in products.items()}},
         device,
@@ -121,8 +126,8 @@ def network_table(prior: Denoiser, stack: Tensor, device: torch.device, repeats:
     flops = operations(prior, stack)
     lines = ["| option | s | GFLOP/s | of a matrix product's | times eager float32 |", "|---|---|---|---|---|"]
     for name in ("eager float32", *jobs):
-        dtype = "bfloat16" if name.startswith("bfloat16") else "float32"
-        ceiling = products[dtype][1] / seconds[f"product {dtype}"]
+        precision = next(known for known in PRECISIONS if known in name)
+        ceiling = products[precision][1] / seconds[f"product {precision}"]
         rate, gain = flops / seconds[name], seconds["eager float32"] / seconds[name]
         lines.append(f"| {name} | {seconds[name]:.3f} | {rate / 1e9:.0f} | {rate / ceiling:.0%} | {gain:.2f} |")
     return lines

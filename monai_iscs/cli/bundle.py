@@ -126,11 +126,14 @@ def choose_device(name: str | None) -> torch.device:
         devices += [f"{kind}:{index}" for index in range(torch.accelerator.device_count())]
     if name is None:
         name = "cuda" if devices[1:] and devices[1].startswith("cuda") else "cpu"
-    if name == "cuda" and process_count() > 1:
-        name = f"cuda:{local_process()}"
-    if name not in {*devices, *(device.split(":")[0] for device in devices)}:
+    if process_count() > 1 and name.startswith("cuda:"):
+        raise InputError(
+            f"--device: found {name!r} with {process_count()} processes, expected cuda: each takes its own"
+        )
+    own = f"cuda:{local_process()}" if name == "cuda" else name
+    if own not in {*devices, *(device.split(":")[0] for device in devices)}:
         raise InputError(f"--device: found {name!r}, expected one that this machine has: {', '.join(devices)}")
-    return torch.device(name)
+    return torch.device(own)
 
 
 def limit_memory(device: torch.device, gigabytes: float) -> None:

@@ -39,6 +39,8 @@ def convert(arguments: Namespace) -> None:
     if prior.channels != 1:
         raise InputError(f"{arguments.checkpoint}: is for images of {prior.channels} channels, expected 1")
     inference["network_def"] = prior.definition
+    if inference.get("preset") == "default":
+        inference["preset"] = "released"  # the default is tuned to the bundle's own prior
     weights = _stored(prior.denoiser, half=arguments.half)
     with folder.results() as stage:
         for name in ("configs", "models"):

@@ -18,6 +18,7 @@ from torch import Tensor
 from monai_iscs.cli.bundle import choose_device, limit_memory, load_network, read_config
 from monai_iscs.cli.names import CHOICES
 from monai_iscs.inferers import SliceDiffusionInferer
+from monai_iscs.inferers.batches import choose_precision
 
 
 def describe(inferer: SliceDiffusionInferer) -> dict[str, Any]:
@@ -179,4 +180,6 @@ class Pipeline:
         settings = {"bundle": str(self.folder), **{key: self.config.get_parsed_content(key) for key in used}}
         if inferer is None:
             return settings
-        return {**settings, "sampler": {"preset": self.config["preset"], **describe(inferer)}}
+        precision = choose_precision(inferer.precision, self.device)
+        sampler = {"preset": self.config["preset"], **describe(inferer), "precision": precision}
+        return {**settings, "sampler": sampler}

@@ -42,10 +42,17 @@ def joined(verb: str, device: str | None) -> Iterator[None]:
             "their work"
         )
     import ignite.distributed as idist
+    import torch
 
     from monai_iscs.cli.bundle import choose_device
 
-    idist.initialize("nccl" if choose_device(device).type == "cuda" else "gloo")
+    on_gpu = choose_device(device).type == "cuda"
+    if torch.cuda.is_available() and not on_gpu:
+        raise InputError(
+            f"--device: found {device} with {process_count()} processes, expected cuda, or no GPU in sight: set "
+            "CUDA_VISIBLE_DEVICES to nothing"
+        )
+    idist.initialize("nccl" if on_gpu else "gloo")
     try:
         yield
     finally:

@@ -33,9 +33,9 @@ class SliceBatches:
             what one slice needs; elsewhere 8. The stack is divided evenly. Where memory runs out all the same, batches
             are halved from there on.
         precision: of the network's matrix products and convolutions: "float32", "tf32" (10 bits of fraction, CUDA only)
-            or "bfloat16" (7 bits). None: bfloat16 on CUDA devices that have it in hardware, else float32.
+            or "bfloat16" (7 bits). None: see `choose_precision`.
         compiled: compile the network with `torch.compile` for one size of batch, on CUDA with CUDA graphs. It takes a
-            minute or more, which long runs win back. The last batch is filled up to the size.
+            minute or more, which long runs win back. The last batch is then filled up to the size.
 
     Raises:
         InputError: an unknown precision or one that the device doesn't have, or a batch below 1.
@@ -53,8 +53,10 @@ class SliceBatches:
         check_batches(slice_batch, precision)
         if precision == "tf32" and device.type != "cuda":
             raise InputError(f"precision is 'tf32' on {device}, expected float32 or bfloat16: only CUDA has it")
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
         self.device = device
-        self.precision = precision or _fast_precision(device)
+        self.precision = choose_precision(precision, device)
         self.network = network.to(memory_format=torch.channels_last) if isinstance(network, nn.Module) else network
         self.compiled = compiled
         self._call = torch.compile(network, mode=_compiler(device), dynamic=False) if compiled else network
@@ -74,8 +76,8 @@ class SliceBatches:
             part = x[done : done + size]
             try:
                 x0[done : done + size] = self._denoise(part, sigma, size)
-            except torch.OutOfMemoryError:
-                if size == 1:
+            except RuntimeError as error:
+                if size == 1 or not _out_of_memory(error):
                     raise
                 self._most = size // 2
             else:
@@ -86,7 +88,7 @@ class SliceBatches:
         return x0
 
     def _denoise(self, part: Tensor, sigma: float, size: int) -> Tensor:
-        with _precision(self.precision, self.device):
+        with computing_in(self.precision, self.device):
             if not self.compiled:
                 return self._call(part, sigma)
             if missing := size - len(part):
@@ -99,7 +101,7 @@ class SliceBatches:
         """Bytes that are free, and bytes that one slice needs."""
         before = torch.cuda.memory_allocated(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
-        with _precision(self.precision, self.device):
+        with computing_in(self.precision, self.device):
             self.network(part, sigma)
         return free_memory(self.device), torch.cuda.max_memory_allocated(self.device) - before
 
@@ -128,9 +130,17 @@ def free_memory(device: torch.device) -> int:
     return min(free + unused, limit - allocated)
 
 
-def _fast_precision(device: torch.device) -> str:
-    hardware = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bfloat16" if hardware else "float32"
+def choose_precision(precision: str | None, device: torch.device) -> str:
+    """The precision that is meant: for None bfloat16 on CUDA devices that have it in hardware, else float32."""
+    if precision is not None or device.type != "cuda":
+        return precision or "float32"
+    with torch.cuda.device(device):
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory ran out, that of a library's workspace included."""
+    return isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(error)
 
 
 def _compiler(device: torch.device) -> str:
@@ -138,15 +148,15 @@ def _compiler(device: torch.device) -> str:
 
 
 @contextmanager
-def _precision(name: str, device: torch.device) -> Iterator[None]:
-    """The precision of products in a `with` block; PyTorch's own settings come back after it."""
-    settings = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [setting.allow_tf32 for setting in settings]
+def computing_in(precision: str, device: torch.device) -> Iterator[None]:
+    """Matrix products and convolutions in a precision; PyTorch's own settings come back at the end."""
+    settings = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [setting.fp32_precision for setting in settings]
     try:
         for setting in settings:
-            setting.allow_tf32 = name == "tf32"
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=name == "bfloat16"):
+            setting.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
             yield
     finally:
         for setting, value in zip(settings, before, strict=True):
-            setting.allow_tf32 = value
+            setting.fp32_precision = value

@@ -2,7 +2,8 @@
 """One volume on many processes, a GPU each: they share the prior's slices and the scanner's views.
 
 Everything else is computed by every process from the same numbers, noise included, so that all hold the same volume.
-One process alone has all of it.
+One process alone has all of it. The devices must be equal ones: unequal ones round differently, and may
+iterate once more or less than the others.
 """
 
 from __future__ import annotations

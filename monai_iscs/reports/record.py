@@ -54,6 +54,11 @@ class RunRecord:
         self.seed = seed
         self.device = torch.device(device)
         self.seconds: dict[str, float] = {}
+        self._peak = 0.0  # of finished stages: within one, the count may start anew
+
+    def _gpu_memory(self) -> float:
+        """Largest memory on the GPU since the count began, MB."""
+        return torch.cuda.max_memory_allocated(self.device) / 2**20 if self.device.type == "cuda" else 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -63,6 +68,7 @@ class RunRecord:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self._peak = max(self._peak, self._gpu_memory())
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as JSON values: settings, seed, versions, device, seconds per stage, peak memory in MB."""
@@ -81,5 +87,5 @@ class RunRecord:
             "threads": torch.get_num_threads(),
             "seconds": {name: round(seconds, 3) for name, seconds in self.seconds.items()},
             "peak_memory_mb": peak_memory_mb(),
-            "peak_gpu_memory_mb": torch.cuda.max_memory_allocated(self.device) / 2**20 if cuda else None,
+            "peak_gpu_memory_mb": max(self._peak, self._gpu_memory()) if cuda else None,
         }

@@ -62,7 +62,7 @@ class SliceNoise(ABC):
 def _moved(tensor: Tensor, like: Tensor) -> Tensor:
     """A tensor of the CPU as one like another; a GPU is not waited for, which computes while the next one is drawn."""
     tensor = tensor.to(like.dtype)
-    return (tensor.pin_memory() if like.is_cuda else tensor).to(like.device, non_blocking=True)
+    return (tensor.pin_memory() if like.is_cuda else tensor).to(like.device, non_blocking=like.is_cuda)
 
 
 class IndependentNoise(SliceNoise):

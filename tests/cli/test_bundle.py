@@ -48,6 +48,28 @@ def test_the_network_is_ready_to_be_used(bundle):
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="needs a machine without an accelerator")
+@pytest.mark.parametrize(
+    ("processes", "rank", "name", "device"),
+    [
+        (1, 0, None, "cuda:0"),
+        (4, 2, None, "cuda:2"),
+        (4, 1, "cuda", "cuda:1"),
+        (1, 0, "cuda:3", "cuda:3"),
+        (4, 2, "cpu", "cpu"),
+    ],
+)
+def test_each_process_has_its_own_gpu(monkeypatch, processes, rank, name, device):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 4)
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    monkeypatch.setenv("LOCAL_RANK", str(rank))
+    assert choose_device(name) == torch.device(device)
+    if processes > 1:
+        with pytest.raises(InputError, match="found 'cuda:1' with 4 processes, expected cuda"):
+            choose_device("cuda:1")
+
+
 def test_the_memory_limit_is_this_process_s_share(monkeypatch):
     given = []
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (10**9, 40 * 10**9))

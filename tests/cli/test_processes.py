@@ -25,7 +25,7 @@ def torchrun(tmp_path):
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         return subprocess.run(
             [*command, "-m", "monai_iscs", *map(str, arguments)],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
             cwd=tmp_path,
             capture_output=True,
             text=True,

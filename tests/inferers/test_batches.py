@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from monai.networks.nets import DiffusionModelUNet
@@ -64,6 +66,24 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost():
         SliceBatches(Recorder(room=0), CPU)(x, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("error", "batches"), [("CUDNN_STATUS_ALLOC_FAILED", [3, 1, 1, 1]), ("the weights do not fit", [3])]
+)
+def test_a_library_s_workspace_that_does_not_fit(error, batches):
+    sizes = []
+
+    def network(x, sigma):
+        sizes.append(len(x))
+        if len(x) > 1:
+            raise RuntimeError(error)
+        return x
+
+    prior = SliceBatches(network, CPU, slice_batch=3)
+    with pytest.raises(RuntimeError, match=error) if batches == [3] else nullcontext():
+        prior(torch.rand(3, 1, 4, 4), 0.1)
+    assert sizes == batches
+
+
 def test_memory_decides_the_size():
     assert batches.fitting_batch(10**9, 10**8) == 8
     assert batches.fitting_batch(10**9, 10**4) == batches.MOST
@@ -108,18 +128,28 @@ def test_bfloat16_rounds_inside_the_network_only():
     assert not torch.is_autocast_enabled("cpu")
 
 
-def test_pytorch_s_own_settings_come_back():
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+def settings():
+    return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+
+
+@pytest.mark.parametrize("given", ["highest", "high", "medium"])
+def test_pytorch_s_own_settings_come_back(given):
     during = []
 
     def network(x, sigma):
-        during.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+        during.append(settings())
         raise KeyError
 
-    with pytest.raises(KeyError):
-        SliceBatches(network, CPU)(torch.rand(1, 1, 4, 4), 0.1)
-    assert during == [(False, False)]
-    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+    torch.set_float32_matmul_precision(given)
+    try:
+        before = settings()
+        with pytest.raises(KeyError):
+            SliceBatches(network, CPU)(torch.rand(1, 1, 4, 4), 0.1)
+        assert during == [("ieee", "ieee")]
+        assert settings() == before
+        assert torch.get_float32_matmul_precision() == given
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_compiled_once_for_one_size(monkeypatch):
