@@ -90,8 +90,8 @@ def test_only_what_belongs_to_the_network_changes(convert, checkpoint, bundle, t
         "metadata.json",
     }
     before, after = (json.loads((folder / "configs" / "inference.json").read_text()) for folder in (source, output))
-    assert {key for key in before if before[key] != after[key]} == {"network_def", "size"}
-    assert after["size"] == 256
+    assert {key for key in before if before[key] != after[key]} == {"network_def", "size", "preset"}
+    assert (after["size"], after["preset"]) == (256, "released")
     metadata = json.loads((output / "configs" / "metadata.json").read_text())
     assert metadata["version"] == "0.0.1"
     assert hashlib.sha256(checkpoint.read_bytes()).hexdigest() in metadata["data_source"]
