@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Protocol
 
@@ -26,9 +27,13 @@ class Backend(Protocol):
         ...
 
 
+# Triton's interpreter runs kernels on CPU tensors, very slowly: for tests.
+_TRITON_DEVICES = {"cuda", "cpu"} if os.environ.get("TRITON_INTERPRET") == "1" else {"cuda"}
+
 # name -> (module, class, device types it runs on; None = all), the preferred one first
 _REGISTRY: dict[str, tuple[str, str, frozenset[str] | None]] = {
     "numba": ("numba_joseph", "NumbaJoseph", frozenset({"cpu"})),
+    "triton": ("triton_joseph", "TritonJoseph", frozenset(_TRITON_DEVICES)),
     "torch": ("torch_separable", "TorchSeparable", None),
 }
 BACKENDS = ("auto", *_REGISTRY)

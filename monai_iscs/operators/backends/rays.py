@@ -24,6 +24,9 @@ class RayTable:
 
     and its path per plane is sqrt(path[0] + (path[1] + path[2] · k)²) mm.
 
+    The other way round, the point at voxel indices (x, y) lies after the fraction s = shadow[1] · (1, x, y) of the way
+    from source to detector, in the plane of detector column shadow[0] · (1, x, y) / s.
+
     Attributes:
         volume_shape: (X, Y, Z).
         detector_shape: (v, u).
@@ -31,6 +34,7 @@ class RayTable:
         lateral, reach: (views, u, 2), float64.
         height: (views, 3), float64.
         path: (views, u, 3), float64.
+        shadow: (views, 2, 3), float64.
     """
 
     volume_shape: tuple[int, int, int]
@@ -40,6 +44,7 @@ class RayTable:
     reach: np.ndarray
     height: np.ndarray
     path: np.ndarray
+    shadow: np.ndarray
 
     @classmethod
     def of(cls, geometry: ConeBeamGeometry) -> RayTable:
@@ -55,6 +60,16 @@ class RayTable:
         start = (source[:, None, :2] - first[:2]) / spacing[:2]  # in voxel indices
         step = (detector[:, None, :2] + column[:, None] * u[:, None, :2] - source[:, None, :2]) / spacing[:2]
         axis = (np.abs(step[..., 1]) > np.abs(step[..., 0])).astype(np.uint8)
+
+        def distance(edge: np.ndarray) -> np.ndarray:
+            """(views, 3): the cross product of a point relative to the source with an edge, on (1, x, y)."""
+            constant = start[:, 0, 1] * edge[:, 0] - start[:, 0, 0] * edge[:, 1]
+            return np.stack([constant, edge[:, 1], -edge[:, 0]], 1)
+
+        # point - source = s · (step of column 0 + column · pixel): crossed with the one and with the other
+        pixel = u[:, :2] / spacing[:2]
+        area = step[:, 0, 0] * pixel[:, 1] - step[:, 0, 1] * pixel[:, 0]
+        shadow = np.stack([-distance(step[:, 0]), distance(pixel)], 1) / area[:, None, None]
 
         pick = axis[..., None].astype(np.int64)
         start = np.broadcast_to(start, step.shape)
@@ -80,4 +95,5 @@ class RayTable:
                 ],
                 2,
             ),
+            shadow=shadow,
         )
