@@ -28,6 +28,7 @@ class RayTable:
     from source to detector, in the plane of detector column shadow[0] · (1, x, y) / s.
 
     Attributes:
+        geometry: the scan that is tabulated.
         volume_shape: (X, Y, Z).
         detector_shape: (v, u).
         axis: (views, u), uint8.
@@ -37,6 +38,7 @@ class RayTable:
         shadow: (views, 2, 3), float64.
     """
 
+    geometry: ConeBeamGeometry
     volume_shape: tuple[int, int, int]
     detector_shape: tuple[int, int]
     axis: np.ndarray
@@ -81,6 +83,7 @@ class RayTable:
         ground = np.linalg.norm(step * spacing[:2], axis=2)
         per_plane = 1 / np.abs(step_along)
         return cls(
+            geometry=geometry,
             volume_shape=geometry.volume_shape,
             detector_shape=geometry.detector_shape,
             axis=axis,

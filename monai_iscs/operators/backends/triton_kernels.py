@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Joseph's method as Triton kernels: one volume, one scan.
 
-Tensors of a kernel are tiles whose last dimension is a warp's 32 lanes, along detector rows or along z, whose dimension
-before is the warps, and whose leading ones stay within a thread. What does not depend on the lane (where a ray crosses a
-plane, with which weights) is therefore computed once per warp and shared by the thread's elements.
+Tensors of a kernel are tiles whose last dimension is a warp's 32 lanes, along detector rows or along z, whose
+dimension before is the warps, and whose leading ones stay within a thread. What does not depend on the lane (where a
+ray crosses a plane, with which weights) is therefore computed once per warp and shared by the thread's elements.
 
 Positions have 32 bits after the point: index and fraction are then the two halves of a 64-bit register.
 """
@@ -21,29 +21,11 @@ MAGIC = tl.constexpr(1.5 * 2.0**20)
 MAGIC_UPPER = tl.constexpr(0x41380000)  # the upper half of MAGIC's bits; the lower half is 0
 
 
-@triton.jit
-def _fraction(position):
-    """The 32 bits after the point as float32 in [0, 1]."""
-    return position.to(tl.uint32).to(tl.float32) * FIXED_UNIT
+# One compilation serves all scans: none of these numbers is worth another for being 1 or divisible by 16.
+SIZES = ["X", "Y", "Z", "views", "rows", "columns", "padding"]
 
 
-@triton.jit
-def _inside(offset, slope, count):
-    """Where -1 < offset + slope · plane < count, as a closed range widened by a hundredth: it only saves work."""
-    offset = offset.to(tl.float32)
-    slope = slope.to(tl.float32)
-    slope = tl.where(tl.abs(slope) < 1e-20, 1e-20, slope)
-    a = (-1.01 - offset) / slope
-    b = (count + 0.01 - offset) / slope
-    return tl.minimum(a, b), tl.maximum(a, b)
-
-
-@triton.jit
-def _in_range(index, count):
-    return index.to(tl.uint32, bitcast=True) < tl.cast(count, tl.uint32)  # negative ones become huge
-
-
-@triton.jit
+@triton.jit(do_not_specialize=SIZES[:3] + SIZES[4:6])
 def project(
     volume, out, axis, lateral, reach, height, path, X, Y, Z, rows, columns, LAYERS: tl.constexpr, WARPS: tl.constexpr
 ):
@@ -51,8 +33,8 @@ def project(
 
     Neighbouring columns share most of the voxels that they read, through the cache next to their processor.
     """
-    row_tiles = tl.cdiv(rows, LANES * LAYERS)
-    column_tiles = tl.cdiv(columns, WARPS)
+    row_tiles = (rows + LANES * LAYERS - 1) // (LANES * LAYERS)
+    column_tiles = (columns + WARPS - 1) // WARPS
     tile = tl.program_id(0)
     lane = tl.arange(0, LAYERS)[:, None, None] * LANES + tl.arange(0, LANES)[None, None, :]
     k = tile % row_tiles * (LANES * LAYERS) + lane
@@ -71,56 +53,56 @@ def project(
     offset = tl.load(height + 3 * view) + tl.load(reach + 2 * ray) * climb
     slope = tl.load(reach + 2 * ray + 1) * climb
 
-    # the planes in which any ray of the tile meets the volume
-    first, last = _inside(lateral_offset, lateral_slope, count)
-    first_z, last_z = _inside(offset, slope, Z)
-    first = tl.maximum(tl.maximum(first, first_z), 0.0)
-    last = tl.minimum(tl.minimum(last, last_z), (planes - 1).to(tl.float32))
-    meets = first <= last
-    begin = tl.min(tl.where(meets, tl.ceil(first), 1e9)).to(tl.int32)
-    end = tl.max(tl.where(meets, tl.floor(last), -1.0)).to(tl.int32) + 1
+    # The planes in which any ray of the tile meets the volume, -1 < offset + slope · plane < size. This only saves
+    # work: the hundredth covers the rounding of float32.
+    along = tl.where(tl.abs(lateral_slope) < 1e-20, 1e-20, lateral_slope).to(tl.float32)
+    enter_side = (-1.01 - lateral_offset.to(tl.float32)) / along
+    leave_side = (count + 0.01 - lateral_offset.to(tl.float32)) / along
+    upward = tl.where(tl.abs(slope) < 1e-20, 1e-20, slope).to(tl.float32)
+    enter_end = (-1.01 - offset.to(tl.float32)) / upward
+    leave_end = (Z + 0.01 - offset.to(tl.float32)) / upward
+    first = tl.maximum(tl.minimum(enter_side, leave_side), tl.minimum(enter_end, leave_end))
+    last = tl.minimum(tl.maximum(enter_side, leave_side), tl.maximum(enter_end, leave_end))
+    first = tl.maximum(first, 0.0)
+    last = tl.minimum(last, planes - 1.0)
+    end = tl.max(tl.where(first <= last, tl.floor(last), -1.0)).to(tl.int32) + 1
+    begin = tl.minimum(tl.min(tl.where(first <= last, tl.ceil(first), 1e9)).to(tl.int32), end)
 
     start = begin.to(tl.float64)
+    size = tl.cast(Z, tl.uint32)
     crossing = ((lateral_offset + lateral_slope * start) * FIXED_ONE).to(tl.int64)
     crossing_step = (lateral_slope * FIXED_ONE).to(tl.int64)
     position = ((offset + slope * start) * FIXED_ONE).to(tl.int64)
     position_step = (slope * FIXED_ONE).to(tl.int64)
-    total = tl.zeros([LAYERS, WARPS, LANES], tl.float32)
+    total = tl.full([LAYERS, WARPS, LANES], 0.0, tl.float32)
     for plane in range(begin, end):
         a = (crossing >> 32).to(tl.int32)
-        within = plane < planes
-        weight_b = _fraction(crossing)
-        weight_a = tl.where(within & _in_range(a, count), 1.0 - weight_b, 0.0)
-        weight_b = tl.where(within & _in_range(a + 1, count), weight_b, 0.0)
+        fraction = crossing.to(tl.uint32).to(tl.float32) * FIXED_UNIT
+        weight_a = tl.where((plane < planes) & (a >= 0) & (a < count), 1.0 - fraction, 0.0)
+        weight_b = tl.where((plane < planes) & (a >= -1) & (a < count - 1), fraction, 0.0)
         corner = tl.minimum(plane, planes - 1) * stride
         near = volume + (corner + tl.minimum(tl.maximum(a, 0), count - 1) * step).to(tl.int64) * Z
         far = volume + (corner + tl.minimum(tl.maximum(a + 1, 0), count - 1) * step).to(tl.int64) * Z
 
         z = (position >> 32).to(tl.int32)
-        has_lower = _in_range(z, Z)
-        has_upper = _in_range(z + 1, Z)
+        has_lower = z.to(tl.uint32, bitcast=True) < size  # negative ones are huge
+        has_upper = (z + 1).to(tl.uint32, bitcast=True) < size
         lower = weight_a * tl.load(near + z, has_lower, 0.0) + weight_b * tl.load(far + z, has_lower, 0.0)
         upper = weight_a * tl.load(near + z + 1, has_upper, 0.0) + weight_b * tl.load(far + z + 1, has_upper, 0.0)
-        total += lower + _fraction(position) * (upper - lower)
+        total += lower + position.to(tl.uint32).to(tl.float32) * FIXED_UNIT * (upper - lower)
         crossing += crossing_step
         position += position_step
 
-    target = out + ray.to(tl.int64) * rows + k
-    tl.store(target, total * _length(path, ray, k), (k < rows) & (u < columns))
-
-
-@triton.jit
-def _length(path, ray, k):
-    """Path per plane, mm."""
     climb = (tl.load(path + 3 * ray + 1) + tl.load(path + 3 * ray + 2) * k.to(tl.float64)).to(tl.float32)
-    return tl.sqrt(tl.load(path + 3 * ray).to(tl.float32) + climb * climb)
+    length = tl.sqrt(tl.load(path + 3 * ray).to(tl.float32) + climb * climb)
+    tl.store(out + ray.to(tl.int64) * rows + k, total * length, (k < rows) & (u < columns))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES[4:])
 def weigh(projections, out, path, rows, columns, padding, SIDE: tl.constexpr):
-    """out[view, u, k] = path per plane · projections[view, k, u], for a tile; `padding` elements between rows of `out`."""
-    row_tiles = tl.cdiv(rows, SIDE)
-    column_tiles = tl.cdiv(columns, SIDE)
+    """out[view, u, k] = path per plane · projections[view, k, u], for a tile; `padding` elements between rows."""
+    row_tiles = (rows + SIDE - 1) // SIDE
+    column_tiles = (columns + SIDE - 1) // SIDE
     tile = tl.program_id(0)
     k = tile % row_tiles * SIDE + tl.arange(0, SIDE)[None, :]
     u = tile // row_tiles % column_tiles * SIDE + tl.arange(0, SIDE)[:, None]
@@ -128,16 +110,19 @@ def weigh(projections, out, path, rows, columns, padding, SIDE: tl.constexpr):
     mask = (k < rows) & (u < columns)
     ray = view * columns + tl.minimum(u, columns - 1)
     values = tl.load(projections + (view * rows + k).to(tl.int64) * columns + u, mask, 0.0)
-    tl.store(out + ray.to(tl.int64) * (rows + padding) + k, values * _length(path, ray, k), mask)
+    climb = (tl.load(path + 3 * ray + 1) + tl.load(path + 3 * ray + 2) * k.to(tl.float64)).to(tl.float32)
+    length = tl.sqrt(tl.load(path + 3 * ray).to(tl.float32) + climb * climb)
+    tl.store(out + ray.to(tl.int64) * (rows + padding) + k, values * length, mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def backproject(
     values,
     volume,
     axis,
     lateral,
     shadow,
+    segment,
     advance,
     growth,
     level,
@@ -154,7 +139,7 @@ def backproject(
     WARPS: tl.constexpr,
     TAPS: tl.constexpr,
 ):
-    """The voxels of a tile gather from all rays that step along AXIS: WARPS planes, COLUMNS z-columns, 32 · LAYERS slices.
+    """A tile of WARPS planes, COLUMNS z-columns and 32 · LAYERS slices gathers from all rays that step along AXIS.
 
     Voxel z of a plane, from the rays of one detector column: row k meets the plane 1/grow voxels above row k − 1, and
 
@@ -166,8 +151,8 @@ def backproject(
     """
     planes = X if AXIS == 0 else Y
     count = Y if AXIS == 0 else X
-    z_tiles = tl.cdiv(Z, LANES * LAYERS)
-    column_tiles = tl.cdiv(count, COLUMNS)
+    z_tiles = (Z + LANES * LAYERS - 1) // (LANES * LAYERS)
+    column_tiles = (count + COLUMNS - 1) // COLUMNS
     tile = tl.program_id(0)
     j = tile // z_tiles % column_tiles * COLUMNS
     corner = tile // (z_tiles * column_tiles) * WARPS
@@ -180,23 +165,31 @@ def backproject(
     behind = tl.minimum(j + COLUMNS, count)
     last_plane = tl.minimum(corner + WARPS, planes) - 1
 
-    total = tl.zeros([COLUMNS, LAYERS, WARPS, LANES], tl.float32)
+    total = tl.full([COLUMNS, LAYERS, WARPS, LANES], 0.0, tl.float32)
     for view in range(views):
-        # the detector columns whose crossings lie between `before` and `behind`, none of which touches the tile
+        # the detector columns whose crossings lie between `before` and `behind`, among those that step along AXIS
+        begin = tl.load(segment + 4 * view + 2 * AXIS)
+        end = tl.load(segment + 4 * view + 2 * AXIS + 1)
         shadow_plane = tl.load(shadow + 6 * view) + tl.load(shadow + 6 * view + 1 + AXIS) * plane
         depth_plane = tl.load(shadow + 6 * view + 3) + tl.load(shadow + 6 * view + 4 + AXIS) * plane
         shadow_slope = tl.load(shadow + 6 * view + 2 - AXIS)
         depth_slope = tl.load(shadow + 6 * view + 5 - AXIS)
         left = (shadow_plane + shadow_slope * before) / (depth_plane + depth_slope * before)
         right = (shadow_plane + shadow_slope * behind) / (depth_plane + depth_slope * behind)
-        low = tl.minimum(tl.maximum(tl.minimum(left, right) - 0.02, 0.0), columns + 0.0)
-        high = tl.minimum(tl.maximum(tl.maximum(left, right) + 0.02, -1.0), columns - 1.0)
+        low = tl.minimum(tl.maximum(tl.minimum(left, right) - 0.02, begin), end)
         first_u = tl.ceil(low).to(tl.int32)
-        visits = tl.max(tl.floor(high).to(tl.int32) - first_u) + 1
 
+        # The nearest depth bounds the rows per voxel, and with it (a projective map) the columns in between.
         plane_slope = tl.load(shadow + 6 * view + 4 + AXIS)
-        depth = tl.load(shadow + 6 * view + 3) + tl.minimum(plane_slope * corner, plane_slope * last_plane)
+        constant = tl.load(shadow + 6 * view + 3)
+        depth = constant + tl.minimum(plane_slope * corner, plane_slope * last_plane)
         depth += tl.minimum(depth_slope * before, depth_slope * behind)
+        area = shadow_slope * constant - depth_slope * tl.load(shadow + 6 * view)
+        area_slope = shadow_slope * plane_slope - depth_slope * tl.load(shadow + 6 * view + 1 + AXIS)
+        area = tl.maximum(tl.abs(area + area_slope * corner), tl.abs(area + area_slope * last_plane))
+        visits = (
+            tl.floor(tl.minimum(area / (depth * depth) * (behind - before) + 0.05, end - begin - 1.0)).to(tl.int32) + 1
+        )
         taps = tl.ceil(tl.load(level + 3 * view + 2).to(tl.float32) / depth + 0.01).to(tl.int32)
 
         growth_plane = tl.load(growth + view * (X + Y) + AXIS * X + plane)
@@ -207,7 +200,7 @@ def backproject(
             ray = view * columns + tl.minimum(u, columns - 1)
             crossing = tl.load(lateral + 2 * ray) + tl.load(lateral + 2 * ray + 1) * plane
             distance = tl.abs((crossing - j).to(tl.float32) - member)
-            hits = (u < columns) & (tl.load(axis + ray) == AXIS)
+            hits = (u < end) & (tl.load(axis + ray) == AXIS)
             weight = tl.where(hits, tl.maximum(1.0 - distance, 0.0), 0.0)
 
             grow = tl.load(advance + ray) * growth_plane
@@ -215,9 +208,9 @@ def backproject(
             kappa = (above * grow + shift).to(tl.int64, bitcast=True)
             k = (kappa >> 32).to(tl.int32) - (MAGIC_UPPER - 1)  # the row above
             k = tl.where((k >= -padding) & (k < rows), k, rows)  # else zeros
-            gap = slope - slope * _fraction(kappa) - 1.0
+            gap = slope - slope * (kappa.to(tl.uint32).to(tl.float32) * FIXED_UNIT) - 1.0
             source = values + ray.to(tl.int64) * (rows + padding) + k
-            gathered = tl.zeros([1, LAYERS, WARPS, LANES], tl.float32)
+            gathered = tl.full([1, LAYERS, WARPS, LANES], 0.0, tl.float32)
             for tap in tl.static_range(TAPS):
                 gathered += tl.load(source + tap) * tl.maximum(1.0 - tl.abs(gap + tap * slope), 0.0)
             for tap in range(TAPS, taps):
