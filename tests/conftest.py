@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ import torch
 from torch import Tensor
 
 DATA = Path(__file__).parent / "data"
+
+if not torch.cuda.is_available():  # Triton reads it when it is first imported, and so do the projector's backends
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from monai_iscs.operators.backends import Backend, check_backend, choose_backend, make_backend
+from monai_iscs.operators.backends import Backend, check_backend, choose_backend, is_matched, make_backend
 from monai_iscs.operators.backends.rays import RayTable
 from monai_iscs.operators.geometry import ConeBeamGeometry
 from monai_iscs.operators.linear_operator import LinearOperator, MeasuredImages
@@ -22,8 +22,8 @@ class ConeBeamProjector(LinearOperator):
 
     Args:
         geometry: the scan.
-        backend: "numba" (CPU tensors, float32), "torch" (any device, float32 or float64), or "auto": the fastest one
-            for the tensor's device.
+        backend: "numba" (CPU tensors, float32), "triton" (CUDA tensors, float32), "torch" (any device, float32 or
+            float64), or "auto": the fastest one of these for the tensor's device.
 
     Raises:
         InputError: if the backend is unknown, does not run on a tensor's device, or a tensor's shape does not fit.
@@ -32,6 +32,7 @@ class ConeBeamProjector(LinearOperator):
     def __init__(self, geometry: ConeBeamGeometry, *, backend: str = "auto") -> None:
         self.geometry = geometry
         self.backend = check_backend(backend)
+        self.matched = is_matched(backend)
         self.domain_shape = geometry.volume_shape
         self.range_shape = geometry.projection_shape
         self.resolution = geometry.resolution

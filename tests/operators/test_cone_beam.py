@@ -11,17 +11,39 @@ import torch
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, GaussianSmoothing, conjugate_gradient
 
-BACKENDS = ("numba", "torch")
+BACKENDS = ("numba", "torch", "triton")
 
 
 @pytest.fixture(params=BACKENDS)
-def backend(request) -> str:
-    return request.param
+def backend(request):
+    """The name; tensors are made where the backend runs: Triton on the GPU, else in its interpreter."""
+    if request.param == "triton":
+        pytest.importorskip("triton")
+    with torch.device("cuda" if request.param == "triton" and torch.cuda.is_available() else "cpu"):
+        yield request.param
+
+
+def fewer(geometry: ConeBeamGeometry, request) -> ConeBeamGeometry:
+    """Two views are enough for Triton's interpreter: it needs a tenth of a millisecond for each operation."""
+    interpreted = "backend" in request.fixturenames and request.getfixturevalue("backend") == "triton"
+    return replace(geometry, angles=geometry.angles[1:3] or geometry.angles) if interpreted else geometry
+
+
+@pytest.fixture
+def geometry(geometry, request) -> ConeBeamGeometry:
+    return fewer(geometry, request)
+
+
+@pytest.fixture
+def plain(plain, request) -> ConeBeamGeometry:
+    small = fewer(plain, request)
+    return plain if small is plain else replace(small, volume_shape=(8, 9, 10), voxel_spacing=(24.0, 22.0, 20.0))
 
 
 def random_pair(A: ConeBeamProjector, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(A.domain_shape, generator=generator), torch.rand(A.range_shape, generator=generator)
+    x, y = (torch.rand(shape, generator=generator, device="cpu") for shape in (A.domain_shape, A.range_shape))
+    return x.to(torch.get_default_device()), y.to(torch.get_default_device())
 
 
 def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
@@ -38,12 +60,12 @@ def test_adjoint_is_the_transpose(geometry, backend):
 
 
 def test_adjoint_is_the_transpose_entry_by_entry(plain, backend):
-    geometry = replace(plain, volume_shape=(5, 4, 3), voxel_spacing=(40.0, 50.0, 60.0), detector_shape=(6, 7))
-    geometry = replace(geometry, detector_pitch=(50.0, 60.0), angles=geometry.angles[:3])
+    geometry = replace(plain, volume_shape=(4, 3, 3), voxel_spacing=(40.0, 50.0, 60.0), detector_shape=(3, 4))
+    geometry = replace(geometry, detector_pitch=(50.0, 60.0), angles=plain.angles[:2])
     A = ConeBeamProjector(geometry, backend=backend)
-    forward = A(torch.eye(60).reshape(60, 5, 4, 3)).reshape(60, -1)
-    adjoint = A.T(torch.eye(126).reshape(126, 3, 6, 7)).reshape(126, -1)
-    assert (forward != 0).sum() > 500
+    forward = A(torch.eye(36).reshape(36, 4, 3, 3)).reshape(36, -1)
+    adjoint = A.T(torch.eye(24).reshape(24, 2, 3, 4)).reshape(24, -1)
+    assert (forward != 0).sum() > 150
     torch.testing.assert_close(forward, adjoint.T, rtol=1e-5, atol=1e-4)
 
 
@@ -55,11 +77,11 @@ def test_torch_backend_is_exact_in_float64(geometry):
     assert abs((Ax * y).sum() - (x * Aty).sum()) <= 1e-14 * Ax.norm() * y.norm()
 
 
-def test_backends_are_the_same_operator(geometry):
-    numba, pure = (ConeBeamProjector(geometry, backend=name) for name in BACKENDS)
-    x, y = random_pair(numba)
-    assert relative(pure(x), numba(x)) < 1e-5
-    assert relative(pure.T(y), numba.T(y)) < 1e-5
+def test_backends_are_the_same_operator(geometry, backend):
+    numba, A = (ConeBeamProjector(geometry, backend=name) for name in ("numba", backend))
+    x, y = random_pair(A)
+    assert relative(A(x).cpu(), numba(x.cpu())) < 2e-6
+    assert relative(A.T(y).cpu(), numba.T(y.cpu())) < 2e-6
 
 
 def test_linear(plain, backend):
@@ -90,9 +112,11 @@ def test_ellipsoids_within_the_voxelisation_floor(phantoms, plain, backend, opti
         phantoms.Ellipsoid(center=(20.0, 15.0, -10.0), semi_axes=(25.0, 18.0, 30.0), turn=-0.7, value=-0.6),
         phantoms.Ellipsoid(center=(-30.0, 0.0, 20.0), semi_axes=(15.0, 22.0, 12.0), value=0.9),
     ]
-    volume, exact = phantoms.voxelise(ellipsoids, geometry), phantoms.line_integrals(ellipsoids, geometry)
-    floor = relative(phantoms.sample_rays(volume, geometry, step=0.7), exact)
-    error = relative(ConeBeamProjector(geometry, backend=backend)(volume), exact)
+    here = torch.get_default_device()
+    with torch.device("cpu"):
+        volume, exact = phantoms.voxelise(ellipsoids, geometry), phantoms.line_integrals(ellipsoids, geometry)
+        floor = relative(phantoms.sample_rays(volume, geometry, step=0.7), exact)
+    error = relative(ConeBeamProjector(geometry, backend=backend)(volume.to(here)).cpu(), exact)
     assert 0 < floor < 0.08
     assert error <= 1.1 * floor
 
@@ -123,7 +147,7 @@ def test_axis_signs(phantoms, plain, backend, angle, center, expected_vu, offset
         detector_shape=(40, 40),
     )
     blob = phantoms.voxelise([phantoms.Ellipsoid(center=center, semi_axes=(12.0, 12.0, 12.0))], geometry)
-    shadow = ConeBeamProjector(geometry, backend=backend)(blob)[0].double().numpy()
+    shadow = ConeBeamProjector(geometry, backend=backend)(blob.to(torch.get_default_device()))[0].double().cpu().numpy()
     v, u = (
         (np.arange(40) - 19.5) * pitch + shift
         for pitch, shift in zip(geometry.detector_pitch, geometry.detector_offset, strict=True)
@@ -154,7 +178,7 @@ def test_length_of_a_central_ray(plain, backend):
     """The middle ray of a box of ones, lateral and upright hats summing to one, is as long as the box."""
     geometry = replace(plain, angles=(0.0,), detector_shape=(1, 1), voxel_spacing=(10.0, 7.0, 9.0))
     y = ConeBeamProjector(geometry, backend=backend)(torch.ones(geometry.volume_shape))
-    assert y.item() == pytest.approx(200.0, rel=1e-5)
+    assert y.item() == pytest.approx(10.0 * plain.volume_shape[0], rel=1e-5)
 
 
 def test_gradient_is_the_adjoint_of_the_residual(plain, backend):
@@ -202,11 +226,11 @@ def test_result_does_not_depend_on_the_number_of_threads(plain):
 
 def test_input_is_left_alone_and_its_layout_does_not_matter(plain, backend):
     A = ConeBeamProjector(plain, backend=backend)
-    x = torch.rand(20, 20, 20)
+    x = torch.rand(A.domain_shape[::-1])
     before = x.clone()
-    y = A(x.permute(2, 0, 1))
+    y = A(x.permute(2, 1, 0))
     assert torch.equal(x, before)
-    assert torch.equal(y, A(x.permute(2, 0, 1).contiguous()))
+    assert torch.equal(y, A(x.permute(2, 1, 0).contiguous()))
 
 
 def test_nan_stays_visible(plain, backend):
@@ -225,7 +249,9 @@ def test_named_backend_refuses_a_device_it_cannot_use(plain):
 
 
 def test_unknown_backend(plain):
-    with pytest.raises(InputError, match=r"backend is 'cuda', expected one of auto, numba, torch"):
+    with pytest.raises(
+        InputError, match=r"backend is 'cuda', expected one of auto, numba, triton, torch, diffct, rtk, astra"
+    ):
         ConeBeamProjector(plain, backend="cuda")
 
 

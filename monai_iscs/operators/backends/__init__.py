@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
-from typing import Protocol
+from importlib.util import find_spec
+from typing import NamedTuple, Protocol
 
 import torch
 
@@ -13,7 +15,7 @@ from monai_iscs.operators.backends.rays import RayTable
 
 
 class Backend(Protocol):
-    """One implementation of the same discrete operator: Joseph's method on a `RayTable`."""
+    """One implementation of the operator that a `RayTable` describes."""
 
     def __init__(self, rays: RayTable) -> None: ...
 
@@ -22,14 +24,49 @@ class Backend(Protocol):
         ...
 
     def adjoint(self, projections: torch.Tensor) -> torch.Tensor:
-        """(N, view, v, u) to (N, X, Y, Z), the exact transpose."""
+        """(N, view, v, u) to (N, X, Y, Z), the transpose: exact where the backend is matched."""
         ...
 
 
-# name -> (module, class, device types it runs on; None = all), the preferred one first
-_REGISTRY: dict[str, tuple[str, str, frozenset[str] | None]] = {
-    "numba": ("numba_joseph", "NumbaJoseph", frozenset({"cpu"})),
-    "torch": ("torch_separable", "TorchSeparable", None),
+class _Entry(NamedTuple):
+    module: str
+    cls: str
+    devices: frozenset[str] | None
+    """Device types it runs on; None = all."""
+    package: str
+    """What Python imports."""
+    install: str
+    """How a user gets it."""
+    automatic: bool = True
+    """Whether "auto" may choose it."""
+    matched: bool = True
+
+
+_CPU, _CUDA = frozenset({"cpu"}), frozenset({"cuda"})
+# Triton's interpreter runs kernels on CPU tensors, very slowly: for tests.
+_TRITON = _CUDA | _CPU if os.environ.get("TRITON_INTERPRET") == "1" else _CUDA
+
+# the preferred one first
+_REGISTRY = {
+    "numba": _Entry("numba_joseph", "NumbaJoseph", _CPU, "numba", "pip install numba"),
+    "triton": _Entry("triton_joseph", "TritonJoseph", _TRITON, "triton", "pip install triton (Linux)"),
+    "torch": _Entry("torch_separable", "TorchSeparable", None, "torch", "pip install torch"),
+    # other projects' projectors, imported when they are named: their licences are in their modules
+    "diffct": _Entry(
+        "diffct_siddon", "DiffctSiddon", _CPU | _CUDA, "diffct", 'pip install "diffct[cu12]"', automatic=False
+    ),
+    "rtk": _Entry("rtk_joseph", "RTKJoseph", _CPU, "itk.RTK", "pip install itk-rtk (1.6 GB)", automatic=False),
+    "astra": _Entry(
+        *("astra_cone", "AstraCone", _CPU | _CUDA, "astra", "pip install astra-toolbox (GPL-3)"),
+        automatic=False,
+        matched=False,
+    ),
+    "torch-radon": _Entry(
+        *("torch_radon_cone", "TorchRadonCone", _CUDA, "torch_radon"),
+        "conda install -c conda-forge carterbox-torch-radon (GPL-3, Linux)",
+        automatic=False,
+        matched=False,
+    ),
 }
 BACKENDS = ("auto", *_REGISTRY)
 
@@ -41,20 +78,37 @@ def check_backend(name: str) -> str:
     return name
 
 
+def is_matched(name: str) -> bool:
+    """Whether the adjoint of what `name` means is the exact transpose."""
+    return name == "auto" or _REGISTRY[name].matched
+
+
 def choose_backend(name: str, device: torch.device) -> str:
-    """The backend that `name` means on this device: "auto" is the first that runs there.
+    """The backend that `name` means on this device: "auto" is the first that is installed and runs there.
 
     Raises:
         InputError: if the named backend does not run on the device.
     """
-    for candidate, (_, _, devices) in _REGISTRY.items():
-        if name in ("auto", candidate) and (devices is None or device.type in devices):
+    for candidate, entry in _REGISTRY.items():
+        if entry.devices is not None and device.type not in entry.devices:
+            continue
+        if name == candidate or (name == "auto" and entry.automatic and find_spec(entry.package)):
             return candidate
-    devices = _REGISTRY[name][2]
+    devices = _REGISTRY[name].devices
     raise InputError(f"backend {name!r} got a tensor on {device}, expected one on {', '.join(sorted(devices))}")
 
 
 def make_backend(name: str, rays: RayTable) -> Backend:
-    """Import and build the backend of this name (compilers and drivers are only imported when used)."""
-    module, cls, _ = _REGISTRY[name]
-    return getattr(import_module(f"{__name__}.{module}"), cls)(rays)
+    """Import and build the backend of this name (compilers and drivers are only imported when used).
+
+    Raises:
+        InputError: if its package cannot be imported, or cannot do this scan.
+    """
+    entry = _REGISTRY[name]
+    try:
+        module = import_module(f"{__name__}.{entry.module}")
+    except ImportError as error:
+        raise InputError(
+            f"backend {name!r} needs {entry.package}, which cannot be imported ({error}): {entry.install}"
+        ) from error
+    return getattr(module, entry.cls)(rays)

@@ -24,15 +24,21 @@ class RayTable:
 
     and its path per plane is sqrt(path[0] + (path[1] + path[2] · k)²) mm.
 
+    The other way round, the point at voxel indices (x, y) lies after the fraction s = shadow[1] · (1, x, y) of the way
+    from source to detector, in the plane of detector column shadow[0] · (1, x, y) / s.
+
     Attributes:
+        geometry: the scan that is tabulated.
         volume_shape: (X, Y, Z).
         detector_shape: (v, u).
         axis: (views, u), uint8.
         lateral, reach: (views, u, 2), float64.
         height: (views, 3), float64.
         path: (views, u, 3), float64.
+        shadow: (views, 2, 3), float64.
     """
 
+    geometry: ConeBeamGeometry
     volume_shape: tuple[int, int, int]
     detector_shape: tuple[int, int]
     axis: np.ndarray
@@ -40,6 +46,7 @@ class RayTable:
     reach: np.ndarray
     height: np.ndarray
     path: np.ndarray
+    shadow: np.ndarray
 
     @classmethod
     def of(cls, geometry: ConeBeamGeometry) -> RayTable:
@@ -56,6 +63,16 @@ class RayTable:
         step = (detector[:, None, :2] + column[:, None] * u[:, None, :2] - source[:, None, :2]) / spacing[:2]
         axis = (np.abs(step[..., 1]) > np.abs(step[..., 0])).astype(np.uint8)
 
+        def distance(edge: np.ndarray) -> np.ndarray:
+            """(views, 3): the cross product of a point relative to the source with an edge, on (1, x, y)."""
+            constant = start[:, 0, 1] * edge[:, 0] - start[:, 0, 0] * edge[:, 1]
+            return np.stack([constant, edge[:, 1], -edge[:, 0]], 1)
+
+        # point - source = s · (step of column 0 + column · pixel): crossed with the one and with the other
+        pixel = u[:, :2] / spacing[:2]
+        area = step[:, 0, 0] * pixel[:, 1] - step[:, 0, 1] * pixel[:, 0]
+        shadow = np.stack([-distance(step[:, 0]), distance(pixel)], 1) / area[:, None, None]
+
         pick = axis[..., None].astype(np.int64)
         start = np.broadcast_to(start, step.shape)
         start_along, step_along = (np.take_along_axis(a, pick, 2)[..., 0] for a in (start, step))
@@ -66,6 +83,7 @@ class RayTable:
         ground = np.linalg.norm(step * spacing[:2], axis=2)
         per_plane = 1 / np.abs(step_along)
         return cls(
+            geometry=geometry,
             volume_shape=geometry.volume_shape,
             detector_shape=geometry.detector_shape,
             axis=axis,
@@ -80,4 +98,5 @@ class RayTable:
                 ],
                 2,
             ),
+            shadow=shadow,
         )

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""diffct's cone-beam projector (Apache-2.0)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from diffct import Projector
+
+from monai_iscs.operators.backends.rays import RayTable
+
+
+class DiffctSiddon:
+    """Siddon's method with its exact transpose, in float32: voxels are constant, so that it isn't Joseph's operator.
+
+    Native CUDA kernels for CUDA tensors; diffct's portable PyTorch code, a hundred times slower than numba, for CPU
+    tensors. diffct takes any position of source and detector, so that all offsets are handed over as they are.
+    """
+
+    def __init__(self, rays: RayTable) -> None:
+        self.geometry = rays.geometry
+        self._made: dict[torch.device, Projector] = {}
+
+    def forward(self, volume: torch.Tensor) -> torch.Tensor:
+        x = volume.detach().to(torch.float32).permute(0, 3, 2, 1).contiguous()
+        y = self._projector(x.device).project(x)
+        return y.transpose(-1, -2).contiguous().to(volume.dtype)
+
+    def adjoint(self, projections: torch.Tensor) -> torch.Tensor:
+        y = projections.detach().to(torch.float32).transpose(-1, -2).contiguous()
+        x = self._projector(y.device).backproject(y)
+        return x.permute(0, 3, 2, 1).contiguous().to(projections.dtype)
+
+    def _projector(self, device: torch.device) -> Projector:
+        if device not in self._made:
+            self._made[device] = self._build(device)
+        return self._made[device]
+
+    def _build(self, device: torch.device) -> Projector:
+        geometry = self.geometry
+        source, detector, u, v = geometry.view_vectors()
+        moved = np.asarray(geometry.volume_offset)  # diffct's volume is centred on the origin
+        vectors = (
+            source - moved,
+            detector - moved,
+            u / geometry.detector_pitch[1],
+            v / geometry.detector_pitch[0],
+        )
+        return Projector(
+            beam="cone",
+            trajectory=tuple(torch.as_tensor(vector, dtype=torch.float32, device=device) for vector in vectors),
+            volume_shape=geometry.volume_shape[::-1],
+            detector_shape=geometry.detector_shape[::-1],
+            detector_spacing=geometry.detector_pitch[::-1],
+            voxel_spacing=geometry.voxel_spacing[::-1],
+            backend="auto" if device.type == "cuda" else "torch",
+        )

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ITK-RTK's Joseph projector (Apache-2.0)."""
+
+from __future__ import annotations
+
+import itk
+import numpy as np
+import torch
+from itk import RTK
+
+from monai_iscs.operators.backends.rays import RayTable
+
+_IMAGE = itk.Image[itk.F, 3]
+
+
+class RTKJoseph:
+    """RTK's Joseph pair on the CPU, in float32: ours but for voxels on the volume's border, which RTK treats otherwise.
+
+    RTK turns about its y axis; our x, y, z are its z, x, y, and its detector's x, y our u, v.
+    """
+
+    def __init__(self, rays: RayTable) -> None:
+        self.geometry = geometry = rays.geometry
+        self._orbit = RTK.ThreeDCircularProjectionGeometry.New()
+        for angle in geometry.angles:
+            self._orbit.AddProjection(
+                geometry.source_to_isocenter, geometry.source_to_detector, float(np.degrees(angle))
+            )
+
+    def forward(self, volume: torch.Tensor) -> torch.Tensor:
+        x = volume.detach().to(torch.float32).transpose(-1, -2).contiguous().numpy()
+        kind = RTK.JosephForwardProjectionImageFilter[_IMAGE, _IMAGE]
+        shape = self.geometry.projection_shape
+        y = np.stack([self._run(kind, np.zeros(shape, np.float32), item, False) for item in x])
+        return torch.from_numpy(y).to(volume.dtype)
+
+    def adjoint(self, projections: torch.Tensor) -> torch.Tensor:
+        y = projections.detach().to(torch.float32).contiguous().numpy()
+        kind = RTK.JosephBackProjectionImageFilter[_IMAGE, _IMAGE]
+        X, Y, Z = self.geometry.volume_shape
+        x = np.stack([self._run(kind, np.zeros((X, Z, Y), np.float32), item, True) for item in y])
+        return torch.from_numpy(x).transpose(-1, -2).contiguous().to(projections.dtype)
+
+    def _run(self, kind, target: np.ndarray, source: np.ndarray, to_volume: bool) -> np.ndarray:
+        # a filter keeps the C++ image, not the array behind it: all stay referenced until the result is copied
+        images = [self._image(array, is_volume) for array, is_volume in ((target, to_volume), (source, not to_volume))]
+        run = kind.New()
+        run.SetInput(0, images[0])
+        run.SetInput(1, images[1])
+        run.SetGeometry(self._orbit)
+        run.Update()
+        return itk.array_from_image(run.GetOutput())
+
+    def _image(self, array: np.ndarray, is_volume: bool):
+        geometry = self.geometry
+        (x, y, z), (dx, dy, dz) = geometry.voxel_spacing, geometry.volume_offset
+        (v, u), (dv, du) = geometry.detector_pitch, geometry.detector_offset
+        spacing, offset = ((y, z, x), (dy, dz, dx)) if is_volume else ((u, v, 1.0), (du, dv, 0.0))
+        counts = array.shape[::-1] if is_volume else (*array.shape[:0:-1], 1)  # views are numbered from 0
+        image = itk.image_view_from_array(array)
+        image.SetSpacing(spacing)
+        image.SetOrigin([d - (n - 1) / 2 * s for n, s, d in zip(counts, spacing, offset, strict=True)])
+        return image

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Triton's kernels add to the tests that all backends share (test_cone_beam.py)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from monai_iscs.errors import InputError
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, backends
+
+pytest.importorskip("triton")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found.cpu() - expected).double().norm() / expected.double().norm())
+
+
+def both(geometry: ConeBeamGeometry) -> tuple[float, float]:
+    """How far Triton's forward and adjoint are from numba's."""
+    numba, triton = (ConeBeamProjector(geometry, backend=name) for name in ("numba", "triton"))
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.rand(numba.domain_shape, generator=generator), torch.rand(numba.range_shape, generator=generator)
+    return relative(triton(x.to(DEVICE)), numba(x)), relative(triton.T(y.to(DEVICE)), numba.T(y))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        # more than one tile in every direction: 33 planes, 35 columns, 129 slices, 130 rows
+        {"volume_shape": (33, 35, 129), "voxel_spacing": (5.0, 5.0, 2.0), "detector_shape": (130, 3), "angles": (0.4,)},
+        # thick slices under a fine detector: many rows a voxel, most of them beyond the unrolled ones
+        {"voxel_spacing": (10.0, 10.0, 120.0), "volume_shape": (6, 5, 2), "detector_pitch": (7.0, 12.0)},
+        # a detector so wide that a fan steps along y, x and y again
+        {
+            "detector_pitch": (4.0, 180.0),
+            "detector_shape": (9, 24),
+            "voxel_spacing": (30.0, 30.0, 10.0),
+            "angles": (0.1,),
+        },
+    ],
+)
+def test_agrees_with_numba(plain, options):
+    geometry = replace(plain, **{"volume_shape": (9, 8, 7), "angles": (0.2, 2.5), "detector_shape": (12, 9), **options})
+    forward, adjoint = both(geometry)
+    assert 0 < forward < 1e-6
+    assert 0 < adjoint < 1e-6
+
+
+def test_positions_are_exact_far_from_the_origin():
+    """A thousand slices: float32 positions would be wrong by 3e-5 of a voxel."""
+    geometry = ConeBeamGeometry.circular(
+        views=1,
+        first_angle=31.0,
+        volume_shape=(4, 4, 1024),
+        voxel_spacing=(40.0, 40.0, 0.4),
+        source_to_isocenter=700.0,
+        source_to_detector=1200.0,
+        detector_shape=(1024, 2),
+        detector_pitch=(0.7, 60.0),
+    )
+    assert max(both(geometry)) < 3e-7
+
+
+def test_rays_that_miss_the_volume(plain):
+    geometry = replace(
+        plain, volume_shape=(3, 3, 1), angles=(0.2,), detector_shape=(2, 2), detector_offset=(400.0, 500.0)
+    )
+    A = ConeBeamProjector(geometry, backend="triton")
+    assert not A(torch.ones(A.domain_shape, device=DEVICE)).any()
+    assert not A.T(torch.ones(A.range_shape, device=DEVICE)).any()
+
+
+def test_source_beside_the_volume(plain):
+    geometry = replace(plain, volume_shape=(3, 3, 3), voxel_spacing=(320.0, 320.0, 2.0))
+    with pytest.raises(InputError, match="less than a voxel from the source"):
+        ConeBeamProjector(geometry, backend="triton")(torch.zeros(geometry.volume_shape, device=DEVICE))
+
+
+def test_auto_takes_triton_on_the_gpu_where_it_is_installed(monkeypatch):
+    assert backends.choose_backend("auto", torch.device("cuda", 1)) == "triton"
+    monkeypatch.setattr(backends, "find_spec", lambda package: None if package == "triton" else True)
+    assert backends.choose_backend("auto", torch.device("cuda")) == "torch"
+    with pytest.raises(InputError, match="'triton' needs the package triton, which is not installed: pip install"):
+        backends.make_backend("triton", None)
+
+
+def test_cpu_tensors_are_refused_without_the_interpreter(monkeypatch, plain):
+    entry = backends._REGISTRY["triton"]._replace(devices=frozenset({"cuda"}))
+    monkeypatch.setitem(backends._REGISTRY, "triton", entry)
+    with pytest.raises(InputError, match="'triton' got a tensor on cpu, expected one on cuda"):
+        ConeBeamProjector(plain, backend="triton")(torch.zeros(plain.volume_shape))
+
+
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from monai_iscs.operators.backends import triton_kernels as kernels
+
+double = {"lateral", "reach", "height", "path", "advance", "growth", "level"}
+types = {"axis": "*u8", "segment": "*i32", **dict.fromkeys(double, "*fp64"), **dict.fromkeys(kernels.SIZES, "i32")}
+for name, constants in (
+    ("project", {"LAYERS": 4, "WARPS": 4}),
+    ("weigh", {"SIDE": 32}),
+    ("backproject", {"AXIS": 0, "COLUMNS": 4, "LAYERS": 2, "WARPS": 4, "TAPS": 3}),
+    ("backproject", {"AXIS": 1, "COLUMNS": 4, "LAYERS": 2, "WARPS": 4, "TAPS": 3}),
+):
+    kernel = getattr(kernels, name)
+    signature = {a: "constexpr" if a in constants else types.get(a, "*fp32") for a in kernel.arg_names}
+    source = ASTSource(kernel, signature, constants)
+    code = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 4}).asm
+    assert "convert_layout" not in code["ttgir"] or name == "weigh", "a tile changes its layout"
+    assert ".local" not in code["ptx"], "registers are spilled"
+"""
+
+
+def test_kernels_compile_for_an_h100_without_one(tmp_path, monkeypatch):
+    """The interpreter accepts what the compiler refuses. No tile changes threads, which would cost shared memory."""
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
