@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speed, exactness and memory of the cone-beam projector, beside ITK-RTK's Joseph pair where that is installed.
 
-    python benchmarks/projector.py [--threads N] [--repeats N] [--output FILE]
+    python benchmarks/projector.py [--device cpu|cuda] [--threads N] [--repeats N] [--output FILE]
 
-All peers use the same number of threads and take turns, so that other load on the machine hits them alike; medians are
-reported. ITK-RTK (1.6 GB) is optional: `pip install itk-rtk`.
+Where there is a CUDA device it measures that one (projector_gpu.py), else the processor. There, all peers use the same
+number of threads and take turns, so that other load on the machine hits them alike; medians are reported. ITK-RTK
+(1.6 GB) is optional: `pip install itk-rtk`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import numba
 import numpy as np
+import projector_gpu
 import torch
 from phantoms import Ellipsoid, line_integrals, sample_rays, voxelise
 
@@ -38,57 +40,6 @@ PHANTOM = [
 def scan(*, views: int = 30, slices: int = 128) -> ConeBeamGeometry:
     """128 x 128 voxels of 3 mm; the paper's distances; a detector of 256 x 256 pixels of 4 mm."""
     return ConeBeamGeometry.paper((128, 128, slices), (3.0, 3.0, 3.0), views=views)
-
-
-class RTKJoseph:
-    """ITK-RTK's Joseph forward projector and its transpose, in our layout."""
-
-    def __init__(self, geometry: ConeBeamGeometry, threads: int) -> None:
-        import itk
-        from itk import RTK
-
-        itk.MultiThreaderBase.SetGlobalMaximumNumberOfThreads(threads)
-        itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(threads)
-        self.itk, self.geometry = itk, geometry
-        self.image_type = itk.Image[itk.F, 3]
-        self.forward_type = RTK.JosephForwardProjectionImageFilter[self.image_type, self.image_type]
-        self.back_type = RTK.JosephBackProjectionImageFilter[self.image_type, self.image_type]
-        self.orbit = RTK.ThreeDCircularProjectionGeometry.New()
-        for angle in geometry.angles:
-            self.orbit.AddProjection(
-                geometry.source_to_isocenter, geometry.source_to_detector, float(np.degrees(angle))
-            )
-
-    def forward(self, x: torch.Tensor) -> np.ndarray:
-        return self._run(self.forward_type, np.zeros(self.geometry.projection_shape, np.float32), _to_rtk(x), False)
-
-    def adjoint(self, y: torch.Tensor) -> np.ndarray:
-        X, Y, Z = self.geometry.volume_shape
-        return self._run(self.back_type, np.zeros((X, Z, Y), np.float32), y.numpy(), True).transpose(0, 2, 1)
-
-    def _run(self, filter_type, target: np.ndarray, source: np.ndarray, to_volume: bool) -> np.ndarray:
-        # a filter keeps the C++ image, not the array behind it: all stay referenced until the result is copied
-        images = [self._image(array, is_volume) for array, is_volume in ((target, to_volume), (source, not to_volume))]
-        run = filter_type.New()
-        run.SetInput(0, images[0])
-        run.SetInput(1, images[1])
-        run.SetGeometry(self.orbit)
-        run.Update()
-        return self.itk.array_from_image(run.GetOutput())
-
-    def _image(self, array: np.ndarray, is_volume: bool):
-        geometry = self.geometry
-        x, y, z = geometry.voxel_spacing
-        spacing = (y, z, x) if is_volume else (geometry.detector_pitch[1], geometry.detector_pitch[0], 1.0)
-        image = self.itk.image_view_from_array(array)
-        image.SetSpacing(spacing)
-        origin = [-(n - 1) / 2 * s for n, s in zip(array.shape[::-1], spacing, strict=True)]
-        image.SetOrigin(origin if is_volume else [*origin[:2], 0.0])
-        return image
-
-
-def _to_rtk(volume: torch.Tensor) -> np.ndarray:
-    return np.ascontiguousarray(volume.numpy().transpose(0, 2, 1))  # RTK turns about its y
 
 
 def take_turns(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, tuple[float, float]]:
@@ -157,8 +108,12 @@ def measure(threads: int, repeats: int) -> list[str]:
         "torch adjoint": lambda: torch_A.T(y),
     }
     if HAS_RTK:
-        rtk = RTKJoseph(geometry, threads)
-        jobs |= {"RTK forward": lambda: rtk.forward(x), "RTK adjoint": lambda: rtk.adjoint(y)}
+        import itk
+
+        itk.MultiThreaderBase.SetGlobalMaximumNumberOfThreads(threads)
+        itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(threads)
+        rtk_A = ConeBeamProjector(geometry, backend="rtk")
+        jobs |= {"RTK forward": lambda: rtk_A(x), "RTK adjoint": lambda: rtk_A.T(y)}
     else:
         print("itk-rtk is not installed, so it is left out: pip install itk-rtk (1.6 GB)", flush=True)
     seconds = take_turns(jobs, repeats)
@@ -204,9 +159,9 @@ def measure(threads: int, repeats: int) -> list[str]:
         cells = f"{mismatch(A, x, y):.1e} | {errors[name]:.5f} | {errors[name] / floor:.3f}"
         lines.append(f"| {name} | {cells} | {distance(A(inner), A.T(y))} |")
     if HAS_RTK:
-        error = relative(torch.from_numpy(RTKJoseph(few, threads).forward(volume)), exact)
-        there, back = (torch.from_numpy(a.copy()) for a in (rtk.forward(inner), rtk.adjoint(y)))
-        lines.append(f"| RTK | | {error:.5f} | {error / floor:.3f} | {distance(there, back)} |")
+        error = relative(ConeBeamProjector(few, backend="rtk")(volume), exact)
+        cells = f"{mismatch(rtk_A, x, y):.1e} | {error:.5f} | {error / floor:.3f}"
+        lines.append(f"| RTK | {cells} | {distance(rtk_A(inner), rtk_A.T(y))} |")
 
     print("scaling ...", flush=True)
     lines += ["", "## Cost of numba: seconds ~ size^b (processor seconds)", "", "| | sizes | forward b | adjoint b |"]
@@ -246,28 +201,46 @@ def processor() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1, help="of every peer (default 1)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=1, help="of every peer on the CPU (default 1)")
     parser.add_argument("--repeats", type=int, default=9, help="rounds of which the median is taken (default 9)")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "projector.md")
+    parser.add_argument(
+        "--output", type=Path, help="default: results/projector.md or projector_gpu.md beside this file"
+    )
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    numba.set_num_threads(args.threads)
 
     load = os.getloadavg()[0]
-    lines = measure(args.threads, args.repeats)
-    packages = ["torch", "numba", "numpy", *(["itk", "itk-rtk"] if HAS_RTK else [])]
+    wanted = ["torch", "numba", "numpy"]
+    if args.device == "cuda":
+        lines = projector_gpu.measure(torch.device("cuda"), args.repeats)
+        wanted += ["triton", "diffct", "astra-toolbox", "torch-radon"]
+        machine = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+        rule = f"- Medians of {args.repeats} runs, CUDA events"
+    else:
+        torch.set_num_threads(args.threads)
+        numba.set_num_threads(args.threads)
+        lines = measure(args.threads, args.repeats)
+        wanted += ["itk", "itk-rtk"] if HAS_RTK else []
+        machine = (
+            f"{processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}; "
+            f"load average {load:.1f} before the run"
+        )
+        rule = f"- Threads: {args.threads} for every peer; medians of {args.repeats} interleaved rounds"
+    installed = {found.name for found in distributions()}
+    packages = ", ".join(f"{name} {version(name)}" for name in wanted if name in installed)
     head = [
         "# The cone-beam projector, measured",
         "",
         f"- Command: `python {shlex.join(sys.argv)}`",
-        f"- Machine: {processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}; "
-        f"load average {load:.1f} before the run",
-        f"- Threads: {args.threads} for every peer; medians of {args.repeats} interleaved rounds",
-        f"- Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in packages),
+        f"- Machine: {machine}",
+        rule,
+        f"- Python {platform.python_version()}, {packages}",
         "",
     ]
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text("\n".join([*head, *lines, ""]), encoding="utf-8")
+    name = "projector.md" if args.device == "cpu" else "projector_gpu.md"
+    output = args.output or Path(__file__).parent / "results" / name
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text("\n".join([*head, *lines, ""]), encoding="utf-8")
     print("\n".join([*head, *lines]))
 
 

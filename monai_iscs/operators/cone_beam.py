@@ -23,10 +23,14 @@ class ConeBeamProjector(LinearOperator):
     Args:
         geometry: the scan.
         backend: "numba" (CPU tensors, float32), "triton" (CUDA tensors, float32), "torch" (any device, float32 or
-            float64), or "auto": the fastest one of these for the tensor's device.
+            float64), or "auto": the fastest one of these for the tensor's device. Projectors of other projects, to be
+            installed separately and only taken when named: "diffct" (CPU or CUDA, Apache-2.0), "rtk" (CPU,
+            Apache-2.0), "astra" (CUDA, GPL-3), "torch-radon" (CUDA, GPL-3). The adjoints of the last two are
+            approximate, which `matched` says and conjugate gradients refuse.
 
     Raises:
-        InputError: if the backend is unknown, does not run on a tensor's device, or a tensor's shape does not fit.
+        InputError: if the backend is unknown, isn't installed, can't do the geometry or does not run on a tensor's
+            device, or if a tensor's shape does not fit.
     """
 
     def __init__(self, geometry: ConeBeamGeometry, *, backend: str = "auto") -> None:

@@ -85,6 +85,7 @@ def test_none_is_chosen_by_auto():
 @pytest.mark.parametrize(
     ("name", "package", "install"),
     [
+        ("triton", "triton", "pip install triton"),
         ("diffct", "diffct", r'pip install "diffct\[cu12\]"'),
         ("rtk", "itk", "pip install itk-rtk"),
         ("astra", "astra", "pip install astra-toolbox"),

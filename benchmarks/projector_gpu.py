@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The projector backends on a GPU at the paper's size: speed, exactness and the distance from what the device can do.
+
+`python benchmarks/projector.py --device cuda` runs it. Times are medians of CUDA events around one call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+import torch
+
+from monai_iscs.errors import InputError
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
+from monai_iscs.operators.backends.rays import RayTable
+
+PEERS = ("triton", "torch", "diffct", "astra", "torch-radon")
+# Instructions of a thread in the inner loops of Triton's kernels, counted in the machine code for compute capability
+# 9.0: per sample of the forward projection; per slice and visit of a detector column to a tile of 4 z-columns of the
+# adjoint.
+FORWARD_INSTRUCTIONS, ADJOINT_INSTRUCTIONS = 39, 54
+TILE_COLUMNS = 4
+DEFAULT_CLOCK = 1.755e9  # Hz, of an H100 or H200 at work
+
+
+def paper_scan() -> ConeBeamGeometry:
+    """256 x 256 x 300 voxels of 1.5 mm, 30 views, 512 x 512 pixels of 2 mm."""
+    return ConeBeamGeometry.paper((256, 256, 300), (1.5, 1.5, 1.5))
+
+
+def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found.cpu() - expected).double().norm() / expected.double().norm())
+
+
+def milliseconds(job: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """Median time of a call, after two that compile and warm up."""
+    for _ in range(2):
+        job()
+    times = []
+    for _ in range(repeats):
+        if device.type == "cuda":
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            job()
+            end.record()
+            end.synchronize()
+            times.append(begin.elapsed_time(end))
+        else:
+            start = time.perf_counter()
+            job()
+            times.append(1000 * (time.perf_counter() - start))
+    return median(times)
+
+
+def copy_bandwidth(device: torch.device, repeats: int, size: int = 1 << 28) -> float:
+    """Bytes per second, read and written, of copying `size` float32 numbers."""
+    source = torch.zeros(size, device=device)
+    target = torch.empty_like(source)
+    return 8e3 * size / milliseconds(lambda: target.copy_(source), device, repeats)
+
+
+def work(geometry: ConeBeamGeometry) -> tuple[float, float]:
+    """Samples of the forward projection, and pairs of slice and column visit of the adjoint."""
+    rays = RayTable.of(geometry)
+    X, Y, Z = rays.volume_shape
+    rows = np.arange(rays.detector_shape[0])
+    samples = crossings = 0
+    for view in range(len(rays.axis)):
+        for axis, (planes, count) in enumerate(((X, Y), (Y, X))):
+            column = np.nonzero(rays.axis[view] == axis)[0]
+            lateral, s = (
+                table[view, column, :1] + table[view, column, 1:] * np.arange(planes)
+                for table in (rays.lateral, rays.reach)
+            )
+            s = s[(lateral > -1) & (lateral < count)]
+            crossings += len(s)
+            h0, h1, h2 = rays.height[view]
+            # rows k with -1 < h0 + s (h1 + h2 k) < Z
+            low, high = (((end - h0) / s - h1) / h2 for end in (-1, Z))
+            samples += np.clip(np.ceil(high), 0, len(rows)).sum() - np.clip(np.floor(low) + 1, 0, len(rows)).sum()
+    return float(samples), crossings * (1 + 1 / TILE_COLUMNS) * Z
+
+
+def floor_milliseconds(geometry: ConeBeamGeometry, device: torch.device, bandwidth: float) -> dict[str, float]:
+    """Lower bounds of each direction: moving volume and projections once, and issuing the inner loops' instructions.
+
+    A processor issues one instruction for 32 lanes in each of its four parts per cycle.
+    """
+    moved = 4 * (np.prod(geometry.volume_shape) + np.prod(geometry.projection_shape))
+    floors = {"memory": 1e3 * moved / bandwidth}
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        clock = 1e3 * getattr(properties, "clock_rate", DEFAULT_CLOCK / 1e3)
+        lanes = 4 * 32 * properties.multi_processor_count * clock
+        samples, visits = work(geometry)
+        floors |= {
+            "forward": 1e3 * samples * FORWARD_INSTRUCTIONS / lanes,
+            "adjoint": 1e3 * visits * ADJOINT_INSTRUCTIONS / lanes,
+        }
+    return floors
+
+
+def measure(
+    device: torch.device, repeats: int, geometry: ConeBeamGeometry | None = None, copied: int = 1 << 28
+) -> list[str]:
+    """The report's lines; the paper's scan unless another is given."""
+    geometry = paper_scan() if geometry is None else geometry
+    print("numba (the reference) ...", flush=True)
+    reference = ConeBeamProjector(geometry, backend="numba")
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.rand(shape, generator=generator) for shape in (reference.domain_shape, reference.range_shape))
+    Ax, Aty = reference(x), reference.T(y)
+    x, y = x.to(device), y.to(device)
+    sizes = " x ".join(map(str, geometry.volume_shape)), " x ".join(map(str, geometry.detector_shape))
+    lines = [
+        f"## One pair: {sizes[0]} voxels, {len(geometry.angles)} views, detector {sizes[1]}",
+        "",
+        "| | forward ms | adjoint ms | pair ms | adjoint mismatch | forward from numba | adjoint from numba |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    pairs = {}
+    for name in PEERS:
+        print(f"{name} ...", flush=True)
+        A = ConeBeamProjector(geometry, backend=name)
+        try:
+            there, back = A(x), A.T(y)
+        except InputError as error:
+            print(error, flush=True)
+            lines.append(f"| {name} | not run: {error} | | | | | |")
+            continue
+        there_ms = milliseconds(lambda A=A: A(x), device, repeats)
+        back_ms = milliseconds(lambda A=A: A.T(y), device, repeats)
+        pairs[name] = there_ms + back_ms
+        mismatch = abs(float((there.double() * y).sum() - (x * back.double()).sum())) / float(
+            there.double().norm() * y.double().norm()
+        )
+        cells = f"{there_ms:.3g} | {back_ms:.3g} | {pairs[name]:.3g} | {mismatch:.1e}"
+        lines.append(f"| {name} | {cells} | {relative(there, Ax):.1e} | {relative(back, Aty):.1e} |")
+        del A, there, back
+
+    bandwidth = copy_bandwidth(device, repeats, copied)
+    floors = floor_milliseconds(geometry, device, bandwidth)
+    lines += [
+        "",
+        "diffct's voxels are constant (Siddon) and ASTRA's and torch-radon's adjoints approximate: they are other",
+        "operators than numba's on random numbers. ASTRA's times include the way to host memory and back.",
+        "",
+        f"- Copy bandwidth, read and written: {bandwidth / 1e9:.0f} GB/s",
+        f"- Moving the volume and the projections once: {floors['memory']:.3g} ms in each direction",
+    ]
+    if "forward" in floors:
+        floor = sum(max(floors[way], floors["memory"]) for way in ("forward", "adjoint"))
+        lines.append(
+            f"- Issuing the inner loops' instructions: {floors['forward']:.3g} ms forward, {floors['adjoint']:.3g} ms "
+            f"adjoint; so the floor of a pair is {floor:.3g} ms"
+        )
+        lines.append(f"- Triton's pair is {pairs['triton'] / floor:.2f} times its floor")
+    return lines

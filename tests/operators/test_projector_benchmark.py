@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""benchmarks/projector_gpu.py, on a tiny scan and the CPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from monai_iscs.operators import ConeBeamProjector
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    path = Path(__file__).parents[2] / "benchmarks" / "projector_gpu.py"
+    spec = spec_from_file_location("projector_gpu", path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_report(benchmark, plain, monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.setattr(benchmark, "PEERS", ("triton", "torch", "torch-radon"))
+    scan = replace(plain, volume_shape=(3, 4, 2), angles=(0.3,), detector_shape=(2, 3), detector_pitch=(60.0, 60.0))
+    scan = replace(scan, voxel_spacing=(50.0, 40.0, 60.0))
+    if torch.cuda.is_available():
+        pytest.skip("Triton isn't interpreted here")
+    lines = benchmark.measure(torch.device("cpu"), 1, scan, copied=1000)
+    rows = {
+        cells[1]: cells[2:] for cells in ([cell.strip() for cell in line.split("|")] for line in lines) if cells[1:]
+    }
+    for name in ("triton", "torch"):
+        forward, adjoint, pair, mismatch, *distances = map(float, rows[name][:6])
+        assert pair == pytest.approx(forward + adjoint, rel=0.02)
+        assert max(mismatch, *distances) < 1e-6
+    assert rows["torch-radon"][0].startswith("not run: backend 'torch-radon' got a tensor on cpu")
+    assert any("GB/s" in line for line in lines)
+
+
+def test_work_is_counted(benchmark, plain):
+    """Forward samples: with one slice's worth of ones far wider than the rays, each sample adds the path length."""
+    geometry = replace(plain, angles=(0.0, 0.3), volume_shape=(9, 40, 3), voxel_spacing=(10.0, 10.0, 100.0))
+    rays = ConeBeamProjector(geometry)._rays
+    crossings = sum(
+        np.count_nonzero(np.abs(rays.lateral[view, u, 0] + rays.lateral[view, u, 1] * np.arange(9) - 19.5) < 20.5)
+        for view in range(2)
+        for u in range(32)
+    )
+    samples, visits = benchmark.work(geometry)
+    assert not rays.axis.any()
+    assert samples == 28 * crossings  # three thick slices: no row misses them
+    assert visits == 1.25 * 3 * crossings
