@@ -63,11 +63,11 @@ def test_adjoint_is_the_transpose(geometry, backend):
 
 def test_adjoint_is_the_transpose_entry_by_entry(plain, backend):
     geometry = replace(plain, volume_shape=(3, 4, 2), voxel_spacing=(50.0, 40.0, 60.0), detector_shape=(2, 3))
-    geometry = replace(geometry, detector_pitch=(50.0, 60.0), angles=plain.angles[:2])
+    geometry = replace(geometry, detector_pitch=(50.0, 60.0), angles=(0.7,))
     A = ConeBeamProjector(geometry, backend=backend)
     forward = A(torch.eye(24).reshape(24, 3, 4, 2)).reshape(24, -1)
-    adjoint = A.T(torch.eye(12).reshape(12, 2, 2, 3)).reshape(12, -1)
-    assert (forward != 0).sum() > 60
+    adjoint = A.T(torch.eye(6).reshape(6, 1, 2, 3)).reshape(6, -1)
+    assert (forward != 0).sum() > 30
     torch.testing.assert_close(forward, adjoint.T, rtol=1e-5, atol=1e-4)
 
 
