@@ -101,6 +101,14 @@ def test_auto_takes_triton_on_the_gpu_where_it_is_installed(monkeypatch):
     assert backends.choose_backend("auto", torch.device("cuda")) == "torch"
 
 
+def test_without_a_c_compiler_auto_takes_the_portable_backend(monkeypatch):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(backends.shutil, "which", lambda name: None)
+    assert backends.choose_backend("auto", torch.device("cuda")) == "torch"
+    monkeypatch.setenv("CC", "/opt/cc")
+    assert backends.choose_backend("auto", torch.device("cuda")) == "triton"
+
+
 def test_cpu_tensors_are_refused_without_the_interpreter(monkeypatch, plain):
     entry = backends._REGISTRY["triton"]._replace(devices=frozenset({"cuda"}))
     monkeypatch.setitem(backends._REGISTRY, "triton", entry)

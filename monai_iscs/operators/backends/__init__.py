@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple, Protocol
@@ -92,10 +93,16 @@ def choose_backend(name: str, device: torch.device) -> str:
     for candidate, entry in _REGISTRY.items():
         if entry.devices is not None and device.type not in entry.devices:
             continue
-        if name == candidate or (name == "auto" and entry.automatic and find_spec(entry.package)):
+        if name == candidate or (name == "auto" and entry.automatic and _is_usable(entry)):
             return candidate
     devices = _REGISTRY[name].devices
     raise InputError(f"backend {name!r} got a tensor on {device}, expected one on {', '.join(sorted(devices))}")
+
+
+def _is_usable(entry: _Entry) -> bool:
+    """Whether a backend's package is there, and for Triton the C compiler with which it builds its launcher."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    return find_spec(entry.package) is not None and (entry.package != "triton" or compiler is not None)
 
 
 def make_backend(name: str, rays: RayTable) -> Backend:
