@@ -230,7 +230,11 @@ def test_ctrl_c_inside_a_finaliser(fails, monkeypatch, bundle, body, output):
         time.sleep(60)
 
     monkeypatch.setattr("monai_iscs.cli.reconstruct.summarise", interrupted)
-    assert fails("reconstruct", body, "--bundle", bundle, "--output", output, code=130) == "monai-iscs: stopped"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        assert fails("reconstruct", body, "--bundle", bundle, "--output", output, code=130) == "monai-iscs: stopped"
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_error_at_a_terminal(tmp_path):
