@@ -88,10 +88,10 @@ def network_part(prior: nn.Module, job: Callable[[], object], device: torch.devi
         span.__enter__()
         open_spans.append(span)
 
-    hooks = [
-        prior.register_forward_pre_hook(before),
-        prior.register_forward_hook(lambda *_: open_spans.pop().__exit__(None, None, None)),
-    ]
+    def after(*_: object) -> None:
+        open_spans.pop().__exit__(None, None, None)
+
+    hooks = [prior.register_forward_pre_hook(before), prior.register_forward_hook(after)]
     total = timed(job, device)
     for hook in hooks:
         hook.remove()
