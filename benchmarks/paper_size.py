@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from network import Clock, describe, network_table, operations, take_turns, timed
+from projector import exponent
 from torch import Tensor, nn
 
 from monai_iscs import ConeBeamGeometry, ConeBeamProjector, NCSNpp, ScoreDenoiser, SlerpNoise, SliceDiffusionInferer
@@ -96,11 +97,6 @@ def network_part(prior: nn.Module, job: Callable[[], object], device: torch.devi
     for hook in hooks:
         hook.remove()
     return total, clock.seconds()
-
-
-def exponent(sizes: list[int], seconds: list[float]) -> float:
-    """b of the fit seconds = a · size^b."""
-    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
 def precision_cost(device: torch.device, steps: int) -> list[str]:

@@ -26,6 +26,7 @@ import numpy as np
 import projector_gpu
 import torch
 from phantoms import Ellipsoid, line_integrals, sample_rays, voxelise
+from projector_gpu import relative
 
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
 
@@ -58,10 +59,6 @@ def take_turns(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str,
 def exponent(sizes: list[int], seconds: list[float]) -> float:
     """b of the fit seconds = a · size^b."""
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
-
-
-def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((found - expected).double().norm() / expected.double().norm())
 
 
 def mismatch(A: ConeBeamProjector, x: torch.Tensor, y: torch.Tensor) -> float:
