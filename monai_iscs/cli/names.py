@@ -45,6 +45,6 @@ CHOICES: dict[str, dict[str, Any]] = {
         },
         "independent": {"_target_": "monai_iscs.sampling.IndependentNoise", "_mode_": "callable"},
     },
-    "preset": {name: name for name in ("default", "limited-angle", "super-resolution", "released", "paper")},
+    "preset": {name: name for name in ("default", "fast", "limited-angle", "super-resolution", "released", "paper")},
     "orientation": {name: name for name in ("display", "array")},
 }

@@ -28,6 +28,7 @@ def describe(inferer: SliceDiffusionInferer) -> dict[str, Any]:
         "sigmas": [round(float(sigma), 6) for sigma in inferer.sigmas],
         "rule": type(inferer.rule).__name__,
         "eta": inferer.rule.eta,
+        "momentum": inferer.momentum,
         "noise": type(inferer.noise).__name__,
         "anchor_angle": getattr(inferer.noise, "anchor_angle", None),
         "consistency": _describe_call(inferer.consistency),

@@ -53,7 +53,9 @@ class StackLayout:
     def stack(self, volume: Tensor) -> Tensor:
         """Turn (C, X, Y, Z) into (S, C, H, W)."""
         (_, top_bottom), (_, left_right) = self._in_plane()
-        return pad(volume.movedim(self.slice_axis + 1, 0), (*left_right, *top_bottom))
+        stack = volume.movedim(self.slice_axis + 1, 0)
+        padding = (*left_right, *top_bottom)
+        return (pad(stack, padding) if any(padding) else stack).contiguous()
 
     def volume(self, stack: Tensor) -> Tensor:
         """Turn (S, C, H, W) into (C, X, Y, Z), the adjoint and left inverse of `stack`."""
@@ -93,10 +95,16 @@ class StackedOperator(LinearOperator):
         return None if inverse is None else lambda y: self.layout.stack(inverse(y))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([self.operator(self.layout.volume(stack)) for stack in x])
+        return _each(lambda stack: self.operator(self.layout.volume(stack)), x)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return torch.stack([self.layout.stack(self.operator.T(measurement)) for measurement in y])
+        return _each(lambda measurement: self.layout.stack(self.operator.T(measurement)), y)
 
     def gram(self, x: Tensor) -> Tensor:
-        return torch.stack([self.layout.stack(self.operator.normal(self.layout.volume(stack))) for stack in x])
+        return _each(lambda stack: self.layout.stack(self.operator.normal(self.layout.volume(stack))), x)
+
+
+def _each(function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    """A function of every item; without a copy where there is one item only."""
+    results = [function(item) for item in batch]
+    return results[0][None] if len(results) == 1 else torch.stack(results)

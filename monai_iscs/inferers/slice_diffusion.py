@@ -35,7 +35,7 @@ from monai_iscs.sampling import (
     find_preset,
     reconstruct,
 )
-from monai_iscs.sampling.loop import FRESH_NOISE
+from monai_iscs.sampling.loop import FRESH_NOISE, check_momentum
 
 OperatorFactory = Callable[[Tensor], LinearOperator]
 ConsistencyFactory = Callable[[LinearOperator, Tensor], Consistency]
@@ -55,6 +55,7 @@ class SliceDiffusionInferer(Inferer):
         consistency: makes the consistency step from operator and measurement: `DDS`, `DDNM` or a `partial` of them.
         noise: slice noise, `SlerpNoise()` if None. It is reset for each volume: equal inputs give equal volumes.
         rule: re-noising rule, `DDSRule` or `DDIMRule`.
+        momentum: how much further than the last change a step goes, see `monai_iscs.sampling.reconstruct`.
         start: `start(measurement, operator) -> (C, X, Y, Z)`, what the first noise is added to; None is zeros.
         noise_excess: the prior is told `noise_excess * sigma`, at least 1. What it must remove is not only the noise of
             level sigma but also the estimate's own error, which is about as large; told so, it leaves less of both.
@@ -75,8 +76,8 @@ class SliceDiffusionInferer(Inferer):
         callback: called with a `Step` after each step.
 
     Raises:
-        InputError: a slice batch below 1, an unknown precision, a noise excess below 1 or another mirror than 0, 1 or
-            None.
+        InputError: a slice batch below 1, an unknown precision, a momentum outside [0, 1), a noise excess below 1 or
+            another mirror than 0, 1 or None.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class SliceDiffusionInferer(Inferer):
         consistency: ConsistencyFactory = DDS,
         noise: SliceNoise | None = None,
         rule: Rule = FRESH_NOISE,
+        momentum: float = 0.0,
         start: Start | None = None,
         noise_excess: float = 1.0,
         mirror: int | None = None,
@@ -100,6 +102,7 @@ class SliceDiffusionInferer(Inferer):
         callback: Callable[[Step], None] | None = None,
     ) -> None:
         check_batches(slice_batch, precision)
+        check_momentum(momentum)
         if not noise_excess >= 1:
             raise InputError(f"noise_excess is {noise_excess!r}, expected a number of at least 1")
         if mirror not in (None, 0, 1):
@@ -109,6 +112,7 @@ class SliceDiffusionInferer(Inferer):
         self.consistency = consistency
         self.noise = SlerpNoise() if noise is None else noise
         self.rule = rule
+        self.momentum = momentum
         self.start = start
         self.noise_excess = noise_excess
         self.mirror = mirror
@@ -174,6 +178,7 @@ class SliceDiffusionInferer(Inferer):
             "sigmas": preset.sigmas(steps),
             "noise": made,
             "rule": preset.rule(preset.eta if eta is None else eta),
+            "momentum": preset.momentum,
             "consistency": step,
             "start": STARTS[preset.start],
             "noise_excess": preset.noise_excess,
@@ -237,20 +242,23 @@ class SliceDiffusionInferer(Inferer):
                 if self.callback is not None:
                     self.callback(step)
 
-            volume_shape = (len(plain), *operator.domain_shape)
-            start = plain.new_zeros(volume_shape) if self.start is None else self.start(plain, operator)
+            def start() -> Tensor:
+                shape = (len(plain), *operator.domain_shape)
+                volume = plain.new_zeros(shape) if self.start is None else self.start(plain, operator)
+                bar.set_description(f"{title}: sampling")
+                return layout.stack(volume.reshape(shape).float())
+
             shared = share_operator(operator) if self.distributed else operator
             scanner = StackedOperator(shared, layout, channels=len(plain))
-            consistency = self.consistency(scanner, plain)
-            bar.set_description(f"{title}: sampling")
             self.noise.reset()
             stack = reconstruct(
                 self._prior(network, plain.device),
-                consistency,
+                self.consistency(scanner, plain),
                 self.noise,
                 self.sigmas,
-                layout.stack(start.reshape(volume_shape).float()),
+                start(),  # not held here: its memory is the loop's
                 rule=self.rule,
+                momentum=self.momentum,
                 callback=report,
             )
         return self._bounded(layout.volume(stack))

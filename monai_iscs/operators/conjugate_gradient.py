@@ -70,6 +70,7 @@ def conjugate_gradient(
     r = b.clone() if x0 is None else b - A(x)
     z = precondition(r)
     p, rr, rz, bb = z.clone(), dot(r, r), dot(r, z), dot(b, b)
+    del z
     noise_floor = (10 * torch.finfo(b.dtype).eps) ** 2 * bb
     lowered = torch.zeros_like(bb)
     for _ in range(iterations):
@@ -92,4 +93,5 @@ def conjugate_gradient(
         z = precondition(r)
         rz_before, rr, rz = rz, dot(r, r), dot(r, z)
         p = torch.addcmul(z, torch.where(active, rz / torch.where(active, rz_before, 1.0), 0.0), p)
+        del z
     return x

@@ -37,3 +37,7 @@ class GaussianSmoothing(AlongAxis):
         cosines = cosines / cosines.norm(dim=1, keepdim=True)
         matrix = cosines.T @ (torch.exp(-((std * frequencies) ** 2) / 2)[:, None] * cosines)
         super().__init__(shape, matrix, axis)
+        self._twice = AlongAxis(shape, matrix @ matrix, axis)
+
+    def gram(self, x: torch.Tensor) -> torch.Tensor:
+        return self._twice.forward(x)

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
+from monai_iscs.errors import InputError
 from monai_iscs.sampling.noise import SliceNoise
 from monai_iscs.sampling.renoise import DDSRule, renoise
 from monai_iscs.sampling.sigmas import check_sigmas
@@ -46,6 +48,7 @@ def reconstruct(
     start: Tensor,
     *,
     rule: Rule = FRESH_NOISE,
+    momentum: float = 0.0,
     callback: Callable[[Step], None] | None = None,
 ) -> Tensor:
     """Reconstruct a stack of slices: denoise, meet the measurement, re-noise; one step for each noise level.
@@ -57,16 +60,22 @@ def reconstruct(
         sigmas: positive, strictly decreasing noise levels, see `geometric_sigmas`.
         start: stack (S, C, H, W) to which the noise of the first level is added; computed in its type.
         rule: `rule(sigma, sigma_next) -> k`, the share of new noise.
+        momentum: share of its last change by which an estimate is taken further before it is noised again, at least 0
+            and below 1: with it fewer steps go as far (Nesterov 1983; Kamilov, Mansour and Wohlberg 2017 for priors
+            that are denoisers). 0 is Algorithm 1.
         callback: called with a `Step` after each step.
 
     Returns:
         The last step's data-consistent estimate, (S, C, H, W).
 
     Raises:
-        InputError: noise levels that are not positive and strictly decreasing.
+        InputError: noise levels that are not positive and strictly decreasing, or another momentum.
     """
     levels = check_sigmas(sigmas)
-    x = start + levels[0] * noise(start, levels[0])
+    check_momentum(momentum)
+    previous = None
+    x = torch.add(start, noise(start, levels[0]), alpha=levels[0])
+    del start
     for index, (sigma, sigma_next) in enumerate(zip_longest(levels, levels[1:])):
         x0 = denoiser(x, sigma)
         k = 1.0 if sigma_next is None else rule(sigma, sigma_next)
@@ -76,5 +85,14 @@ def reconstruct(
         if callback is not None:
             callback(Step(index, len(levels), sigma, x0, x0_hat))
         if sigma_next is not None:
-            x = renoise(x0_hat, eps_hat, sigma_next, noise(x0_hat, sigma_next), k)
+            ahead = x0_hat if previous is None else torch.lerp(previous, x0_hat, 1 + momentum)
+            previous = x0_hat if momentum else None
+            x = renoise(ahead, eps_hat, sigma_next, noise(x0_hat, sigma_next), k)
+            del x0, x0_hat, eps_hat, ahead
     return x0_hat
+
+
+def check_momentum(momentum: float) -> None:
+    """Raise an `InputError` unless 0 <= momentum < 1."""
+    if not 0 <= momentum < 1:
+        raise InputError(f"momentum is {momentum!r}, expected a number of at least 0 and below 1")

@@ -56,7 +56,7 @@ class SliceNoise(ABC):
         """
 
     def _draw(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self.generator)
+        return torch.randn(shape, generator=self.generator, device="cpu")  # whatever PyTorch's default device is
 
 
 def _moved(tensor: Tensor, like: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class SlerpNoise(SliceNoise):
         slices, channels = like.shape[:2]
         first, second = self._draw(*like.shape[1:]), self._draw(*like.shape[1:])
         angle = self._orthogonalise(first.view(channels, -1), second.view(channels, -1))
-        alpha = torch.linspace(0, 1, slices, dtype=torch.float64)[:, None, None, None]
+        alpha = torch.linspace(0, 1, slices, dtype=torch.float64, device="cpu")[:, None, None, None]
         turn = alpha * angle[:, None, None]
         stack = _moved(turn.cos(), like) * _moved(first, like)
         return stack.addcmul_(_moved(turn.sin(), like), _moved(second, like))

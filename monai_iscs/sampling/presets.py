@@ -24,6 +24,7 @@ class Preset:
         steps: number of noise levels, each one evaluation of the prior.
         rule: re-noising rule.
         eta: its stochasticity, 0 to 1.
+        momentum: how much further than the last change a step goes, see `reconstruct`.
         cg_iterations: conjugate gradient iterations of DDS in each step.
         sirt_iterations: most SIRT iterations of DDNM in each step.
         gamma: proximal weight of DDS (Eq. 16), or None for the normal equations alone.
@@ -41,6 +42,7 @@ class Preset:
     steps: int = 30
     rule: type[DDSRule] | type[DDIMRule] = DDSRule
     eta: float = 1.0
+    momentum: float = 0.0
     cg_iterations: int = 10
     sirt_iterations: int = 100
     gamma: float | None = None
@@ -75,6 +77,8 @@ _DEFAULT = Preset(
 
 PRESETS = {
     "default": _DEFAULT,
+    # As good as 30 to 50 steps of the default: each goes further, so the prior is asked for more and from closer by.
+    "fast": replace(_DEFAULT, sigma_max=0.1, steps=12, momentum=0.5, noise_excess=2.75),
     # Views from one side only leave FDK so far from the truth that more noise must cover the distance.
     "limited-angle": replace(_DEFAULT, sigma_max=1.0, steps=30),
     # Thick slices across the plane of the prior's: a correction of one of them is a block unless it is smooth.

@@ -103,6 +103,29 @@ def test_the_free_memory_keeps_to_the_process_s_share(monkeypatch):
     assert batches.free_memory(CPU) == 20
 
 
+def test_one_slice_tells_how_many_fit(monkeypatch):
+    """10 bytes are held before, one slice takes 40 more, 300 are free: 0.8 · 300 / 40 slices."""
+    peak = {"bytes": 1000}
+    for name, answer in {
+        "memory_allocated": lambda _: 10,
+        "reset_peak_memory_stats": lambda _: peak.update(bytes=10),
+        "max_memory_allocated": lambda _: peak["bytes"],
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    monkeypatch.setattr(batches, "free_memory", lambda _: 300)
+    denoiser = Recorder()
+
+    def network(x, sigma):
+        peak["bytes"] += 40 * len(x)
+        return denoiser(x, sigma)
+
+    prior = SliceBatches(network, CPU)
+    prior._most = None  # as on CUDA
+    x = torch.rand(10, 1, 4, 4)
+    torch.testing.assert_close(prior(x, 0.5), x + 0.5)
+    assert denoiser.sizes == [1, 5, 5]
+
+
 def test_channels_last_order_changes_nothing_else():
     x = torch.rand(3, 1, 16, 16)
     network = unet()

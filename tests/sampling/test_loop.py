@@ -82,6 +82,31 @@ def test_the_loop_by_hand(truth):
     torch.testing.assert_close(found, 0.5 * x + 1)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.8])
+def test_momentum_takes_fewer_steps(truth, momentum):
+    """Where a step leaves 0.9 of the error, e[n+1] = 0.9 ((1 + momentum) e[n] - momentum e[n-1])."""
+    errors = []
+    reconstruct(
+        lambda x, sigma: truth + 0.9 * (x - truth),
+        unchanged,
+        lambda like, sigma: torch.zeros_like(like),
+        geometric_sigmas(20, sigma_max=1, sigma_min=0.1),
+        torch.zeros(SHAPE),
+        momentum=momentum,
+        callback=lambda step: errors.append(float((step.x0_hat - truth).norm() / truth.norm())),
+    )
+    expected = [0.9, 0.81]  # the first step has no change before it
+    for _ in range(18):
+        expected.append(0.9 * ((1 + momentum) * expected[-1] - momentum * expected[-2]))
+    assert errors == pytest.approx([abs(error) for error in expected], rel=1e-3)
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.0, float("nan")])
+def test_momentum_out_of_range(truth, momentum):
+    with pytest.raises(InputError, match="momentum is"):
+        reconstruct(unchanged, unchanged, SlerpNoise(), [1.0], truth, momentum=momentum)
+
+
 def test_levels_must_fall(truth):
     with pytest.raises(InputError, match="strictly decreasing"):
         reconstruct(unchanged, unchanged, SlerpNoise(), [1.0, 2.0], truth)

@@ -122,6 +122,13 @@ def test_type_follows_the_stack(make):
     torch.testing.assert_close(double.float(), single)
 
 
+def test_the_noise_is_the_same_whatever_the_default_device(make):
+    like = torch.empty(5, 1, 8, 8)
+    with torch.device("meta"):
+        found = make(seed=11)(like, 1.0)
+    assert torch.equal(found, make(seed=11)(like, 1.0))
+
+
 def test_the_noise_is_the_same_on_every_device(make):
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")

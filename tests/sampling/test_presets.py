@@ -31,6 +31,6 @@ def test_steps_can_be_chosen(name):
 
 def test_unknown_presets_are_named():
     with pytest.raises(
-        InputError, match="'papre', expected one of default, limited-angle, super-resolution, released, paper"
+        InputError, match="'papre', expected one of default, fast, limited-angle, super-resolution, released, paper"
     ):
         find_preset("papre")
