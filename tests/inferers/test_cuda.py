@@ -58,7 +58,8 @@ def test_no_step_waits_for_the_gpu_or_leaves_it(pretended, operator, consistency
 
 
 @pytest.mark.parametrize(
-    ("fault", "error"), [(lambda x: x * float(x.mean()), DataDependentOutputException), (torch.Tensor.cpu, RuntimeError)]
+    ("fault", "error"),
+    [(lambda x: x * float(x.mean()), DataDependentOutputException), (torch.Tensor.cpu, RuntimeError)],
 )
 def test_pretended_tensors_find_such_faults(pretended, fault, error):
     with pytest.raises(error):

@@ -76,7 +76,13 @@ def test_stacks_that_are_held(settings, stacks):
             return 0.9 * x
 
         inferer = SliceDiffusionInferer(
-            sigmas=[0.5, 0.2, 0.1], operator=scan, slice_batch=2, mirror=0, non_negative=True, progress=False, **settings
+            sigmas=[0.5, 0.2, 0.1],
+            operator=scan,
+            slice_batch=2,
+            mirror=0,
+            non_negative=True,
+            progress=False,
+            **settings,
         )
         inferer(y[None], network)
     stack, measurement = 4 * math.prod(SHAPE), 4 * y.numel()
