@@ -18,7 +18,7 @@ from torch import Tensor
 from monai_iscs.cli.bundle import choose_device, limit_memory, load_network, read_config
 from monai_iscs.cli.names import CHOICES
 from monai_iscs.inferers import SliceDiffusionInferer
-from monai_iscs.inferers.batches import choose_precision
+from monai_iscs.precision import choose_precision
 
 
 def describe(inferer: SliceDiffusionInferer) -> dict[str, Any]:

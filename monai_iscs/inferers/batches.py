@@ -4,19 +4,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from monai_iscs.errors import InputError
+from monai_iscs.precision import PRECISIONS, choose_precision, computing_in
 from monai_iscs.sampling import Denoiser
 
-PRECISIONS = ("float32", "tf32", "bfloat16")
 CPU_BATCH = 8  # slices: with more, activations leave the caches
 MOST = 64  # slices at a time on an accelerator: it is busy with fewer
+MOST_PIXELS = 63 * 256**2  # of them all: 512 channels still have indices of 32 bits
 MEMORY_SHARE = 0.8  # of what is free: batches of other sizes need other workspaces
+OTHER_STACKS = 8  # what the rest of the loop holds at a time
+OUT_OF_MEMORY = ("ALLOC_FAILED", "ALLOCATION_FAILED", "unable to find an engine", "Unable to find a valid cuDNN")
 
 
 class SliceBatches:
@@ -29,11 +30,11 @@ class SliceBatches:
     Args:
         network: the prior, `network(x, sigma) -> E[x0 | x]` on (S, C, H, W).
         device: where it computes.
-        slice_batch: how many slices at a time, at most. None: on CUDA as many as free memory holds, up to 64, told from
-            what one slice needs; elsewhere 8. The stack is divided evenly. Where memory runs out all the same, batches
-            are halved from there on.
+        slice_batch: how many slices at a time, at most. None: on CUDA as many as free memory holds, up to 64 (63 of
+            256 x 256 pixels, 15 of 512 x 512), told once for each size of slices from what one of them needs; elsewhere
+            8. The stack is divided evenly. Where memory runs out all the same, batches are halved from there on.
         precision: of the network's matrix products and convolutions: "float32", "tf32" (10 bits of fraction, CUDA only)
-            or "bfloat16" (7 bits). None: see `choose_precision`.
+            or "bfloat16" (7 bits). None: bfloat16 on CUDA devices that have it in hardware, else float32.
         compiled: compile the network with `torch.compile` for one size of batch, on CUDA with CUDA graphs. It takes a
             minute or more, which long runs win back. The last batch is then filled up to the size.
 
@@ -60,7 +61,8 @@ class SliceBatches:
         self.network = network.to(memory_format=torch.channels_last) if isinstance(network, nn.Module) else network
         self.compiled = compiled
         self._call = torch.compile(network, mode=_compiler(device), dynamic=False) if compiled else network
-        self._most = slice_batch or (None if device.type == "cuda" else CPU_BATCH)
+        self._given = slice_batch or (None if device.type == "cuda" else CPU_BATCH)
+        self._most: dict[tuple[int, ...], int] = {}
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """Denoise a stack (S, C, H, W), float32.
@@ -68,23 +70,27 @@ class SliceBatches:
         Raises:
             torch.OutOfMemoryError: there is not enough memory for one slice.
         """
-        if self._most is None:
-            self._most = fitting_batch(*self._probe(x[:1], sigma))
+        shape = tuple(x.shape[1:])
+        if shape not in self._most:
+            self._most[shape] = self._given or self._fitting(x, sigma)
         x0, done = torch.empty_like(x), 0
         while done < len(x):
-            size = math.ceil(len(x) / math.ceil(len(x) / self._most))
+            size = math.ceil(len(x) / math.ceil(len(x) / self._most[shape]))
             part = x[done : done + size]
             try:
                 x0[done : done + size] = self._denoise(part, sigma, size)
             except RuntimeError as error:
                 if size == 1 or not _out_of_memory(error):
                     raise
-                self._most = size // 2
+                self._most[shape] = size // 2
             else:
                 done += size
                 continue
+            # here, where the failed call's tensors are gone
+            if self.compiled:
+                torch.compiler.reset()  # the graphs' own memory
             if x.is_cuda:
-                torch.cuda.empty_cache()  # here, where the failed call's tensors are gone
+                torch.cuda.empty_cache()
         return x0
 
     def _denoise(self, part: Tensor, sigma: float, size: int) -> Tensor:
@@ -97,13 +103,15 @@ class SliceBatches:
             # a tensor: the program would be compiled again for another number
             return self._call(part, torch.full((), sigma, device=part.device))[: size - missing]
 
-    def _probe(self, part: Tensor, sigma: float) -> tuple[int, int]:
-        """Bytes that are free, and bytes that one slice needs."""
+    def _fitting(self, x: Tensor, sigma: float) -> int:
+        """How many of a stack's slices fit beside what the rest of the loop needs, told from a call with one."""
         before = torch.cuda.memory_allocated(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
         with computing_in(self.precision, self.device):
-            self.network(part, sigma)
-        return free_memory(self.device), torch.cuda.max_memory_allocated(self.device) - before
+            self.network(x[:1], sigma)
+        one = torch.cuda.max_memory_allocated(self.device) - before
+        free = free_memory(self.device) - OTHER_STACKS * x.nbytes
+        return fitting_batch(free, one, x.shape[-2] * x.shape[-1])
 
 
 def check_batches(slice_batch: int | None, precision: str | None) -> None:
@@ -116,9 +124,9 @@ def check_batches(slice_batch: int | None, precision: str | None) -> None:
         raise InputError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}, or None")
 
 
-def fitting_batch(free: int, per_slice: int) -> int:
-    """How many slices fit in so many free bytes, at least 1, at most `MOST`."""
-    return min(max(int(MEMORY_SHARE * free / max(per_slice, 1)), 1), MOST)
+def fitting_batch(free: int, per_slice: int, pixels: int) -> int:
+    """How many slices of so many pixels fit in so many free bytes: at least 1, at most what keeps a device busy."""
+    return max(min(int(MEMORY_SHARE * free / max(per_slice, 1)), MOST, MOST_PIXELS // pixels), 1)
 
 
 def free_memory(device: torch.device) -> int:
@@ -130,33 +138,10 @@ def free_memory(device: torch.device) -> int:
     return min(free + unused, limit - allocated)
 
 
-def choose_precision(precision: str | None, device: torch.device) -> str:
-    """The precision that is meant: for None bfloat16 on CUDA devices that have it in hardware, else float32."""
-    if precision is not None or device.type != "cuda":
-        return precision or "float32"
-    with torch.cuda.device(device):
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-
-
 def _out_of_memory(error: RuntimeError) -> bool:
     """Whether memory ran out, that of a library's workspace included."""
-    return isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 def _compiler(device: torch.device) -> str:
     return "reduce-overhead" if device.type == "cuda" else "default"
-
-
-@contextmanager
-def computing_in(precision: str, device: torch.device) -> Iterator[None]:
-    """Matrix products and convolutions in a precision; PyTorch's own settings come back at the end."""
-    settings = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
-    before = [setting.fp32_precision for setting in settings]
-    try:
-        for setting in settings:
-            setting.fp32_precision = "tf32" if precision == "tf32" else "ieee"
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            yield
-    finally:
-        for setting, value in zip(settings, before, strict=True):
-            setting.fp32_precision = value

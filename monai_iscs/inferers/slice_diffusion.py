@@ -124,6 +124,8 @@ class SliceDiffusionInferer(Inferer):
         self.distributed = distributed
         self.progress = progress
         self.callback = callback
+        # of the last volume: the next one needs no other compilation or probe
+        self._batches: tuple[Any, SliceBatches] | None = None
 
     @classmethod
     def from_preset(
@@ -265,11 +267,10 @@ class SliceDiffusionInferer(Inferer):
 
     def _prior(self, network: Denoiser, device: torch.device) -> Denoiser:
         """The network as the loop calls it for one volume: slices in batches, mirrored at every other call."""
-        denoiser: Denoiser = SliceBatches(
-            network, device, slice_batch=self.slice_batch, precision=self.precision, compiled=self.compiled
-        )
-        if self.distributed:
-            denoiser = SharedDenoiser(denoiser)
+        settings = {"slice_batch": self.slice_batch, "precision": self.precision, "compiled": self.compiled}
+        if self._batches is None or self._batches[0] != (network, device, settings):
+            self._batches = (network, device, settings), SliceBatches(network, device, **settings)
+        denoiser = SharedDenoiser(self._batches[1]) if self.distributed else self._batches[1]
         turns = cycle(([], [] if self.mirror is None else [2 + self.mirror]))
 
         def prior(x: Tensor, sigma: float) -> Tensor:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from monai_iscs.errors import InputError
 from monai_iscs.metrics.lpips_weights import load_lpips
 from monai_iscs.metrics.per_view import ViewMetric, slice_stacks, value_range, with_contrast
+from monai_iscs.precision import computing_in
 
 SMALLEST = {"alex": 31, "vgg": 16}  # pixels that the backbone's strides and poolings leave something of
 CHUNK = 2**18  # pixels that the network takes at once: VGG16 keeps some 2 kB of each
@@ -90,7 +91,9 @@ class SliceLPIPS:
                 part = part[with_contrast(y[part])]
                 if len(part):
                     images = [((v[part] - low) / data_range * 2 - 1).float() for v in (x, y)]
-                    values[part] = model(*(v[:, None].expand(-1, 3, -1, -1) for v in images)).flatten().double()
+                    with computing_in("float32", y.device):
+                        found = model(*(v[:, None].expand(-1, 3, -1, -1) for v in images))
+                    values[part] = found.flatten().double()
                 bar.update(size)
         return values
 

@@ -11,6 +11,7 @@ from monai.metrics.regression import RegressionMetric
 from monai.utils import MetricReduction
 
 from monai_iscs.errors import InputError
+from monai_iscs.precision import computing_in
 
 VIEWS = {"axial": 2, "coronal": 1, "sagittal": 0}  # view -> axis of a RAS volume that its slices stack along
 SSIM_WINDOW = 11
@@ -91,7 +92,8 @@ def ssim_per_slice(
         )
     metric = SSIMMetric(2, data_range=value_range(y) if data_range is None else data_range, win_size=SSIM_WINDOW)
     size = max(1, CHUNK // y[0].numel())
-    parts = [metric(a[:, None], b[:, None])[:, 0] for a, b in zip(x.split(size), y.split(size), strict=True)]
+    with computing_in("float32", y.device):
+        parts = [metric(a[:, None], b[:, None])[:, 0] for a, b in zip(x.split(size), y.split(size), strict=True)]
     return _without_flat(torch.cat(parts), y)
 
 

@@ -55,10 +55,9 @@ class ConeBeamProjector(LinearOperator):
         return ConeBeamProjector(replace(self.geometry, angles=self.geometry.angles[start:stop]), backend=self.backend)
 
     def _on(self, device: torch.device) -> Backend:
-        name = choose_backend(self.backend, device)
-        if name not in self._made:
-            self._made[name] = make_backend(name, self._rays)
-        return self._made[name]
+        if device.type not in self._made:
+            self._made[device.type] = make_backend(choose_backend(self.backend, device), self._rays)
+        return self._made[device.type]
 
     def _describe_input(self) -> str:
         return "a volume whose shape doesn't fit the geometry: it"

@@ -69,7 +69,8 @@ def conjugate_gradient(
     x = torch.zeros_like(b) if x0 is None else x0.clone()
     r = b.clone() if x0 is None else b - A(x)
     z = precondition(r)
-    p, rr, rz, bb = z.clone(), dot(r, r), dot(r, z), dot(b, b)
+    p, rr, bb = z.clone(), dot(r, r), dot(b, b)
+    rz = rr if preconditioner is None else dot(r, z)
     del z
     noise_floor = (10 * torch.finfo(b.dtype).eps) ** 2 * bb
     lowered = torch.zeros_like(bb)
@@ -91,7 +92,8 @@ def conjugate_gradient(
         r = add(r, -alpha, Ap)
         del Ap
         z = precondition(r)
-        rz_before, rr, rz = rz, dot(r, r), dot(r, z)
+        rz_before, rr = rz, dot(r, r)
+        rz = rr if preconditioner is None else dot(r, z)
         p = torch.addcmul(z, torch.where(active, rz / torch.where(active, rz_before, 1.0), 0.0), p)
         del z
     return x

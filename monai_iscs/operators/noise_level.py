@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d, conv2d
 
 from monai_iscs.errors import InputError
 from monai_iscs.operators.linear_operator import LinearOperator
+from monai_iscs.precision import computing_in
 
 NoiseLevel = float | Callable[[Tensor, LinearOperator], float]
 GROUPS = 128  # of pixels with alike signal
@@ -43,8 +44,9 @@ def estimate_noise_level(measurement: Tensor, operator: LinearOperator) -> float
     images = images.reshape(-1, 1, *images.shape[-2:])
     line = images.new_tensor([1.0, -2.0, 1.0])
     kernel = (line[:, None] * line)[None, None] / 6
-    near = conv2d(images, kernel)[..., 1:-1, 1:-1].flatten().abs()
-    far = conv2d(images, kernel, dilation=2).flatten().abs()
+    with computing_in("float32", images.device):  # rounded factors would look like noise
+        near = conv2d(images, kernel)[..., 1:-1, 1:-1].flatten().abs()
+        far = conv2d(images, kernel, dilation=2).flatten().abs()
     mean = avg_pool2d(images, 5, stride=1).flatten()
     (changing,) = torch.where((near > 0) | (far > 0))
     if len(changing) == 0:

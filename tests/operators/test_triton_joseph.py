@@ -98,14 +98,21 @@ def test_source_beside_the_volume(plain):
 def test_auto_takes_triton_on_the_gpu_where_it_is_installed(monkeypatch):
     assert backends.choose_backend("auto", torch.device("cuda", 1)) == "triton"
     monkeypatch.setattr(backends, "find_spec", lambda package: None if package == "triton" else True)
-    assert backends.choose_backend("auto", torch.device("cuda")) == "torch"
+    with pytest.warns(UserWarning, match=r"times slower: pip install triton \(Linux\) is missing"):
+        assert backends.choose_backend("auto", torch.device("cuda")) == "torch"
 
 
-def test_without_a_c_compiler_auto_takes_the_portable_backend(monkeypatch):
-    monkeypatch.delenv("CC", raising=False)
+def test_without_what_compiles_its_launcher_auto_takes_the_portable_backend(monkeypatch):
+    for name in ("CC", "CPATH", "C_INCLUDE_PATH"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(backends.shutil, "which", lambda name: None)
-    assert backends.choose_backend("auto", torch.device("cuda")) == "torch"
+    with pytest.warns(UserWarning, match="a C compiler .* is missing"):
+        assert backends.choose_backend("auto", torch.device("cuda")) == "torch"
     monkeypatch.setenv("CC", "/opt/cc")
+    monkeypatch.setattr(backends.sysconfig, "get_paths", lambda scheme: {"include": "/nowhere"})
+    with pytest.warns(UserWarning, match=r"/nowhere/Python\.h .* is missing"):
+        assert backends.choose_backend("auto", torch.device("cuda")) == "torch"
+    monkeypatch.setenv("CPATH", "/opt/include")
     assert backends.choose_backend("auto", torch.device("cuda")) == "triton"
 
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
-from monai_iscs.priors.fir import FIRDownsample, FIRSmooth, FIRUpsample
+from monai_iscs.priors.fir import FIRDownsample, FIRSmooth, FIRUpsample, doubled, halved, smoothed
 
 
 def filtered(x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
@@ -35,6 +37,14 @@ def test_upsampling_filters_samples_between_zeros() -> None:
     sparse = torch.zeros(2, 3, 10, 8)
     sparse[..., ::2, ::2] = x
     torch.testing.assert_close(FIRUpsample()(x), filtered(sparse, gain=2)[..., :-1, :-1])
+
+
+@pytest.mark.parametrize(
+    ("convolution", "sums"), [(FIRDownsample(), halved), (FIRUpsample(), doubled), (FIRSmooth(), smoothed)]
+)
+def test_the_sums_for_cuda_are_the_convolutions(convolution: torch.nn.Module, sums: Callable) -> None:
+    x = torch.randn(2, 3, 12, 8)
+    torch.testing.assert_close(sums(sums(x, 2), 3), convolution(x))
 
 
 @pytest.mark.parametrize(("resample", "inside"), [(FIRDownsample(), 1), (FIRUpsample(), 1), (FIRSmooth(), 2)])

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sysconfig
+import warnings
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
@@ -93,16 +96,34 @@ def choose_backend(name: str, device: torch.device) -> str:
     for candidate, entry in _REGISTRY.items():
         if entry.devices is not None and device.type not in entry.devices:
             continue
-        if name == candidate or (name == "auto" and entry.automatic and _is_usable(entry)):
+        if name == candidate:
             return candidate
+        if name == "auto" and entry.automatic:
+            missing = _missing(entry)
+            if missing is None:
+                return candidate
+            if device.type == "cuda":
+                warnings.warn(
+                    f"backend {candidate!r} is left out, so that the projector is hundreds of times slower: {missing} "
+                    "is missing",
+                    stacklevel=2,
+                )
     devices = _REGISTRY[name].devices
     raise InputError(f"backend {name!r} got a tensor on {device}, expected one on {', '.join(sorted(devices))}")
 
 
-def _is_usable(entry: _Entry) -> bool:
-    """Whether a backend's package is there, and for Triton the C compiler with which it builds its launcher."""
-    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
-    return find_spec(entry.package) is not None and (entry.package != "triton" or compiler is not None)
+def _missing(entry: _Entry) -> str | None:
+    """What a backend lacks to run here: its package, and for Triton what it builds its launcher with."""
+    if find_spec(entry.package) is None:
+        return entry.install
+    if entry.package == "triton":
+        if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+            return "a C compiler (such as gcc)"
+        scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")  # as Triton looks for it
+        header = Path(sysconfig.get_paths(scheme)["include"]) / "Python.h"
+        if not (header.exists() or "CPATH" in os.environ or "C_INCLUDE_PATH" in os.environ):
+            return f"{header} (such as from the system's package python3-dev)"
+    return None
 
 
 def make_backend(name: str, rays: RayTable) -> Backend:

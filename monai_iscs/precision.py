@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In how many bits matrix products and convolutions are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
+
+T = TypeVar("T")
+
+
+def choose_precision(precision: str | None, device: torch.device) -> str:
+    """The precision that is meant: for None bfloat16 on CUDA devices that have it in hardware, else float32."""
+    if precision is not None or device.type != "cuda":
+        return precision or "float32"
+    with torch.cuda.device(device):
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+
+@contextmanager
+def computing_in(precision: str, device: torch.device) -> Iterator[None]:
+    """Matrix products and convolutions in one of `PRECISIONS`; PyTorch's own settings come back at the end.
+
+    By itself PyTorch rounds what enters convolutions on CUDA to 10 bits (TF32).
+    """
+    tf32 = precision == "tf32"
+    settings = (
+        *(torch.backends.cuda.matmul, torch.backends.mkldnn.matmul),
+        *(torch.backends.cudnn.conv, torch.backends.cudnn.rnn),
+    )
+    before = [setting.fp32_precision for setting in settings]
+    # PyTorch has an older interface to the same, and refuses to read either where the other one alone was set.
+    products = _readable(torch.get_float32_matmul_precision)
+    convolutions = _readable(lambda: torch.backends.cudnn.allow_tf32)
+    try:
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = tf32
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            yield
+    finally:
+        if products is not None:
+            torch.set_float32_matmul_precision(products)
+        if convolutions is not None:
+            torch.backends.cudnn.allow_tf32 = convolutions
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value
+
+
+def _readable(read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except RuntimeError:
+        return None
