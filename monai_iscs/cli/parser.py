@@ -184,8 +184,8 @@ def _add_sampler_options(parser: argparse.ArgumentParser) -> Any:
     sampler.add_argument(
         "--preset",
         choices=CHOICES["preset"],
-        help="default, limited-angle, super-resolution: tuned for this package; fast: as good as default on CT, in a "
-        "quarter of its steps; released: the authors' code; paper: as it is described",
+        help="default, limited-angle, super-resolution: tuned for this package; fast: as good as default on CT with "
+        "half of its steps; released: the authors' code; paper: as it is described",
     )
     sampler.add_argument("--steps", type=count(1), metavar="N", help="denoising steps: more are slower and finer")
     sampler.add_argument(

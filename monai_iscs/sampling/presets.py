@@ -65,7 +65,7 @@ _DEFAULT = Preset(
     start="fdk",
     sigma_max=0.2,
     sigma_min=0.002,
-    steps=50,
+    steps=30,  # with 50 thick slices gain 0.3 dB and thin ones lose more
     cg_iterations=20,
     sirt_iterations=20,
     noise_level=estimate_noise_level,
@@ -77,8 +77,8 @@ _DEFAULT = Preset(
 
 PRESETS = {
     "default": _DEFAULT,
-    # As good as 30 to 50 steps of the default: each goes further, so the prior is asked for more and from closer by.
-    "fast": replace(_DEFAULT, sigma_max=0.1, steps=12, momentum=0.5, noise_excess=2.75),
+    # As good with half of the steps: each goes further, so the prior is asked for more, from closer by.
+    "fast": replace(_DEFAULT, sigma_max=0.1, steps=15, momentum=0.45, noise_excess=2.75),
     # Views from one side only leave FDK so far from the truth that more noise must cover the distance.
     "limited-angle": replace(_DEFAULT, sigma_max=1.0, steps=30),
     # Thick slices across the plane of the prior's: a correction of one of them is a block unless it is smooth.
