@@ -108,6 +108,36 @@ def test_the_seed_decides_what_is_trained(dataset: Path, tmp_path: Path) -> None
     assert any(not torch.equal(value, weights[2][name]) for name, value in weights[0].items())
 
 
+def test_in_bfloat16_only_the_products_inside_the_network_are_rounded(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a GPU does, on a CPU: its autocast and its order of the weights."""
+    autocast = torch.autocast
+    monkeypatch.setattr(torch, "autocast", lambda _, **settings: autocast("cpu", **settings))
+    monkeypatch.setattr(torch.cuda.amp, "GradScaler", lambda: None)
+    workflow = training(dataset, amp=True, memory_format="$torch.channels_last")
+    workflow.initialize()
+    network, loss, evaluator, ema = (
+        workflow.parser.get_parsed_content(name) for name in ("trained", "loss", "validate::evaluator", "ema")
+    )
+    first = network.network.conv_in.conv
+    assert first.weight.is_contiguous(memory_format=torch.channels_last)
+    seen = {"network": set(), "loss": set(), "validation": set()}
+    first.register_forward_hook(lambda _, x, out: seen["network"].add((x[0].dtype, out.dtype)))
+    loss.register_forward_hook(lambda _, x, out: seen["loss"].add((x[1].dtype, out.dtype)))
+    evaluator.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: seen["validation"].add(engine.state.output["pred"].dtype)
+    )
+    workflow.run()
+    assert seen["network"] == {(torch.float32, torch.bfloat16)}
+    assert seen["loss"] == {(torch.float32, torch.float32)}
+    assert seen["validation"] == {torch.float32}
+    weights = [*network.parameters(), *ema.ema_model.parameters()]
+    assert {value.dtype for value in weights} | {value.grad.dtype for value in network.parameters()} == {torch.float32}
+    plain = training(dataset, initial_weights=str(dataset / "run" / "model.pt")).parser
+    plain.get_parsed_content("initialize")  # the weights of one order fit a network of the other
+
+
 @pytest.mark.parametrize("size", [24, 96])
 def test_it_sees_the_slices_that_inference_sees(dataset: Path, size: int) -> None:
     """Of a volume that is not square: neither squeezed nor, if it is small, enlarged."""
