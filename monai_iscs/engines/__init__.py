@@ -14,10 +14,12 @@ from monai_iscs.engines.denoising import (
     mean_psnr,
     psnr_at,
 )
+from monai_iscs.engines.seeds import EpochSeeds
 from monai_iscs.engines.slices import list_volumes, load_slices
 from monai_iscs.engines.training import GradientClipping, UnscaledBFloat16, has_bfloat16, worker_count
 
 __all__ = [
+    "EpochSeeds",
     "GradientClipping",
     "NoiseLevels",
     "ResumableCheckpoint",

@@ -66,6 +66,10 @@ class TrainingBatch(PrepareBatch):
 
     def __init__(self, denoiser: EDMDenoiser, *, noise_levels: NoiseLevels, key: str = "image", seed: int = 0) -> None:
         self.denoiser, self.noise_levels, self.key = denoiser, noise_levels, key
+        self.reseed(seed)
+
+    def reseed(self, seed: int) -> None:
+        """Draws from now on what a new one with this seed would draw."""
         self._generator = Generator().manual_seed(seed)
         self._device_generator: Generator | None = None
 
