@@ -2,7 +2,6 @@
 """Training of priors on Ignite, through MONAI's engines."""
 
 from monai_iscs.engines.checkpoint import (
-    GradientClipping,
     ResumableCheckpoint,
     load_initial_weights,
     save_atomically,
@@ -15,19 +14,25 @@ from monai_iscs.engines.denoising import (
     mean_psnr,
     psnr_at,
 )
+from monai_iscs.engines.seeds import EpochSeeds
 from monai_iscs.engines.slices import list_volumes, load_slices
+from monai_iscs.engines.training import GradientClipping, UnscaledBFloat16, has_bfloat16, worker_count
 
 __all__ = [
+    "EpochSeeds",
     "GradientClipping",
     "NoiseLevels",
     "ResumableCheckpoint",
     "TrainingBatch",
+    "UnscaledBFloat16",
     "ValidationBatch",
     "denoising_psnr",
+    "has_bfloat16",
     "list_volumes",
     "load_initial_weights",
     "load_slices",
     "mean_psnr",
     "psnr_at",
     "save_atomically",
+    "worker_count",
 ]

@@ -15,7 +15,6 @@ from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from ignite.handlers.ema_handler import EMAHandler
 from ignite.handlers.param_scheduler import BaseParamScheduler
-from monai.engines.utils import IterationEvents
 from torch import nn
 
 from monai_iscs.errors import InputError
@@ -132,22 +131,3 @@ class ResumableCheckpoint:
         if self.weights is not None:
             half = {name: value.half() for name, value in self.exported.state_dict().items()}
             save_atomically(half, self.weights)
-
-
-class GradientClipping:
-    """Clips the norm of the gradient before each optimiser step.
-
-    Args:
-        network: whose parameters.
-        max_norm: largest allowed norm.
-    """
-
-    def __init__(self, network: nn.Module, *, max_norm: float = 1.0) -> None:
-        self.network, self.max_norm = network, max_norm
-
-    def attach(self, engine: Engine) -> None:
-        """Registers the handler with a trainer."""
-        engine.add_event_handler(
-            IterationEvents.BACKWARD_COMPLETED,
-            lambda _: nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm),
-        )

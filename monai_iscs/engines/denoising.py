@@ -66,14 +66,19 @@ class TrainingBatch(PrepareBatch):
 
     def __init__(self, denoiser: EDMDenoiser, *, noise_levels: NoiseLevels, key: str = "image", seed: int = 0) -> None:
         self.denoiser, self.noise_levels, self.key = denoiser, noise_levels, key
+        self.reseed(seed)
+
+    def reseed(self, seed: int) -> None:
+        """Draws from now on what a new one with this seed would draw."""
         self._generator = Generator().manual_seed(seed)
         self._device_generator: Generator | None = None
 
     def __call__(
         self, batchdata: dict, device: Any = None, non_blocking: bool = False, **kwargs: Any
     ) -> tuple[Tensor, Tensor, tuple[Tensor], dict]:
-        clean = convert_to_tensor(batchdata[self.key], track_meta=False).to(device, torch.float32)
-        sigma = self.noise_levels(len(clean), generator=self._generator).to(device)
+        clean = convert_to_tensor(batchdata[self.key], track_meta=False)
+        clean = clean.to(device, torch.float32, non_blocking=non_blocking)
+        sigma = self.noise_levels(len(clean), generator=self._generator).to(device, non_blocking=non_blocking)
         noise = torch.randn(clean.shape, generator=self._noise_generator(clean.device), device=clean.device)
         noisy = clean + sigma[:, None, None, None] * noise
         inputs, timesteps = self.denoiser.network_inputs(noisy, sigma)

@@ -18,6 +18,7 @@ from monai_iscs.errors import InputError
 from monai_iscs.transforms import ct_preprocessing
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "body_ct_reconstruction" / "configs"
+ALIKE = "$[{'image': torch.arange(4096.).reshape(1, 64, 64).half()}] * 24"  # slices
 
 
 @pytest.fixture
@@ -60,6 +61,33 @@ def run(workflow: ConfigWorkflow) -> None:
     workflow.finalize()
 
 
+def run_until_killed(workflow: ConfigWorkflow, iteration: int) -> None:
+    workflow.initialize()
+    trainer = workflow.parser.get_parsed_content("train::trainer")
+
+    class KilledError(Exception):
+        pass
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def kill(engine: object) -> None:
+        if engine.state.iteration == iteration:
+            raise KilledError
+
+    with pytest.raises(RuntimeError):
+        workflow.run()
+
+
+def batches_of(workflow: ConfigWorkflow) -> list[torch.Tensor]:
+    """What each epoch of a training prepares: the slices, augmented, in their order."""
+    epochs: list[list[torch.Tensor]] = []
+    workflow.initialize()
+    trainer = workflow.parser.get_parsed_content("train::trainer")
+    trainer.add_event_handler(Events.EPOCH_STARTED, lambda _: epochs.append([]))
+    trainer.add_event_handler(Events.ITERATION_STARTED, lambda engine: epochs[-1].append(engine.state.batch["image"]))
+    workflow.run()
+    return [torch.cat(epoch) for epoch in epochs]
+
+
 def test_the_config_has_every_property_that_monai_requires(dataset: Path) -> None:
     workflow = training(dataset)
     workflow.initialize()
@@ -75,20 +103,7 @@ def test_training_writes_weights_and_goes_on_after_a_kill(dataset: Path) -> None
     for name, value in first["ema"].items():
         torch.testing.assert_close(weights[f"network.{name}"], value.half())
 
-    killed = training(dataset, epochs=3)
-    killed.initialize()
-    trainer = killed.parser.get_parsed_content("train::trainer")
-
-    class KilledError(Exception):
-        pass
-
-    @trainer.on(Events.ITERATION_COMPLETED)
-    def kill(engine: object) -> None:
-        if engine.state.iteration == 8:
-            raise KilledError
-
-    with pytest.raises(RuntimeError):
-        killed.run()
+    run_until_killed(training(dataset, epochs=3), 8)
     assert torch.load(dataset / "run" / "last.pt", weights_only=True)["trainer"]["iteration"] == 6
 
     run(training(dataset, epochs=3))
@@ -106,6 +121,79 @@ def test_the_seed_decides_what_is_trained(dataset: Path, tmp_path: Path) -> None
         weights.append(torch.load(tmp_path / str(index) / "model.pt", weights_only=True))
     torch.testing.assert_close(weights[0], weights[1], atol=0, rtol=0)
     assert any(not torch.equal(value, weights[2][name]) for name, value in weights[0].items())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_training_is_the_uninterrupted_one(dataset: Path, tmp_path: Path, workers: int) -> None:
+    """Order, augmentation and noise included, in the main process or in two others."""
+    run(training(dataset, epochs=3, num_workers=workers, output_dir=str(tmp_path / "whole")))
+    run_until_killed(training(dataset, epochs=3, num_workers=workers), 5)
+    run(training(dataset, epochs=3, num_workers=workers))
+    whole, resumed = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "run"))
+    for part in ("network", "ema"):
+        torch.testing.assert_close(resumed[part], whole[part], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_prepares_every_slice_once_as_the_seed_says(dataset: Path, tmp_path: Path, workers: int) -> None:
+    marks = "$[{'image': torch.full((1, 64, 64), float(i))} for i in range(24)]"  # augmentation leaves these alone
+    settings = {"epochs": 2, "size": 64, "num_workers": workers, "train::dataset::data": marks}
+    order = batches_of(training(dataset, **settings, output_dir=str(tmp_path / "marks")))
+    numbers = [[int(image.mean().round()) for image in epoch] for epoch in order]
+    assert sorted(numbers[0]) == sorted(numbers[1]) == list(range(24))
+    assert numbers[0] != numbers[1]
+
+    settings["train::dataset::data"] = ALIKE  # whatever the order
+    first, again, other = (
+        batches_of(training(dataset, **settings, seed=seed, output_dir=str(tmp_path / name)))
+        for name, seed in (("first", 0), ("again", 0), ("other", 1))
+    )
+    torch.testing.assert_close(first, again, atol=0, rtol=0)
+    assert not torch.equal(first[0], other[0])
+    images = torch.cat(first)
+    assert len(images.unique(dim=0)) == len(images) == 48  # nor do workers or epochs repeat each other
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_processes_augment_differently(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    found = []
+    for rank in range(2):
+        monkeypatch.setattr("monai_iscs.engines.seeds.idist.get_rank", lambda rank=rank: rank)
+        settings = {"train::dataset::data": ALIKE, "size": 64, "num_workers": workers}
+        found += batches_of(training(dataset, **settings, output_dir=str(tmp_path / str(rank))))
+    assert len(torch.cat(found).unique(dim=0)) == 48
+
+
+def test_in_bfloat16_only_the_products_inside_the_network_are_rounded(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a GPU does, on a CPU: its autocast and its order of the weights."""
+    autocast = torch.autocast
+    monkeypatch.setattr(torch, "autocast", lambda _, **settings: autocast("cpu", **settings))
+    monkeypatch.setattr(torch.cuda.amp, "GradScaler", lambda: None)
+    workflow = training(dataset, amp=True, memory_format="$torch.channels_last")
+    workflow.initialize()
+    network, loss, evaluator, ema = (
+        workflow.parser.get_parsed_content(name) for name in ("trained", "loss", "validate::evaluator", "ema")
+    )
+    first = network.network.conv_in.conv
+    assert first.weight.is_contiguous(memory_format=torch.channels_last)
+    seen = {"network": set(), "loss": set(), "validation": set()}
+    first.register_forward_hook(lambda _, x, out: seen["network"].add((x[0].dtype, out.dtype)))
+    loss.register_forward_hook(lambda _, x, out: seen["loss"].add((x[1].dtype, out.dtype)))
+    evaluator.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: seen["validation"].add(engine.state.output["pred"].dtype)
+    )
+    workflow.run()
+    assert seen["network"] == {(torch.float32, torch.bfloat16)}
+    assert seen["loss"] == {(torch.float32, torch.float32)}
+    assert seen["validation"] == {torch.float32}
+    weights = [*network.parameters(), *ema.ema_model.parameters()]
+    assert {value.dtype for value in weights} | {value.grad.dtype for value in network.parameters()} == {torch.float32}
+    plain = training(dataset, initial_weights=str(dataset / "run" / "model.pt")).parser
+    plain.get_parsed_content("initialize")  # the weights of one order fit a network of the other
 
 
 @pytest.mark.parametrize("size", [24, 96])

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a training uses its device: mixed precision, gradient clipping and the processes that prepare batches."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from monai.engines.utils import IterationEvents
+from torch import nn
+
+from monai_iscs.inferers.batches import choose_precision
+
+
+def has_bfloat16(device: torch.device | str) -> bool:
+    """Whether a training on this device computes in bfloat16: on CUDA devices that have it in hardware."""
+    return choose_precision(None, torch.device(device)) == "bfloat16"
+
+
+def worker_count(device: torch.device | str) -> int:
+    """Processes that prepare a loader's batches: for CUDA up to 8, for a CPU, which is busy enough, none.
+
+    Each has a core to itself, and so has the training; processes of one machine share its cores.
+    """
+    if torch.device(device).type != "cuda":
+        return 0
+    return min(8, max(0, (os.cpu_count() or 1) // idist.get_nproc_per_node() - 1))
+
+
+class GradientClipping:
+    """Clips the norm of the gradient before each optimiser step, with and without MONAI's ``amp``.
+
+    Args:
+        network: whose parameters.
+        max_norm: largest allowed norm.
+    """
+
+    def __init__(self, network: nn.Module, *, max_norm: float = 1.0) -> None:
+        self.network, self.max_norm = network, max_norm
+
+    def attach(self, engine: Engine) -> None:
+        """Registers the handler with a trainer."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._clip)
+
+    def _clip(self, engine: Engine) -> None:
+        length = engine.state.epoch_length or math.inf
+        done = (engine.state.iteration - 1) % length + 1
+        if done % engine.accumulation_steps and done < length:
+            return  # no step yet: the gradient still adds up
+        if engine.scaler is not None:
+            engine.scaler.unscale_(engine.optimizer)  # otherwise the norm would be some 65,536 times the gradient's
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
+
+
+class UnscaledBFloat16:
+    """Leaves out the loss scaler that MONAI's ``amp`` brings, where that computes in bfloat16.
+
+    bfloat16 has the range of float32, so that nothing over- or underflows. The scaler's search for overflow would make
+    a GPU wait at every step.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        """Registers the handler with a trainer."""
+        engine.add_event_handler(Events.STARTED, self._disable)
+
+    def _disable(self, engine: Engine) -> None:
+        if engine.amp and engine.amp_kwargs.get("dtype") is torch.bfloat16:
+            # not None, which to MONAI means no autocast either
+            engine.scaler = torch.amp.GradScaler(engine.state.device.type, enabled=False)
