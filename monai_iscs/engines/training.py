@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from torch import nn
 
-from monai_iscs.inferers.batches import choose_precision
+from monai_iscs.precision import choose_precision
 
 
 def has_bfloat16(device: torch.device | str) -> bool:
