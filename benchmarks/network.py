@@ -3,7 +3,8 @@
 
     python benchmarks/network.py [--device D] [--slices N] [--size N] [--no-compiled] [--output FILE]
 
-Options take turns, medians are reported, and the share of what large matrix products reach on the same device.
+Medians are reported, and the share of what large matrix products reach on the same device. Each row is written as soon
+as it is measured.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
+from projector_gpu import reason, write_lines
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from monai_iscs.cli.bundle import find_bundle, load_network, read_config
 from monai_iscs.inferers import SliceBatches
-from monai_iscs.inferers.batches import PRECISIONS, computing_in
+from monai_iscs.inferers.batches import PRECISIONS, choose_precision, computing_in
 from monai_iscs.priors import Denoiser
 
 
@@ -38,9 +41,9 @@ class Clock:
 
     @contextmanager
     def span(self) -> Iterator[None]:
-        start = self._now()
+        start = self.now()
         yield
-        self.spans.append((start, self._now()))
+        self.spans.append((start, self.now()))
 
     def seconds(self) -> float:
         if self.device.type != "cuda":
@@ -48,7 +51,8 @@ class Clock:
         torch.cuda.synchronize(self.device)
         return sum(start.elapsed_time(end) for start, end in self.spans) / 1000
 
-    def _now(self):
+    def now(self):
+        """A mark, of which two make a span."""
         if self.device.type != "cuda":
             return time.process_time()  # of all threads: other load on the machine hardly counts
         event = torch.cuda.Event(enable_timing=True)
@@ -63,15 +67,17 @@ def timed(job: Callable[[], object], device: torch.device) -> float:
     return clock.seconds()
 
 
-def take_turns(jobs: dict[str, Callable[[], object]], device: torch.device, repeats: int) -> dict[str, float]:
-    """Median seconds of each job."""
-    times = {name: [] for name in jobs}
-    for turn in range(repeats + 1):
-        for name, job in jobs.items():
-            seconds = timed(job, device)
-            if turn:  # the first one compiles, and fills caches
-                times[name].append(seconds)
-    return {name: float(np.median(runs)) for name, runs in times.items()}
+def median(job: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """Seconds of a job; a first one, that fills caches, does not count."""
+    job()
+    return float(np.median([timed(job, device) for _ in range(repeats)]))
+
+
+def passed(start: float, device: torch.device) -> float:
+    """Seconds by the clock on the wall since a `time.perf_counter()`, with all that the device was given to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
 
 
 def describe(device: torch.device, repeats: int) -> str:
@@ -81,15 +87,16 @@ def describe(device: torch.device, repeats: int) -> str:
 
 
 def product(device: torch.device, precision: str) -> tuple[Callable[[], None], int]:
-    """A large matrix product, and its number of operations."""
-    n = 8192 if device.type == "cuda" else 1024
+    """Large matrix products, and their number of operations."""
+    n, times = (8192, 10) if device.type == "cuda" else (1024, 1)
     a = torch.randn(n, n, device=device, dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32)
 
     def multiply() -> None:
         with computing_in("float32" if precision == "bfloat16" else precision, device):
-            torch.mm(a, a)
+            for _ in range(times):
+                torch.mm(a, a)
 
-    return multiply, 2 * n**3
+    return multiply, times * 2 * n**3
 
 
 def operations(prior: Denoiser, stack: Tensor) -> int:
@@ -100,16 +107,13 @@ def operations(prior: Denoiser, stack: Tensor) -> int:
 
 
 @torch.no_grad()
-def network_table(prior: Denoiser, stack: Tensor, device: torch.device, repeats: int, *, compiled: bool) -> list[str]:
-    """How fast a prior denoises a stack with each option."""
-    plain = deepcopy(prior)
-    jobs: dict[str, Callable[[], object]] = {}
-    best = "bfloat16" if device.type == "cuda" else "float32"
-    for precision in ("float32", *(["tf32"] if device.type == "cuda" else []), "bfloat16"):
-        jobs[f"{precision}, channels last"] = partial(SliceBatches(prior, device, precision=precision), stack, 0.5)
-    if compiled:
-        program = SliceBatches(prior, device, precision=best, compiled=True)
-        jobs[f"{best}, channels last, compiled"] = partial(program, stack, 0.5)
+def network_table(
+    prior: Denoiser, stack: Tensor, device: torch.device, repeats: int, *, compiled: bool
+) -> Iterator[str]:
+    """How fast a prior denoises a stack with each option, row by row."""
+    precisions = [name for name in PRECISIONS if name != "tf32" or device.type == "cuda"]
+    best = choose_precision(None, device)
+    plain, flops = deepcopy(prior), operations(prior, stack)
     batch = 64 if device.type == "cuda" else 8
 
     def eager() -> None:
@@ -117,20 +121,42 @@ def network_table(prior: Denoiser, stack: Tensor, device: torch.device, repeats:
             for part in stack.split(batch):
                 plain(part, 0.5)
 
-    products = {name: product(device, name) for name in PRECISIONS if name != "tf32" or device.type == "cuda"}
-    seconds = take_turns(
-        {"eager float32": eager, **jobs, **{f"product {name}": job for name, (job, _) in products.items()}},
-        device,
-        repeats,
-    )
-    flops = operations(prior, stack)
-    lines = ["| option | s | GFLOP/s | of a matrix product's | times eager float32 |", "|---|---|---|---|---|"]
-    for name in ("eager float32", *jobs):
-        precision = next(known for known in PRECISIONS if known in name)
-        ceiling = products[precision][1] / seconds[f"product {precision}"]
-        rate, gain = flops / seconds[name], seconds["eager float32"] / seconds[name]
-        lines.append(f"| {name} | {seconds[name]:.3f} | {rate / 1e9:.0f} | {rate / ceiling:.0%} | {gain:.2f} |")
-    return lines
+    yield "| option | s | GFLOP/s | of a matrix product's | times eager float32 |"
+    yield "|---|---|---|---|---|"
+    ceilings = {}
+    for name in precisions:
+        multiply, count = product(device, name)
+        seconds = median(multiply, device, repeats)
+        ceilings[name] = count / seconds
+        yield f"| matrix product, {name} | {seconds:.4f} | {ceilings[name] / 1e9:.0f} | | |"
+        del multiply  # and its matrices
+    imitated = ceilings["bfloat16"] < ceilings["float32"]
+    if imitated:
+        del ceilings["bfloat16"]
+    seconds = {}
+    options = [("eager float32", "float32", None)]
+    options += [(f"{name}, channels last", name, {}) for name in precisions]
+    options += [(f"{best}, channels last, compiled", best, {"compiled": True})] * compiled
+    for title, precision, settings in options:
+        try:
+            job = eager
+            if settings is not None:
+                job = partial(SliceBatches(prior, device, precision=precision, **settings), stack, 0.5)
+            note, start = "", time.perf_counter()
+            if settings:
+                for _ in range(3):  # the first call compiles, the second records CUDA's graph
+                    job()
+                note = f" (in {passed(start, device):.0f} s)"
+            seconds[title] = median(job, device, repeats)
+        except Exception as error:  # such as too little memory: the other rows still count
+            yield f"| {title} | not run: {reason(error)} | | | |"
+            continue
+        rate = flops / seconds[title]
+        share = f"{rate / ceilings[precision]:.0%}" if precision in ceilings else ""
+        gain = f"{seconds['eager float32'] / seconds[title]:.2f}" if "eager float32" in seconds else ""
+        yield f"| {title}{note} | {seconds[title]:.3f} | {rate / 1e9:.0f} | {share} | {gain} |"
+    if imitated:
+        yield "\nNo share for bfloat16: its matrix product is slower than float32's here, so it is only imitated."
 
 
 def main() -> None:
@@ -145,16 +171,12 @@ def main() -> None:
     device = torch.device(arguments.device)
     prior = load_network(read_config(find_bundle("body_ct_reconstruction"), "inference", {}), device)
     stack = torch.rand(arguments.slices, 1, arguments.size, arguments.size, device=device)
-    text = "\n".join(
-        [
-            f"# The shipped CT prior on {arguments.slices} slices of {arguments.size} x {arguments.size}\n",
-            describe(device, arguments.repeats),
-            *network_table(prior, stack, device, arguments.repeats, compiled=arguments.compiled),
-        ]
-    )
-    print(text)
-    if arguments.output is not None:
-        arguments.output.write_text(text + "\n")
+    head = [
+        f"# The shipped CT prior on {arguments.slices} slices of {arguments.size} x {arguments.size}\n",
+        describe(device, arguments.repeats),
+    ]
+    table = network_table(prior, stack, device, arguments.repeats, compiled=arguments.compiled)
+    write_lines(chain(head, table), arguments.output)
 
 
 if __name__ == "__main__":

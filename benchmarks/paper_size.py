@@ -1,41 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole reconstruction at the paper's size: time, memory, growth and what reduced precision costs, in one run.
+"""A whole reconstruction at the paper's size: time, memory, growth, and what lower precision and fewer steps cost.
 
-    python benchmarks/paper_size.py [--device cuda] [--shape 256 256 300] [--views 30] [--steps 30] [--output FILE]
+    python benchmarks/paper_size.py [--sections network loop growth precision] [--shape 256 256 300] [--views 30]
+        [--steps 30] [--loops compiled fast eager peer] [--memory GB] [--output FILE]
 
 The network is NCSN++ with random weights: times do not depend on them. The peer is an eager loop in the manner of the
 released code: float32 (with TF32 on GPUs, PyTorch's default for convolutions), 15 slices at a time, noise taken from a
-path of 16 maps a slice. All take turns in one run;
-medians are reported, by CUDA events on a GPU. The cost of precision is measured with the shipped CT prior on the demo's
-volume. On a CPU give a small `--shape` and `--channels`.
+path of 16 maps a slice. The prices of precision and of fewer steps are measured with the shipped CT prior on the demo's
+volume. Each line is printed and written as soon as it is measured. On a CPU give a small `--shape` and `--channels`.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import math
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
-from functools import partial
+from functools import cached_property, partial
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from network import Clock, describe, network_table, operations, take_turns, timed
+from network import Clock, describe, median, network_table, operations, passed, timed
 from projector import exponent
+from projector_gpu import milliseconds, reason, write_lines
 from torch import Tensor, nn
 
 from monai_iscs import ConeBeamGeometry, ConeBeamProjector, NCSNpp, ScoreDenoiser, SlerpNoise, SliceDiffusionInferer
-from monai_iscs.sampling import SliceNoise
+from monai_iscs.cli.bundle import choose_device, find_bundle, limit_memory
+from monai_iscs.inferers import SliceBatches
+from monai_iscs.inferers.batches import CPU_BATCH, MOST, choose_precision
+from monai_iscs.sampling import PRESETS, SliceNoise, Step
 
+SECTIONS = ("network", "loop", "growth", "precision")
+LOOPS = ("compiled", "fast", "eager", "peer")
 UNIT = 0.052  # attenuation of the prior's unit, per mm
-SPACING = (1.5, 1.5, 1.5)  # mm
+FIELD = 384.0  # mm in the plane, as the paper's 256 voxels of 1.5 mm
 FITS = 1.05  # largest exponent that counts as linear
 PEER_BATCH = 15
-
-
-def median(job: Callable[[], object], device: torch.device, repeats: int) -> float:
-    return take_turns({"job": job}, device, repeats)["job"]
+RECORDED = 3  # calls after which a compiled network is: the first compiles it, the second records CUDA's graph
 
 
 class SixteenfoldSlerp(SliceNoise):
@@ -52,8 +60,20 @@ class SixteenfoldSlerp(SliceNoise):
         return torch.stack(path)[8::16]
 
 
+class Peer:
+    """A prior of its own, in PyTorch's usual order of memory, on 15 slices at a time whatever it is called with."""
+
+    def __init__(self, prior: nn.Module) -> None:
+        self.network = deepcopy(prior).to(memory_format=torch.contiguous_format)
+        self.size_divisor = prior.size_divisor
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        return torch.cat([self.network(part, sigma) for part in x.split(PEER_BATCH)])
+
+
 def scanner(shape: tuple[int, ...], views: int):
-    return UNIT * ConeBeamProjector(ConeBeamGeometry.paper(shape, SPACING, views=views))
+    spacing = FIELD / max(shape[:2])
+    return UNIT * ConeBeamProjector(ConeBeamGeometry.paper(shape, (spacing,) * 3, views=views))
 
 
 def body(shape: tuple[int, ...], device: torch.device) -> Tensor:
@@ -63,155 +83,242 @@ def body(shape: tuple[int, ...], device: torch.device) -> Tensor:
     return volume
 
 
-class Peer:
-    """A prior of its own, in PyTorch's usual order of memory, on 15 slices at a time whatever it is called with."""
-
-    def __init__(self, prior: nn.Module) -> None:
-        self.network = deepcopy(prior).to(memory_format=torch.contiguous_format)
-
-    def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        return torch.cat([self.network(part, sigma) for part in x.split(PEER_BATCH)])
-
-
-def whole(prior, operator, y, *, steps: int, noise=SlerpNoise, **settings) -> Tensor:
-    inferer = SliceDiffusionInferer.from_preset(
-        "released", steps=steps, operator=operator, noise=noise, progress=False, **settings
-    )
+def whole(prior, operator, y, *, preset: str = "released", noise=SlerpNoise, **settings) -> Tensor:
+    inferer = SliceDiffusionInferer.from_preset(preset, operator=operator, noise=noise, progress=False, **settings)
     return inferer(y, prior)
 
 
-def network_part(prior: nn.Module, job: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Seconds of a job, and of its calls of the network."""
-    clock, open_spans = Clock(device), []
+@contextmanager
+def watched(device: torch.device) -> Iterator[tuple[Clock, list[int]]]:
+    """The time of an inferer's calls of the network, and their slices; from outside, as a CUDA graph runs no hooks."""
+    clock, sizes, plain = Clock(device), [], SliceBatches._denoise
 
-    def before(*_: object) -> None:
-        span = clock.span()
-        span.__enter__()
-        open_spans.append(span)
+    def denoise(self: SliceBatches, part: Tensor, sigma: float, size: int) -> Tensor:
+        with clock.span():
+            x0 = plain(self, part, sigma, size)
+        sizes.append(size)
+        return x0
 
-    def after(*_: object) -> None:
-        open_spans.pop().__exit__(None, None, None)
-
-    hooks = [prior.register_forward_pre_hook(before), prior.register_forward_hook(after)]
-    total = timed(job, device)
-    for hook in hooks:
-        hook.remove()
-    return total, clock.seconds()
-
-
-def precision_cost(device: torch.device, steps: int) -> list[str]:
-    """PSNR of the demo's volume by the shipped prior in each precision, and against float32."""
-    from monai_iscs.cli.bundle import find_bundle
-    from monai_iscs.cli.pipeline import Pipeline
-    from monai_iscs.metrics import summarise
-
-    folder = find_bundle("body_ct_reconstruction")
-    pipeline = Pipeline(folder, device=str(device), overrides={"steps": steps})
-    volume = pipeline.load(next((folder / "demo").glob("*.nii.gz")))
-    measurement, reference = pipeline.measure(volume)
-    results = {}
-    for precision in ("float32", *(["tf32"] if device.type == "cuda" else []), "bfloat16"):
-        inferer = pipeline.sampler("dds", "slerp", changes={"precision": precision})
-        results[precision] = pipeline.sample(inferer, measurement, lambda _: None)
-    lines = ["| precision | axial dB | coronal dB | dB against float32 |", "|---|---|---|---|"]
-    for name, result in results.items():
-        found = summarise(result, reference, slice_axis=2)
-        error = float((result - results["float32"]).square().mean())
-        against = "" if name == "float32" else f"{-10 * np.log10(error):.1f}"
-        lines.append(f"| {name} | {found['axial']['psnr']:.3f} | {found['coronal']['psnr']:.3f} | {against} |")
-    return lines
+    SliceBatches._denoise = denoise
+    try:
+        yield clock, sizes
+    finally:
+        SliceBatches._denoise = plain
 
 
-def report(arguments: argparse.Namespace) -> Iterator[str]:
-    device, shape, repeats = torch.device(arguments.device), tuple(arguments.shape), arguments.repeats
-    cuda = device.type == "cuda"
-    yield f"# A reconstruction of {' x '.join(map(str, shape))} voxels from {arguments.views} views\n"
-    yield describe(device, repeats)
-    torch.manual_seed(0)
-    prior = ScoreDenoiser(NCSNpp(arguments.channels)).to(device).eval().requires_grad_(False)
-    operator = scanner(shape, arguments.views)
-    y = operator(body(shape, device))
-    slices, stack = shape[2], torch.rand(shape[2], 1, *shape[:2], device=device)
-    yield f"## The network\n\n{operations(prior, stack) / 1e12:.1f} TFLOP a step.\n"
-    yield from network_table(prior, stack, device, repeats, compiled=cuda)
+class Spent(NamedTuple):
+    """A loop's cost: seconds of the warm-up, of the whole, of its network; slices at a time; bytes at the peak."""
 
-    yield f"\n## From the measurement to the volume, {arguments.steps} steps\n"
-    yield "| loop | s | of which network | peak memory, GB |\n|---|---|---|---|"
-    peer = Peer(prior)
-    loops = {
-        "ours": (prior, partial(whole, prior, operator, y, steps=arguments.steps)),
-        "ours, half the steps": (prior, partial(whole, prior, operator, y, steps=max(arguments.steps // 2, 1))),
-        "eager float32, 15 slices, 16-fold Slerp": (
-            peer.network,
-            partial(
-                whole,
-                peer,
-                operator,
-                y,
-                steps=arguments.steps,
-                noise=SixteenfoldSlerp,
-                precision="tf32" if cuda else "float32",
-                slice_batch=slices,
-            ),
-        ),
-    }
-    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
-    peaks = {}
-    for turn in range(repeats + 1):
-        for name, (network, job) in loops.items():
-            gc.collect()
-            if cuda:
-                torch.cuda.reset_peak_memory_stats(device)
-            seconds = network_part(network, job, device)
-            peaks[name] = torch.cuda.max_memory_allocated(device) / 1e9 if cuda else float("nan")
-            if turn:  # the first one fills caches
-                spent[name].append(seconds)
-    medians = {name: np.median(seconds, axis=0) for name, seconds in spent.items()}
-    for name, (total, network) in medians.items():
-        yield f"| {name} | {total:.2f} | {network / total:.0%} | {peaks[name]:.2f} |"
-    ours, *_, eager = (total for total, _ in medians.values())
-    weights = sum(p.numel() * p.element_size() for p in prior.parameters()) / 1e9
-    yield f"\n{eager / ours:.1f} times as fast as the eager loop. Weights: {weights:.2f} GB; "
-    yield f"one stack: {stack.numel() * 4 / 1e9:.3f} GB.\n"
+    warm_up: float
+    total: float
+    network: float
+    batch: int
+    allocated: float
+    reserved: float
 
-    yield "## Growth\n\n| from | to | exponent |\n|---|---|---|"
-    sizes = [32, 64, 128, 256, 512] if cuda else [4, 8, 16]
-    counts = [15, 30, 60, 120] if cuda else [4, 8, 16]
-    few = min(arguments.steps, 2)
-    by_slices, by_views = [], []
-    for size in sizes:
-        part = scanner((*shape[:2], size), arguments.views)
-        job = partial(whole, prior, part, part(body((*shape[:2], size), device)), steps=few)
-        by_slices.append(median(job, device, repeats))
-    for count in counts:
-        part = scanner(shape, count)
-        image = body(shape, device)[0]
-        by_views.append(median(lambda part=part, image=image: part.normal(image), device, repeats))
-    for name, of, seconds in (("slices", sizes, by_slices), ("views (projector)", counts, by_views)):
-        found = exponent(of, seconds)
-        yield f"| {of[0]} | {of[-1]} {name} | {found:.3f}{'' if found <= FITS else ' (not linear)'} |"
 
-    yield f"\n## What precision costs: the shipped prior on the demo's volume, {arguments.quality_steps} steps\n"
-    yield from precision_cost(device, arguments.quality_steps)
+def tidy(device: torch.device) -> None:
+    """Give back the memory that nothing holds, and forget the peaks so far."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def spent(job: Callable[..., object], steps: int, made: int, device: torch.device, repeats: int, calls: int) -> Spent:
+    """The cost of `steps` steps of a loop, from `made` of them, after a warm-up of at least so many network calls.
+
+    Steps that are not made cost what those after the first cost.
+    """
+    start = time.perf_counter()
+    with watched(device) as (_, sizes):
+        while len(sizes) < calls:
+            job(steps=1)
+    warm_up, batch, seconds, peaks = passed(start, device), sizes[-1], [], (math.nan, math.nan)
+    for _ in range(repeats):
+        tidy(device)
+        each, marks = Clock(device), []
+
+        def mark(_: Step, each: Clock = each, marks: list = marks) -> None:
+            marks.append(each.now())
+
+        with watched(device) as (network, _):
+            # the warm-up's batches: others would be compiled anew
+            total = timed(partial(job, steps=made, slice_batch=batch, callback=mark), device)
+        each.spans = list(pairwise(marks))
+        missing = each.seconds() / (made - 1) * (steps - made) if made < steps else 0.0
+        seconds.append((total + missing, network.seconds() * steps / made))
+        if device.type == "cuda":
+            peaks = torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
+    return Spent(warm_up, *map(float, np.median(seconds, axis=0)), batch, *peaks)
+
+
+class PaperSize:
+    """The measurements; each section yields the report's lines."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments, self.device = arguments, choose_device(arguments.device)
+        self.shape, self.views, self.repeats = tuple(arguments.shape), arguments.views, arguments.repeats
+        self.cuda = self.device.type == "cuda"
+        self.compile = self.cuda if arguments.compile is None else arguments.compile
+        if arguments.memory is not None:
+            limit_memory(self.device, arguments.memory)
+
+    @cached_property
+    def prior(self) -> ScoreDenoiser:
+        torch.manual_seed(0)
+        return ScoreDenoiser(NCSNpp(self.arguments.channels)).to(self.device).eval().requires_grad_(False)
+
+    def report(self) -> Iterator[str]:
+        limit = "" if self.arguments.memory is None else f", in {self.arguments.memory:g} GB"
+        yield f"# A reconstruction of {' x '.join(map(str, self.shape))} voxels from {self.views} views{limit}\n"
+        yield describe(self.device, self.repeats)
+        failed = []
+        for section in (name for name in SECTIONS if name in self.arguments.sections):
+            start = time.perf_counter()
+            try:
+                yield from getattr(self, section)()
+            except Exception as error:  # the other sections still count
+                failed.append(section)
+                yield f"\nnot finished: {reason(error)}"
+            yield f"\n(Section {section}: {passed(start, self.device):.0f} s.)\n"
+        if failed:
+            raise SystemExit(f"not finished: {', '.join(failed)}")
+
+    def network(self) -> Iterator[str]:
+        # one of the loop's batches: what is compiled for it serves the loop too
+        most, slices = MOST if self.cuda else CPU_BATCH, self.shape[2]
+        stack = torch.rand(math.ceil(slices / math.ceil(slices / most)), 1, *self.shape[:2], device=self.device)
+        flops = operations(self.prior, stack) / len(stack) / 1e12
+        yield f"## The network on {len(stack)} slices\n\n{flops:.3g} TFLOP a slice, {flops * slices:.3g} a step.\n"
+        yield from network_table(self.prior, stack, self.device, self.repeats, compiled=self.compile)
+
+    def loop(self) -> Iterator[str]:
+        steps, repeats, slices = self.arguments.steps, self.arguments.loop_repeats, self.shape[2]
+        few = min(max(self.arguments.peer_steps, 2), steps)
+        operator = scanner(self.shape, self.views)
+        y = operator(body(self.shape, self.device))
+        weights = sum(p.numel() * p.element_size() for p in self.prior.parameters()) / 1e9
+        flops = operations(self.prior, torch.rand(1, 1, *self.shape[:2], device=self.device)) * slices
+        yield f"## From the measurement to the volume, medians of {repeats}\n"
+        yield f"Weights: {weights:.3f} GB; one stack: {4e-9 * math.prod(self.shape):.3f} GB. A CUDA graph's activations"
+        yield "are in the reserved memory only. The warm-up is one step (more if it has one batch): it compiles.\n"
+        head = ["loop", "steps", "warm-up s", "s", "s a step", "of which network", "network's GFLOP/s"]
+        head += ["slices at a time", "allocated GB", "reserved GB"]
+        yield f"| {' | '.join(head)} |\n{'|---' * len(head)}|"
+        totals = {}
+        # Compiled ones first: theirs are the figures that count most, and then their graphs' memory can be given back.
+        for name in (name for name in LOOPS if name in self.arguments.loops):
+            compiled = self.compile and name in ("compiled", "fast")
+            if name == "compiled" and not compiled:
+                continue
+            if not compiled:
+                torch.compiler.reset()
+                tidy(self.device)
+            prior, made, title, settings = self.prior, steps, f"ours, {name}", {"compiled": compiled}
+            if name == "fast":
+                title = f"ours, preset fast, {'' if compiled else 'not '}compiled"
+                settings["preset"], made = "fast", PRESETS["fast"].steps
+            elif name == "eager":
+                title = "ours, not compiled"
+            elif name == "peer":
+                prior, made, title = Peer(self.prior), few, "eager float32, 15 slices, 16-fold Slerp"
+                title += f" ({few} steps made, scaled to {steps})" if few < steps else ""
+                settings = {"noise": SixteenfoldSlerp, "precision": "tf32" if self.cuda else "float32"}
+                settings["slice_batch"] = slices
+            wanted = steps if name == "peer" else made
+            job = partial(whole, prior, operator, y, **settings)
+            try:
+                found = spent(job, wanted, made, self.device, repeats, RECORDED if compiled else 1)
+            except Exception as error:  # such as too little memory: the other loops still count
+                yield f"| {title} | {wanted} | not run: {reason(error)} |{' |' * (len(head) - 3)}"
+                continue
+            totals[name] = found.total
+            cells = [title, wanted, f"{found.warm_up:.1f}", f"{found.total:.2f}", f"{found.total / wanted:.2f}"]
+            cells += [f"{found.network / found.total:.1%}", f"{flops * wanted / found.network / 1e9:.0f}"]
+            cells += [min(PEER_BATCH, slices) if name == "peer" else found.batch]
+            cells += [f"{peak / 1e9:.2f}" if self.cuda else "" for peak in (found.allocated, found.reserved)]
+            yield f"| {' | '.join(map(str, cells))} |"
+        if peer := totals.pop("peer", None):
+            yield ""
+            yield from (
+                f"- {name}: {peer / total:.1f} times as fast as the eager peer" for name, total in totals.items()
+            )
+
+    def growth(self) -> Iterator[str]:
+        sizes = [32, 64, 128, 256, 512] if self.cuda else [4, 8, 16]
+        counts = [15, 30, 60, 120] if self.cuda else [4, 8, 16]
+        repeats = min(self.repeats, 2)
+        yield f"## Growth, medians of {repeats}: one step, not compiled, and the projector's normal operator\n"
+        yield "| | | s | s of each |\n|---|---|---|---|"
+
+        def step(size: int) -> float:
+            shape = (*self.shape[:2], size)
+            part = scanner(shape, self.views)
+            y = part(body(shape, self.device))
+            return median(partial(whole, self.prior, part, y, steps=1), self.device, repeats)
+
+        def normal(count: int) -> float:
+            part, image = scanner(self.shape, count), body(self.shape, self.device)[0]
+            return milliseconds(partial(part.normal, image), self.device, repeats) / 1000
+
+        found = []
+        for name, of, measure in (("slices", sizes, step), ("views", counts, normal)):
+            seconds = []
+            for size in of:
+                seconds.append(measure(size))
+                yield f"| {size} | {name} | {seconds[-1]:.4g} | {seconds[-1] / size:.3g} |"
+            ends = exponent(of, seconds), exponent(of[-3:], seconds[-3:])
+            found.append(
+                f"- {name}: size to the power of {ends[0]:.3f}; from {of[-3]} on, where fixed costs count less, "
+                f"{ends[1]:.3f}{'' if ends[1] <= FITS else ' (not linear)'}"
+            )
+        yield ""
+        yield from found
+
+    def precision(self) -> Iterator[str]:
+        """PSNR of the demo's volume by the shipped prior in each precision, and by the preset of fewer steps."""
+        from monai_iscs.cli.pipeline import Pipeline
+        from monai_iscs.metrics import summarise
+
+        steps, best = self.arguments.quality_steps, choose_precision(None, self.device)
+        folder = find_bundle("body_ct_reconstruction")
+        pipeline = Pipeline(folder, device=str(self.device), overrides={})
+        measurement, reference = pipeline.measure(pipeline.load(next((folder / "demo").glob("*.nii.gz"))))
+        yield "## What lower precision and fewer steps cost: the shipped prior on the demo's volume\n"
+        yield "| preset | steps | precision | axial dB | coronal dB | sagittal dB | dB against the first |"
+        yield "|---|---|---|---|---|---|---|"
+        runs = [("default", steps, name) for name in ("float32", *(["tf32"] if self.cuda else []), "bfloat16")]
+        runs.append(("fast", min(PRESETS["fast"].steps, steps), best))
+        first = None
+        for preset, made, name in runs:
+            inferer = pipeline.sampler("dds", "slerp", changes={"preset": preset, "steps": made, "precision": name})
+            result = pipeline.sample(inferer, measurement, lambda _: None)
+            scores = summarise(result, reference, slice_axis=2)
+            cells = [f"{scores[view]['psnr']:.3f}" for view in ("axial", "coronal", "sagittal")]
+            first = result if first is None else first
+            against = "" if first is result else f"{-10 * np.log10(float((result - first).square().mean())):.1f}"
+            yield f"| {preset} | {made} | {name} | {' | '.join(cells)} | {against} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS)
+    parser.add_argument("--device", help="default: a GPU if there is one")
+    parser.add_argument("--memory", type=float, metavar="GB", help="of a GPU, to be used at most")
     parser.add_argument("--shape", type=int, nargs=3, default=(256, 256, 300))
     parser.add_argument("--views", type=int, default=30)
     parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--loops", nargs="+", choices=LOOPS, default=LOOPS)
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="default: on a GPU")
+    parser.add_argument("--peer-steps", type=int, default=3, help="steps of the peer to make, at least 2")
     parser.add_argument("--channels", type=int, nargs=4, default=(128, 256, 256, 256), help="of NCSN++")
-    parser.add_argument("--quality-steps", type=int, default=10)
+    parser.add_argument("--quality-steps", type=int, default=30, help="of the shipped prior, at most")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--loop-repeats", type=int, default=1)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    lines = []
-    for line in report(arguments):
-        print(line, flush=True)
-        lines.append(line)
-    if arguments.output is not None:
-        arguments.output.write_text("\n".join(lines) + "\n")
+    write_lines(PaperSize(arguments).report(), arguments.output)
 
 
 if __name__ == "__main__":

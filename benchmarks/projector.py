@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import distributions, version
+from itertools import chain
 from pathlib import Path
 
 import numba
@@ -26,7 +27,7 @@ import numpy as np
 import projector_gpu
 import torch
 from phantoms import Ellipsoid, line_integrals, sample_rays, voxelise
-from projector_gpu import relative
+from projector_gpu import relative, write_lines
 
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
 
@@ -236,9 +237,7 @@ def main() -> None:
     ]
     name = "projector.md" if args.device == "cpu" else "projector_gpu.md"
     output = args.output or Path(__file__).parent / "results" / name
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text("\n".join([*head, *lines, ""]), encoding="utf-8")
-    print("\n".join([*head, *lines]))
+    write_lines(chain(head, lines), output)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The projector backends on a GPU at the paper's size: speed, exactness and the distance from what the device can do.
 
-`python benchmarks/projector.py --device cuda` runs it. Times are medians of CUDA events around one call.
+`python benchmarks/projector.py --device cuda` runs it. Times are medians of CUDA events around as many calls as fill
+50 ms.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -24,6 +28,26 @@ PEERS = ("triton", "torch", "diffct", "astra", "torch-radon")
 FORWARD_INSTRUCTIONS, ADJOINT_INSTRUCTIONS = 39, 54
 TILE_COLUMNS = 4
 DEFAULT_CLOCK = 1.755e9  # Hz, of an H100 or H200 at work
+LONG_ENOUGH = 50.0  # ms between two events, so that starting and stopping does not count
+
+
+def write_lines(lines: Iterable[str], output: Path | None) -> None:
+    """Print each line and add it to a file as soon as it is there: a run that is killed keeps what it measured."""
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text("", encoding="utf-8")
+    for line in lines:
+        print(line, flush=True)
+        if output is not None:
+            with output.open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, for a table's cell; all of it goes to the terminal."""
+    traceback.print_exception(error)
+    first = str(error).strip().split("\n")[0].replace("|", "/")
+    return first if isinstance(error, InputError) else f"{type(error).__name__}: {first}"
 
 
 def paper_scan() -> ConeBeamGeometry:
@@ -36,23 +60,25 @@ def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def milliseconds(job: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Median time of a call, after two that compile and warm up."""
-    for _ in range(2):
-        job()
-    times = []
-    for _ in range(repeats):
+    """Median time of a call, after some that compile and warm up."""
+
+    def spent(calls: int) -> float:
         if device.type == "cuda":
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             begin.record()
-            job()
+            for _ in range(calls):
+                job()
             end.record()
             end.synchronize()
-            times.append(begin.elapsed_time(end))
-        else:
-            start = time.perf_counter()
+            return begin.elapsed_time(end)
+        start = time.perf_counter()
+        for _ in range(calls):
             job()
-            times.append(1000 * (time.perf_counter() - start))
-    return median(times)
+        return 1000 * (time.perf_counter() - start)
+
+    spent(2)
+    calls = max(math.ceil(LONG_ENOUGH / max(spent(1), 1e-3)), 1)
+    return median(spent(calls) / calls for _ in range(repeats))
 
 
 def copy_bandwidth(device: torch.device, repeats: int, size: int = 1 << 28) -> float:
@@ -103,59 +129,59 @@ def floor_milliseconds(geometry: ConeBeamGeometry, device: torch.device, bandwid
     return floors
 
 
+def peer_row(name: str, geometry: ConeBeamGeometry, numbers: list[torch.Tensor], device: torch.device, repeats: int):
+    """A peer's row, and the milliseconds of its pair."""
+    x, y = (number.to(device) for number in numbers[:2])
+    A = ConeBeamProjector(geometry, backend=name)
+    there, back = A(x), A.T(y)
+    there_ms, back_ms = milliseconds(lambda: A(x), device, repeats), milliseconds(lambda: A.T(y), device, repeats)
+    pair = there_ms + back_ms
+    mismatch = abs(float((there.double() * y).sum() - (x * back.double()).sum())) / float(
+        there.double().norm() * y.double().norm()
+    )
+    cells = f"{there_ms:.3g} | {back_ms:.3g} | {pair:.3g} | {mismatch:.1e}"
+    return f"| {name} | {cells} | {relative(there, numbers[2]):.1e} | {relative(back, numbers[3]):.1e} |", pair
+
+
 def measure(
     device: torch.device, repeats: int, geometry: ConeBeamGeometry | None = None, copied: int = 1 << 28
-) -> list[str]:
-    """The report's lines; the paper's scan unless another is given."""
+) -> Iterator[str]:
+    """The report's lines, each as soon as it is measured; the paper's scan unless another is given."""
     geometry = paper_scan() if geometry is None else geometry
+    # before the peers: one that crashes can leave the device unusable
+    bandwidth = copy_bandwidth(device, repeats, copied)
+    floors = floor_milliseconds(geometry, device, bandwidth)
+    yield f"- Copy bandwidth, read and written: {bandwidth / 1e9:.0f} GB/s"
+    yield f"- Moving the volume and the projections once: {floors['memory']:.3g} ms in each direction"
+    floor = None
+    if "forward" in floors:
+        floor = sum(max(floors[way], floors["memory"]) for way in ("forward", "adjoint"))
+        yield (
+            f"- Issuing the inner loops' instructions: {floors['forward']:.3g} ms forward, {floors['adjoint']:.3g} ms "
+            f"adjoint; so the floor of a pair is {floor:.3g} ms"
+        )
+
     print("numba (the reference) ...", flush=True)
     reference = ConeBeamProjector(geometry, backend="numba")
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.rand(shape, generator=generator) for shape in (reference.domain_shape, reference.range_shape))
-    Ax, Aty = reference(x), reference.T(y)
-    x, y = x.to(device), y.to(device)
+    numbers = [x, y, reference(x), reference.T(y)]
     sizes = " x ".join(map(str, geometry.volume_shape)), " x ".join(map(str, geometry.detector_shape))
-    lines = [
-        f"## One pair: {sizes[0]} voxels, {len(geometry.angles)} views, detector {sizes[1]}",
-        "",
-        "| | forward ms | adjoint ms | pair ms | adjoint mismatch | forward from numba | adjoint from numba |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    yield ""
+    yield f"## One pair: {sizes[0]} voxels, {len(geometry.angles)} views, detector {sizes[1]}"
+    yield ""
+    yield "| | forward ms | adjoint ms | pair ms | adjoint mismatch | forward from numba | adjoint from numba |"
+    yield "|---|---|---|---|---|---|---|"
     pairs = {}
     for name in PEERS:
-        print(f"{name} ...", flush=True)
-        A = ConeBeamProjector(geometry, backend=name)
         try:
-            there, back = A(x), A.T(y)
-        except InputError as error:
-            print(error, flush=True)
-            lines.append(f"| {name} | not run: {error} | | | | | |")
-            continue
-        there_ms = milliseconds(lambda A=A: A(x), device, repeats)
-        back_ms = milliseconds(lambda A=A: A.T(y), device, repeats)
-        pairs[name] = there_ms + back_ms
-        mismatch = abs(float((there.double() * y).sum() - (x * back.double()).sum())) / float(
-            there.double().norm() * y.double().norm()
-        )
-        cells = f"{there_ms:.3g} | {back_ms:.3g} | {pairs[name]:.3g} | {mismatch:.1e}"
-        lines.append(f"| {name} | {cells} | {relative(there, Ax):.1e} | {relative(back, Aty):.1e} |")
-        del A, there, back
-
-    bandwidth = copy_bandwidth(device, repeats, copied)
-    floors = floor_milliseconds(geometry, device, bandwidth)
-    lines += [
-        "",
-        "diffct's voxels are constant (Siddon) and ASTRA's and torch-radon's adjoints approximate: they are other",
-        "operators than numba's on random numbers. ASTRA's times include the way to host memory and back.",
-        "",
-        f"- Copy bandwidth, read and written: {bandwidth / 1e9:.0f} GB/s",
-        f"- Moving the volume and the projections once: {floors['memory']:.3g} ms in each direction",
-    ]
-    if "forward" in floors:
-        floor = sum(max(floors[way], floors["memory"]) for way in ("forward", "adjoint"))
-        lines.append(
-            f"- Issuing the inner loops' instructions: {floors['forward']:.3g} ms forward, {floors['adjoint']:.3g} ms "
-            f"adjoint; so the floor of a pair is {floor:.3g} ms"
-        )
-        lines.append(f"- Triton's pair is {pairs['triton'] / floor:.2f} times its floor")
-    return lines
+            row, pairs[name] = peer_row(name, geometry, numbers, device, repeats)
+        except Exception as error:  # of libraries that need not be there, or not run here
+            row = f"| {name} | not run: {reason(error)} | | | | | |"
+        yield row
+    yield ""
+    yield "diffct's voxels are constant (Siddon) and ASTRA's and torch-radon's adjoints approximate: they are other"
+    yield "operators than numba's on random numbers. ASTRA's times include the way to host memory and back."
+    if floor is not None and "triton" in pairs:
+        yield ""
+        yield f"- Triton's pair is {pairs['triton'] / floor:.2f} times its floor"

@@ -30,7 +30,7 @@ def test_report(benchmark, plain, monkeypatch):
     scan = replace(scan, voxel_spacing=(50.0, 40.0, 60.0))
     if torch.cuda.is_available():
         pytest.skip("Triton isn't interpreted here")
-    lines = benchmark.measure(torch.device("cpu"), 1, scan, copied=1000)
+    lines = list(benchmark.measure(torch.device("cpu"), 1, scan, copied=1000))
     rows = {
         cells[1]: cells[2:] for cells in ([cell.strip() for cell in line.split("|")] for line in lines) if cells[1:]
     }
@@ -55,3 +55,25 @@ def test_work_is_counted(benchmark, plain):
     assert not rays.axis.any()
     assert samples == 28 * crossings  # three thick slices: no row misses them
     assert visits == 1.25 * 3 * crossings
+
+
+def test_peer_that_breaks(benchmark, plain, monkeypatch):
+    """A peer's own error costs its row only, Triton's its comparison with the floor too."""
+    monkeypatch.setattr(benchmark, "PEERS", ("triton", "torch"))
+    monkeypatch.setattr(benchmark, "LONG_ENOUGH", 0.0)
+    floors = {"memory": 1.0, "forward": 1.0, "adjoint": 1.0}
+    monkeypatch.setattr(benchmark, "floor_milliseconds", lambda *_: floors)
+    row = benchmark.peer_row
+
+    def broken(name, *arguments):
+        if name == "triton":
+            raise RuntimeError("driver | gone\nfor good")
+        return row(name, *arguments)
+
+    monkeypatch.setattr(benchmark, "peer_row", broken)
+    scan = replace(plain, volume_shape=(3, 4, 2), angles=(0.3,), detector_shape=(2, 3), detector_pitch=(60.0, 60.0))
+    scan = replace(scan, voxel_spacing=(50.0, 40.0, 60.0))
+    lines = list(benchmark.measure(torch.device("cpu"), 1, scan, copied=10))
+    assert "| triton | not run: RuntimeError: driver / gone | | | | | |" in lines
+    assert any(line.startswith("| torch | ") and "not run" not in line for line in lines)
+    assert not any("times its floor" in line for line in lines)
