@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from monai_iscs.cli.bundle import find_bundle, load_network, read_config
 from monai_iscs.inferers import SliceBatches
-from monai_iscs.inferers.batches import PRECISIONS, choose_precision, computing_in
+from monai_iscs.precision import PRECISIONS, choose_precision, computing_in
 from monai_iscs.priors import Denoiser
 
 

@@ -34,7 +34,8 @@ from torch import Tensor, nn
 from monai_iscs import ConeBeamGeometry, ConeBeamProjector, NCSNpp, ScoreDenoiser, SlerpNoise, SliceDiffusionInferer
 from monai_iscs.cli.bundle import choose_device, find_bundle, limit_memory
 from monai_iscs.inferers import SliceBatches
-from monai_iscs.inferers.batches import CPU_BATCH, MOST, choose_precision
+from monai_iscs.inferers.batches import CPU_BATCH, MOST, MOST_PIXELS
+from monai_iscs.precision import choose_precision
 from monai_iscs.sampling import PRESETS, SliceNoise, Step
 
 SECTIONS = ("network", "loop", "growth", "precision")
@@ -187,7 +188,9 @@ class PaperSize:
 
     def network(self) -> Iterator[str]:
         # one of the loop's batches: what is compiled for it serves the loop too
-        most, slices = MOST if self.cuda else CPU_BATCH, self.shape[2]
+        most, slices = CPU_BATCH, self.shape[2]
+        if self.cuda:
+            most = max(min(MOST, MOST_PIXELS // math.prod(self.shape[:2])), 1)
         stack = torch.rand(math.ceil(slices / math.ceil(slices / most)), 1, *self.shape[:2], device=self.device)
         flops = operations(self.prior, stack) / len(stack) / 1e12
         yield f"## The network on {len(stack)} slices\n\n{flops:.3g} TFLOP a slice, {flops * slices:.3g} a step.\n"
