@@ -3,8 +3,7 @@
 
     python benchmarks/network.py [--device D] [--slices N] [--size N] [--no-compiled] [--output FILE]
 
-Medians are reported, and the share of what large matrix products reach on the same device. Each row is written as soon
-as it is measured.
+Options take turns, medians are reported, and the share of what large matrix products reach on the same device.
 """
 
 from __future__ import annotations
@@ -67,10 +66,19 @@ def timed(job: Callable[[], object], device: torch.device) -> float:
     return clock.seconds()
 
 
+def take_turns(jobs: dict[str, Callable[[], object]], device: torch.device, repeats: int) -> dict[str, float]:
+    """Median seconds of each job; a first turn, that fills caches, does not count."""
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for turn in range(repeats + 1):
+        for name, job in jobs.items():
+            seconds = timed(job, device)
+            if turn:
+                times[name].append(seconds)
+    return {name: float(np.median(runs)) for name, runs in times.items()}
+
+
 def median(job: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Seconds of a job; a first one, that fills caches, does not count."""
-    job()
-    return float(np.median([timed(job, device) for _ in range(repeats)]))
+    return take_turns({"job": job}, device, repeats)["job"]
 
 
 def passed(start: float, device: torch.device) -> float:
@@ -110,7 +118,7 @@ def operations(prior: Denoiser, stack: Tensor) -> int:
 def network_table(
     prior: Denoiser, stack: Tensor, device: torch.device, repeats: int, *, compiled: bool
 ) -> Iterator[str]:
-    """How fast a prior denoises a stack with each option, row by row."""
+    """How fast a prior denoises a stack with each option."""
     precisions = [name for name in PRECISIONS if name != "tf32" or device.type == "cuda"]
     best = choose_precision(None, device)
     plain, flops = deepcopy(prior), operations(prior, stack)
@@ -121,40 +129,37 @@ def network_table(
             for part in stack.split(batch):
                 plain(part, 0.5)
 
+    jobs: dict[str, Callable[[], object]] = {"eager float32": eager}
+    for name in precisions:
+        jobs[f"{name}, channels last"] = partial(SliceBatches(prior, device, precision=name), stack, 0.5)
+    notes = {}
+    if compiled:
+        name = f"{best}, channels last, compiled"
+        jobs[name] = partial(SliceBatches(prior, device, precision=best, compiled=True), stack, 0.5)
+        start = time.perf_counter()
+        try:
+            for _ in range(3):  # the first call compiles, the second records CUDA's graph
+                jobs[name]()
+            notes[name] = f" (in {passed(start, device):.0f} s)"
+        except Exception as error:  # such as too little memory: the other rows still count
+            yield f"Not run, {name}: {reason(error)}\n"
+            del jobs[name]
+    products = {f"matrix product, {name}": product(device, name) for name in precisions}
+    seconds = take_turns(jobs | {name: job for name, (job, _) in products.items()}, device, repeats)
+    rates = {name: flops / seconds[name] for name in jobs}
+    rates |= {name: count / seconds[name] for name, (_, count) in products.items()}
+    imitated = rates["matrix product, bfloat16"] < rates["matrix product, float32"]
     yield "| option | s | GFLOP/s | of a matrix product's | times eager float32 |"
     yield "|---|---|---|---|---|"
-    ceilings = {}
-    for name in precisions:
-        multiply, count = product(device, name)
-        seconds = median(multiply, device, repeats)
-        ceilings[name] = count / seconds
-        yield f"| matrix product, {name} | {seconds:.4f} | {ceilings[name] / 1e9:.0f} | | |"
-        del multiply  # and its matrices
-    imitated = ceilings["bfloat16"] < ceilings["float32"]
-    if imitated:
-        del ceilings["bfloat16"]
-    seconds = {}
-    options = [("eager float32", "float32", None)]
-    options += [(f"{name}, channels last", name, {}) for name in precisions]
-    options += [(f"{best}, channels last, compiled", best, {"compiled": True})] * compiled
-    for title, precision, settings in options:
-        try:
-            job = eager
-            if settings is not None:
-                job = partial(SliceBatches(prior, device, precision=precision, **settings), stack, 0.5)
-            note, start = "", time.perf_counter()
-            if settings:
-                for _ in range(3):  # the first call compiles, the second records CUDA's graph
-                    job()
-                note = f" (in {passed(start, device):.0f} s)"
-            seconds[title] = median(job, device, repeats)
-        except Exception as error:  # such as too little memory: the other rows still count
-            yield f"| {title} | not run: {reason(error)} | | | |"
-            continue
-        rate = flops / seconds[title]
-        share = f"{rate / ceilings[precision]:.0%}" if precision in ceilings else ""
-        gain = f"{seconds['eager float32'] / seconds[title]:.2f}" if "eager float32" in seconds else ""
-        yield f"| {title}{note} | {seconds[title]:.3f} | {rate / 1e9:.0f} | {share} | {gain} |"
+    for name in products:
+        yield f"| {name} | {seconds[name]:.4f} | {rates[name] / 1e9:.0f} | | |"
+    for name in jobs:
+        precision = next(known for known in PRECISIONS if known in name)
+        share = f"{rates[name] / rates[f'matrix product, {precision}']:.0%}"
+        share = "" if imitated and precision == "bfloat16" else share
+        gain = seconds["eager float32"] / seconds[name]
+        title = name + notes.get(name, "")
+        yield f"| {title} | {seconds[name]:.3f} | {rates[name] / 1e9:.0f} | {share} | {gain:.2f} |"
     if imitated:
         yield "\nNo share for bfloat16: its matrix product is slower than float32's here, so it is only imitated."
 

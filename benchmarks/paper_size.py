@@ -43,6 +43,7 @@ LOOPS = ("compiled", "fast", "eager", "peer")
 UNIT = 0.052  # attenuation of the prior's unit, per mm
 FIELD = 384.0  # mm in the plane, as the paper's 256 voxels of 1.5 mm
 FITS = 1.05  # largest exponent that counts as linear
+SLICES, VIEWS = (32, 64, 128, 256, 512), (15, 30, 60, 120)  # of which the growth is fitted
 PEER_BATCH = 15
 RECORDED = 3  # calls after which a compiled network is: the first compiles it, the second records CUDA's graph
 
@@ -249,8 +250,6 @@ class PaperSize:
             )
 
     def growth(self) -> Iterator[str]:
-        sizes = [32, 64, 128, 256, 512] if self.cuda else [4, 8, 16]
-        counts = [15, 30, 60, 120] if self.cuda else [4, 8, 16]
         repeats = min(self.repeats, 2)
         yield f"## Growth, medians of {repeats}: one step, not compiled, and the projector's normal operator\n"
         yield "| | | s | s of each |\n|---|---|---|---|"
@@ -263,10 +262,13 @@ class PaperSize:
 
         def normal(count: int) -> float:
             part, image = scanner(self.shape, count), body(self.shape, self.device)[0]
-            return milliseconds(partial(part.normal, image), self.device, repeats) / 1000
+            job = partial(part.normal, image)
+            if self.cuda:
+                return milliseconds(job, self.device, repeats) / 1000
+            return median(job, self.device, repeats)
 
         found = []
-        for name, of, measure in (("slices", sizes, step), ("views", counts, normal)):
+        for name, of, measure in (("slices", SLICES, step), ("views", VIEWS, normal)):
             seconds = []
             for size in of:
                 seconds.append(measure(size))
