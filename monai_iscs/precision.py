@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import torch
 
+from monai_iscs.errors import InputError
+
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
 T = TypeVar("T")
@@ -20,6 +22,14 @@ def choose_precision(precision: str | None, device: torch.device) -> str:
         return precision or "float32"
     with torch.cuda.device(device):
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+
+def check_precision(precision: str | None, device: torch.device) -> None:
+    """Raise an `InputError` for a precision that the device doesn't have."""
+    if precision not in (None, *PRECISIONS):
+        raise InputError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}, or None")
+    if precision == "tf32" and device.type != "cuda":
+        raise InputError(f"precision is 'tf32' on {device}, expected float32 or bfloat16: only CUDA has it")
 
 
 @contextmanager

@@ -46,11 +46,14 @@ def benchmark(arguments: Namespace) -> None:
             write_json(stage / "results.json", {"title": title, "cells": tables.records(study)})
             table = tables.markdown(study, title)
             (stage / "table.md").write_text(table)
-            if runs := tables.runs(study):
+            runs = tables.runs(study)
+            if runs:
                 write_csv(stage / "table.csv", runs)
     print(f"\n{table}")
     if missing is not None:
         print(f"LPIPS was not measured. {missing}")
+    if not runs:
+        raise InputError(f"{folder.path.resolve()}: nothing could be measured, see table.md there")
     print(f"{folder.path.resolve()}: table.md, table.csv, results.json; a folder with figures for each volume")
 
 

@@ -82,6 +82,9 @@ def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: 
     changes["the command line"] = {"bundle_root": str(folder), **overrides}
     for source, values in changes.items():
         for key, value in values.items():
+            if key not in parser and source == "the command line":
+                option = key.replace("_", "-")
+                raise InputError(f"--{option}: {folder.name} has no entry {key!r}, expected only options of its kind")
             if key not in parser:
                 raise InputError(f"{folder / 'configs' / kind}.json: has no entry {key!r}, which {source} sets")
             parser[key] = value
@@ -109,6 +112,9 @@ def load_network(parser: ConfigParser, device: torch.device) -> nn.Module:
     except (RuntimeError, TypeError, AttributeError) as error:
         detail = str(error).strip().splitlines()[-1].strip()
         raise InputError(f"{file}: does not fit the network of the bundle's config ({detail[:200]})") from error
+    for name, weight in weights.items():
+        if not weight.isfinite().all():
+            raise InputError(f"{file}: its weight {name} holds NaN or infinite values, expected finite ones")
     return network.eval().requires_grad_(False).to(device)
 
 

@@ -27,9 +27,8 @@ def convert(arguments: Namespace) -> None:
     Raises:
         InputError: something in the arguments cannot be used.
     """
-    folder = RunFolder(arguments.output)
-    if any(folder.path.iterdir()):
-        raise InputError(f"{folder.path}: holds files already, expected a new folder")
+    if arguments.output.is_dir() and any(arguments.output.iterdir()):
+        raise InputError(f"{arguments.output}: holds files already, expected a new folder")
     inference = read_entries(arguments.bundle, "inference")
     if "size" in inference:
         inference["size"] = PUBLISHED_SIZE if arguments.size is None else arguments.size
@@ -42,6 +41,7 @@ def convert(arguments: Namespace) -> None:
     if inference.get("preset") == "default":
         inference["preset"] = "released"  # the default is tuned to the bundle's own prior
     weights = _stored(prior.denoiser, half=arguments.half)
+    folder = RunFolder(arguments.output)
     with folder.results() as stage:
         for name in ("configs", "models"):
             (stage / name).mkdir()

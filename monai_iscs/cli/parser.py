@@ -275,7 +275,7 @@ def _add_evaluate(verbs: Any) -> None:
         "--bundle",
         type=bundle_folder,
         metavar="NAME",
-        help="judge both as this bundle sees them: its value range and in-plane size (the metrics.json of reconstruct)",
+        help="judge both as this bundle sees them: its value range and in-plane size",
     )
     scale.add_argument(
         "--window",

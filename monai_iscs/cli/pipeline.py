@@ -18,7 +18,7 @@ from torch import Tensor
 from monai_iscs.cli.bundle import choose_device, limit_memory, load_network, read_config
 from monai_iscs.cli.names import CHOICES
 from monai_iscs.inferers import SliceDiffusionInferer
-from monai_iscs.precision import choose_precision
+from monai_iscs.precision import check_precision, choose_precision
 
 
 def describe(inferer: SliceDiffusionInferer) -> dict[str, Any]:
@@ -137,6 +137,7 @@ class Pipeline:
             plugs["noise"] = CHOICES["noise"][noise]
         config = self._read({**self._overrides, **plugs, **(changes or {})})
         inferer = config.get_parsed_content("inferer")
+        check_precision(inferer.precision, self.device)
         inferer.progress = False
         inferer.distributed = idist.get_world_size() > 1
         return inferer

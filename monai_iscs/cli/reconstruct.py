@@ -46,6 +46,10 @@ def reconstruct(arguments: Namespace) -> None:
         overrides={option: getattr(arguments, option) for option in OVERRIDES},
         over=arguments.config,
     )
+    baselines = pipeline.config["baselines"]
+    if not sampling and arguments.method not in baselines:
+        known = ", ".join([*baselines, *CHOICES["sampler"]])
+        raise InputError(f"--method: found {arguments.method}, expected one that {arguments.bundle} has: {known}")
     if pipeline.config.get("noise_std") is not None and pipeline.config.get("factor", 1) is None:
         raise InputError("--noise-std: found without --factor, expected both: measured slices have noise already")
     inferer = pipeline.sampler(arguments.method, arguments.noise) if sampling else None
@@ -73,7 +77,7 @@ def reconstruct(arguments: Namespace) -> None:
         with folder.results() as stage:
             with progress.stage("writing"):
                 write_volume(stage / "reconstruction.nii.gz", pipeline.restore(result, measured))
-                start = pipeline.config["baselines"][0]
+                start = baselines[0]
                 shown = {start: pipeline.baseline(start, measured.measurement), name: result}
                 three_view_figure(
                     {title: pipeline.to_units(image) for title, image in shown.items()},

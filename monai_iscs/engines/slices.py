@@ -28,7 +28,12 @@ def list_volumes(folder: str | PathLike[str]) -> list[str]:
 
 
 def load_slices(
-    files: Sequence[str], transform: Callable[[dict], dict], *, slice_axis: int = 2, every: int = 1
+    files: Sequence[str],
+    transform: Callable[[dict], dict],
+    *,
+    slice_axis: int = 2,
+    every: int = 1,
+    at_least: int = 1,
 ) -> list[dict]:
     """Loads volumes once and keeps their slices in memory, as float16.
 
@@ -36,13 +41,21 @@ def load_slices(
         files: paths of the volumes.
         transform: takes ``{"image": path}`` and gives ``{"image": volume}``, ``(C, X, Y, Z)`` in the prior's units.
         slice_axis: the volume's axis (0, 1 or 2) along which slices stack.
-        every: keep one slice in ``every``, for a quick validation.
+        every: keep one slice in ``every``, for a quick validation, and at least one of each volume.
+        at_least: as many slices are needed, such as for one batch.
 
     Returns:
         One ``{"image": tensor}`` of shape ``(C, H, W)`` a slice.
+
+    Raises:
+        InputError: there are fewer slices than needed.
     """
     slices = []
     for file in tqdm(files, desc="loading volumes", unit="volume"):
         volume = convert_to_tensor(transform({"image": file})["image"], track_meta=False).movedim(slice_axis + 1, 0)
-        slices += [{"image": image} for image in volume[every // 2 :: every].half()]
+        first = min(every, len(volume)) // 2
+        slices += [{"image": image} for image in volume[first::every].half()]
+    if len(slices) < at_least:
+        msg = f"{Path(files[0]).parent}: found {len(slices)} slices, expected at least {at_least}, one batch"
+        raise InputError(msg)
     return slices

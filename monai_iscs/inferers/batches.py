@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_iscs.errors import InputError
-from monai_iscs.precision import PRECISIONS, choose_precision, computing_in
+from monai_iscs.precision import PRECISIONS, check_precision, choose_precision, computing_in
 from monai_iscs.sampling import Denoiser
 
 CPU_BATCH = 8  # slices: with more, activations leave the caches
@@ -52,8 +52,7 @@ class SliceBatches:
         compiled: bool = False,
     ) -> None:
         check_batches(slice_batch, precision)
-        if precision == "tf32" and device.type != "cuda":
-            raise InputError(f"precision is 'tf32' on {device}, expected float32 or bfloat16: only CUDA has it")
+        check_precision(precision, device)
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", torch.cuda.current_device())
         self.device = device

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from abc import abstractmethod
 
 import torch
@@ -135,11 +137,17 @@ class ViewMetric(RegressionMetric):
             )
 
     def _compute_metric(self, y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        means = [
-            [self.per_slice(a, b, self.axis, data_range=self.data_range).nanmean() for a, b in zip(p, r, strict=True)]
-            for p, r in zip(y_pred, y, strict=True)
-        ]
-        return torch.tensor(means)
+        return torch.tensor(
+            [[self._mean(a, b) for a, b in zip(p, r, strict=True)] for p, r in zip(y_pred, y, strict=True)]
+        )
+
+    def _mean(self, y_pred: torch.Tensor, y: torch.Tensor) -> float:
+        """Of one volume's slices; NaN where they are too small, so that other volumes' results are not lost."""
+        try:
+            return float(self.per_slice(y_pred, y, self.axis, data_range=self.data_range).nanmean())
+        except InputError as error:
+            warnings.warn(f"{type(self).__name__}: {error}; this volume is left out", stacklevel=2)
+            return math.nan
 
 
 class ViewPSNR(ViewMetric):

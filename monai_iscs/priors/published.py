@@ -139,6 +139,9 @@ def _ours(
                 f"its {len(average)} averaged weights (EMA) do not have the shapes of its {len(trained)} trained ones"
             )
         weights = {**weights, **dict(zip(trained, average, strict=True))}
+    for entry in entries:
+        if not weights[entry.theirs].isfinite().all():
+            raise InputError(f"its weight {entry.theirs} holds NaN or infinite values, expected finite ones")
     pieces: dict[str, list[Tensor]] = {}
     for entry in entries:
         pieces.setdefault(entry.ours, []).append(as_ours(entry, weights[entry.theirs]))

@@ -117,7 +117,7 @@ def test_what_cannot_be_converted(fails, checkpoint, bundle, mri, tmp_path):
     assert f"{bundle / 'models' / 'model.pt'}: expected the weights of NCSN++ or of guided diffusion" in line
     line = fails("convert", checkpoint, "--bundle", mri, "--size", 32, "--output", output)
     assert "--size: found 32, expected none" in line
-    assert list(output.iterdir()) == []
+    assert not output.exists()
     line = fails("convert", checkpoint, "--bundle", bundle, "--output", bundle)
     assert f"{bundle}: holds files already, expected a new folder" in line
 
@@ -129,3 +129,17 @@ def test_images_of_several_channels(fails, published, bundle, tmp_path):
     torch.save(weights, tmp_path / "complex.pt")
     line = fails("convert", tmp_path / "complex.pt", "--bundle", bundle, "--output", tmp_path / "out")
     assert "complex.pt: is for images of 2 channels, expected 1" in line
+
+
+def test_weights_that_are_not_finite(fails, published, bundle, tmp_path):
+    weights = dict(published("guided_diffusion").weights)
+    weights["out.2.bias"] = weights["out.2.bias"] * float("nan")
+    torch.save(weights, tmp_path / "broken.pt")
+    line = fails("convert", tmp_path / "broken.pt", "--bundle", bundle, "--output", tmp_path / "out")
+    assert "its weight out.2.bias holds NaN or infinite values" in line
+    broken = shutil.copytree(bundle, tmp_path / "bundle")
+    model = torch.load(broken / "models" / "model.pt")
+    next(iter(model.values())).view(-1)[0] = float("inf")
+    torch.save(model, broken / "models" / "model.pt")
+    line = fails("reconstruct", tmp_path / "broken.pt", "--bundle", broken, "--output", tmp_path / "o")
+    assert "model.pt: its weight" in line

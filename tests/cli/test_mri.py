@@ -118,7 +118,7 @@ def test_a_benchmark_of_simulated_scans(mri, no_figure, thin, tmp_path):
         (["--factor", 1], "--factor: found '1', expected a number above 1"),
         (["--factor", 23], "factor is 23, expected more than 1 and at most 22, the number of slices"),
         (["--factor", 5, "--views", 30], "has no entry 'views'"),
-        (["--factor", 5, "--method", "fdk"], "the FDK start was asked for SliceAveraging"),
+        (["--factor", 5, "--method", "fdk"], "--method: found fdk, expected one that"),
     ],
 )
 def test_what_cannot_be_done_with_a_thin_scan(fails, mri, thin, tmp_path, options, message):

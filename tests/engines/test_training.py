@@ -17,6 +17,9 @@ from monai_iscs.engines import list_volumes, load_initial_weights, load_slices, 
 from monai_iscs.errors import InputError
 from monai_iscs.transforms import ct_preprocessing
 
+# DataLoader says so where two worker processes share one core.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
 CONFIGS = Path(__file__).parents[2] / "bundles" / "body_ct_reconstruction" / "configs"
 ALIKE = "$[{'image': torch.arange(4096.).reshape(1, 64, 64).half()}] * 24"  # slices
 
@@ -295,3 +298,16 @@ def test_slices_are_the_volumes_own(tmp_path: Path) -> None:
 def test_a_folder_without_volumes_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a folder with volumes"):
         list_volumes(tmp_path / "nothing")
+
+
+def test_every_volume_gives_a_slice_and_too_few_are_told() -> None:
+    volumes = {"thin/a.nii": torch.rand(1, 8, 8, 3), "thin/b.nii": torch.rand(1, 8, 8, 20)}
+
+    def read(item: dict) -> dict:
+        return {"image": volumes[item["image"]]}
+
+    found = load_slices(list(volumes), read, every=8)
+    expected = [volumes["thin/a.nii"][..., 1], volumes["thin/b.nii"][..., 4], volumes["thin/b.nii"][..., 12]]
+    assert all(torch.equal(item["image"], image.half()) for item, image in zip(found, expected, strict=True))
+    with pytest.raises(InputError, match="thin: found 3 slices, expected at least 4, one batch"):
+        load_slices(["thin/a.nii"], read, at_least=4)

@@ -94,6 +94,16 @@ def test_slices_thinner_than_the_window(reference):
         ssim_per_slice(reference[..., :10], reference[..., :10], 0)
 
 
+def test_a_volume_that_is_too_thin_does_not_lose_the_others(reconstruction, reference):
+    metric = ViewSSIM("sagittal")
+    with pytest.warns(UserWarning, match=r"ViewSSIM: reference: found slices of \(24, 10\) .* left out"):
+        thin = metric(reconstruction[None, None, ..., :10], reference[None, None, ..., :10])
+    assert math.isnan(float(thin))
+    expected = float(ssim_per_slice(reconstruction, reference, 0).nanmean())
+    metric(reconstruction[None, None], reference[None, None])
+    assert float(metric.aggregate()) == pytest.approx(expected)
+
+
 def test_different_shapes(reference):
     with pytest.raises(InputError, match=r"found shape \(20, 24, 15\), expected the reference's \(20, 24, 16\)"):
         psnr_per_slice(reference[..., 1:], reference, 2)
