@@ -70,6 +70,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 
 
 @needs_gpu
+@pytest.mark.filterwarnings("ignore:TensorFloat32")  # some versions' compiler recommends it
 @pytest.mark.parametrize(
     ("settings", "tolerance"),
     [
