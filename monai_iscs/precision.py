@@ -24,11 +24,11 @@ def choose_precision(precision: str | None, device: torch.device) -> str:
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
 
 
-def check_precision(precision: str | None, device: torch.device) -> None:
-    """Raise an `InputError` for a precision that the device doesn't have."""
+def check_precision(precision: str | None, device: torch.device | None = None) -> None:
+    """Raise an `InputError` for a precision that no device has, or not this one."""
     if precision not in (None, *PRECISIONS):
         raise InputError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}, or None")
-    if precision == "tf32" and device.type != "cuda":
+    if precision == "tf32" and device is not None and device.type != "cuda":
         raise InputError(f"precision is 'tf32' on {device}, expected float32 or bfloat16: only CUDA has it")
 
 

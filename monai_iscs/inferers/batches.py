@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_iscs.errors import InputError
-from monai_iscs.precision import PRECISIONS, check_precision, choose_precision, computing_in
+from monai_iscs.precision import check_precision, choose_precision, computing_in
 from monai_iscs.sampling import Denoiser
 
 CPU_BATCH = 8  # slices: with more, activations leave the caches
@@ -119,8 +119,7 @@ def check_batches(slice_batch: int | None, precision: str | None) -> None:
         isinstance(slice_batch, bool) or not isinstance(slice_batch, int) or slice_batch < 1
     ):
         raise InputError(f"slice_batch is {slice_batch!r}, expected a whole number of at least 1, or None")
-    if precision not in (None, *PRECISIONS):
-        raise InputError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}, or None")
+    check_precision(precision)
 
 
 def fitting_batch(free: int, per_slice: int, pixels: int) -> int:
