@@ -11,7 +11,7 @@ from numba import njit, prange
 
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamGeometry
-from monai_iscs.operators.backends.numba_joseph import blend, neighbours, sample, span
+from monai_iscs.operators.backends.numba_joseph import ABOVE, BELOW, blend, neighbours, sample, span
 
 
 def fdk(projections: torch.Tensor, geometry: ConeBeamGeometry, *, hann: float | None = 1.0) -> torch.Tensor:
@@ -135,7 +135,7 @@ def _shadow(source, detector, u, v, x, y, columns, rows):
 def _backproject_numba(y, sources, detectors, us, vs, xs, ys, zs, out):
     views, columns, rows = y.shape
     for i in prange(len(xs)):
-        blended = np.zeros(rows + 3, np.float32)
+        blended = np.zeros(BELOW + rows + ABOVE, np.float32)
         for j in range(len(ys)):
             for view in range(views):
                 column, depth, offset, slope = _shadow(
@@ -148,7 +148,7 @@ def _backproject_numba(y, sources, detectors, us, vs, xs, ys, zs, out):
                 first, step = offset + slope * zs[0], slope * (zs[-1] - zs[0]) / max(len(zs) - 1, 1)
                 low, high = span(first, step, rows, 0, len(zs))
                 blend(y[view, a], y[view, b], weight * weight_a, weight * weight_b, blended)
-                sample(blended, first + 1.0, step, low, high, out[i, j])
+                sample(blended, first, step, low, high, out[i, j])
 
 
 def _backproject_torch(y: torch.Tensor, geometry: ConeBeamGeometry) -> torch.Tensor:

@@ -16,6 +16,9 @@ FAST = {"reassoc", "contract", "arcp", "nsz"}
 FIXED_BITS = 32
 FIXED_ONE, FIXED_MASK, FIXED_UNIT = 2.0**FIXED_BITS, 2**FIXED_BITS - 1, np.float32(2.0**-FIXED_BITS)
 SLAB = 8  # planes that one thread of the adjoint works on at a time: they stay in its cache
+# Zeros around a z-column. A position that `span` lets in lies up to a voxel outside, plus what rounding adds, and is read
+# together with its upper neighbour.
+BELOW, ABOVE = 2, 2
 
 
 class NumbaJoseph:
@@ -45,42 +48,46 @@ class NumbaJoseph:
 
 @njit(inline="always")
 def span(offset, slope, count, first, last):
-    """The integers k in [first, last) with -1 < offset + slope * k < count, as a range (low, high)."""
+    """The integers k in [first, last) with -1 < offset + slope * k < count, as a range (low, high).
+
+    A k whose position equals a border, but for rounding, may be among them.
+    """
     if slope == 0.0:
         return first, (last if -1.0 < offset < count else first)
     a, b = (-1.0 - offset) / slope, (count - offset) / slope
     # clipped before rounding: a nearly parallel trace meets the border farther away than an integer holds
-    return math.ceil(max(min(a, b), first)), math.floor(min(max(a, b), last - 1.0)) + 1
+    low, high = min(max(min(a, b), first), last), max(min(max(a, b), last - 1.0), first - 1.0)
+    return math.ceil(low), math.floor(high) + 1
 
 
 @njit(inline="always")
 def neighbours(position, count):
-    """The two indices around a position in (-1, count) and their weights; a neighbour outside weighs nothing."""
+    """The two indices around a position and their weights; a neighbour outside [0, count) weighs nothing."""
     lower = math.floor(position)
     w = np.float32(position - lower)
     return (
-        max(lower, 0),
-        min(lower + 1, count - 1),
-        np.float32(1.0) - w if lower >= 0 else np.float32(0.0),
-        w if lower + 1 < count else np.float32(0.0),
+        min(max(lower, 0), count - 1),
+        min(max(lower + 1, 0), count - 1),
+        np.float32(1.0) - w if 0 <= lower < count else np.float32(0.0),
+        w if 0 <= lower + 1 < count else np.float32(0.0),
     )
 
 
 @njit(inline="always", fastmath=FAST)
 def blend(a, b, weight_a, weight_b, out):
-    """out[1:] = weight_a * a + weight_b * b: a column between two, after one element of padding."""
+    """out = weight_a * a + weight_b * b between its padding: a column between two."""
     for z in range(a.shape[0]):
-        out[z + 1] = weight_a * a[z] + weight_b * b[z]
+        out[z + BELOW] = weight_a * a[z] + weight_b * b[z]
 
 
 @njit(inline="always", fastmath=FAST)
 def sample(column, offset, slope, low, high, out):
-    """out[k] += the padded column at offset + slope * k, linearly interpolated, for k in [low, high).
+    """out[k] += the column at offset + slope * k, linearly interpolated, for k in [low, high) as `span` gives them.
 
-    The position runs in fixed point, 32 bits after the point: index and fraction are then a shift and a mask, a third
-    faster than conversions from floating point and more exact than float32. It has to stay inside the padding.
+    The column is padded. The position runs in fixed point, 32 bits after the point: index and fraction are then a shift
+    and a mask, a third faster than conversions from floating point and more exact than float32.
     """
-    position, stride = np.int64((offset + slope * low) * FIXED_ONE), np.int64(slope * FIXED_ONE)
+    position, stride = np.int64((offset + slope * low + BELOW) * FIXED_ONE), np.int64(slope * FIXED_ONE)
     for k in range(low, high):
         index = np.uint64(position >> FIXED_BITS)  # unsigned: spares the test for negative indices
         fraction = np.float32(position & FIXED_MASK) * FIXED_UNIT
@@ -91,7 +98,7 @@ def sample(column, offset, slope, low, high, out):
 @njit(inline="always", fastmath=FAST)
 def spread(values, offset, slope, low, high, column):
     """The transpose of `sample`: values[k] is shared between the two elements around offset + slope * k."""
-    position, stride = np.int64((offset + slope * low) * FIXED_ONE), np.int64(slope * FIXED_ONE)
+    position, stride = np.int64((offset + slope * low + BELOW) * FIXED_ONE), np.int64(slope * FIXED_ONE)
     for k in range(low, high):
         index = np.uint64(position >> FIXED_BITS)
         upper = np.float32(position & FIXED_MASK) * FIXED_UNIT * values[k]
@@ -115,7 +122,7 @@ def _project(volume, axis, lateral, reach, height, path, out):
         view, u = ray // columns, ray % columns
         planes, count, stride, step = layout(axis[view, u], volume.shape)
         total = np.zeros(rows, np.float32)
-        column = np.zeros(depth + 3, np.float32)
+        column = np.zeros(BELOW + depth + ABOVE, np.float32)
         first, last = span(lateral[view, u, 0], lateral[view, u, 1], count, 0, planes)
         for plane in range(first, last):
             a, b, weight_a, weight_b = neighbours(lateral[view, u, 0] + lateral[view, u, 1] * plane, count)
@@ -123,7 +130,7 @@ def _project(volume, axis, lateral, reach, height, path, out):
             offset, slope = height[view, 0] + s * height[view, 1], s * height[view, 2]
             low, high = span(offset, slope, depth, 0, rows)
             blend(stack[plane * stride + a * step], stack[plane * stride + b * step], weight_a, weight_b, column)
-            sample(column, offset + 1.0, slope, low, high, total)
+            sample(column, offset, slope, low, high, total)
         for k in range(rows):
             climb = path[view, u, 1] + path[view, u, 2] * k
             out[view, k, u] = total[k] * np.float32(math.sqrt(path[view, u, 0] + climb * climb))
@@ -145,7 +152,7 @@ def _backproject(projections, axis, lateral, reach, height, path, volume):
     for along in range(2):
         planes, count, stride, step = layout(along, volume.shape)
         for slab in prange((planes + SLAB - 1) // SLAB):
-            column = np.empty(depth + 3, np.float32)
+            column = np.empty(BELOW + depth + ABOVE, np.float32)
             for view in range(views):
                 for u in range(columns):
                     if axis[view, u] != along:
@@ -158,8 +165,8 @@ def _backproject(projections, axis, lateral, reach, height, path, volume):
                         offset, slope = height[view, 0] + s * height[view, 1], s * height[view, 2]
                         low, high = span(offset, slope, depth, 0, rows)
                         column[:] = 0
-                        spread(weighted[view, u], offset + 1.0, slope, low, high, column)
+                        spread(weighted[view, u], offset, slope, low, high, column)
                         for index, weight in ((a, weight_a), (b, weight_b)):
                             target = stack[plane * stride + index * step]
                             for z in range(depth):
-                                target[z] += weight * column[z + 1]
+                                target[z] += weight * column[z + BELOW]

@@ -99,11 +99,12 @@ class TorchSeparable:
         offset, slope = rays.height[view, 0] + s * rays.height[view, 1] + 1, s * rays.height[view, 2]
         ends = np.stack([-offset / slope, (Z + 1 - offset) / slope])
         low, high = np.clip([math.floor(ends.min()), math.ceil(ends.max()) + 1], 0, rays.detector_shape[0])
-        row = torch.arange(low, high, device=like.device, dtype=like.dtype)
-        position = to_device(offset)[..., None] + to_device(slope)[..., None] * row
+        row = torch.arange(high - low, device=like.device, dtype=like.dtype)  # from the lowest on: smaller numbers
+        position = to_device(offset + slope * low)[..., None] + to_device(slope)[..., None] * row
         position = position.clamp(0, Z + 1)  # both ends lie in the padding
         level = position.floor()
-        climb = to_device(rays.path[view, columns, 1:2]) + to_device(rays.path[view, columns, 2:]) * row
+        climb = rays.path[view, columns, 1:2] + rays.path[view, columns, 2:] * low
+        climb = to_device(climb) + to_device(rays.path[view, columns, 2:]) * row
         return _Chunk(
             columns=torch.as_tensor(columns, device=like.device),
             rows=slice(low, high),

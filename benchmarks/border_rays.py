@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rays that lie exactly on the border of the grid, through every backend of Joseph's method.
+
+    python benchmarks/border_rays.py [--geometries 2100] [--backends numba torch triton] [--output FILE]
+
+Whole-number scans, the paper's scanner, and scans whose detector is shifted until a ray passes exactly one voxel beyond
+the volume, on a plane of voxels. NaN lies before and after each array in memory: what is read there shows in the result,
+what is written there no longer is NaN. Each backend is compared with PyTorch's in float64, whose indices are checked by
+PyTorch, and its adjoint with its forward projection. Triton runs in its interpreter (minutes for each thousand scans).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import numpy as np
+import torch
+
+if not torch.cuda.is_available():  # Triton and the backends read it when they are first imported
+    os.environ["TRITON_INTERPRET"] = "1"
+
+from monai_iscs.errors import InputError
+from monai_iscs.operators import ConeBeamGeometry
+from monai_iscs.operators.backends import make_backend
+from monai_iscs.operators.backends.rays import RayTable
+
+BACKENDS = ("numba", "torch", "triton")
+TOLERANCE = 2e-6  # of a backend in float32, as a share of the largest value
+GUARD = 4096  # elements
+
+
+class Faults(NamedTuple):
+    """What was found for one backend on one scan."""
+
+    forward: float
+    """Largest difference from PyTorch in float64, as a share of the largest value."""
+    adjoint: float
+    mismatch: float
+    """Difference of <A x, y> and <x, Aᵀ y>, as a share."""
+    trespasses: int
+    """Elements read or written outside an array."""
+
+
+def scans(count: int, seed: int = 0) -> Iterator[ConeBeamGeometry]:
+    """Small scans with rays on the borders of voxels."""
+    random = np.random.default_rng(seed)
+    while count:
+        try:
+            geometry = (_paper, _whole, _aimed)[count % 3](random)
+        except InputError:  # the volume would meet the source, or rays are too steep
+            continue
+        yield geometry
+        count -= 1
+
+
+def _paper(random: np.random.Generator) -> ConeBeamGeometry:
+    side, depth = int(random.choice([2, 4, 5, 6, 8])), int(random.integers(1, 6))
+    spacing = (float(random.integers(1, 16) * 4), float(random.integers(1, 9) * 4))
+    geometry = ConeBeamGeometry.paper((side, side, depth), (spacing[0], *spacing), views=360)
+    step = int(random.choice([30, 45, 60, 90]))
+    return replace(geometry, angles=geometry.angles[:: 360 // step][: 2 * step][::step][:2])
+
+
+def _whole(random: np.random.Generator) -> ConeBeamGeometry:
+    """Whole millimetres and quarter turns everywhere."""
+    isocenter = int(random.choice([60, 80, 100, 120, 200, 400]))
+    return ConeBeamGeometry.circular(
+        views=int(random.integers(1, 3)),
+        arc=float(random.choice([90.0, 180.0, 360.0])),
+        first_angle=float(random.choice([0, 45, 90, 135, 180, 225, 270])),
+        clockwise=bool(random.integers(2)),
+        volume_shape=tuple(random.integers(1, 9, 3).tolist()),
+        voxel_spacing=tuple(random.integers(1, 5, 3).tolist()),
+        source_to_isocenter=isocenter,
+        source_to_detector=isocenter * int(random.integers(2, 4)),
+        detector_shape=tuple(random.integers(1, 10, 2).tolist()),
+        detector_pitch=tuple(random.integers(1, 13, 2).tolist()),
+        detector_offset=tuple((random.integers(-4, 5, 2) / 2).tolist()),
+        volume_offset=tuple((random.integers(-4, 5, 3) / 2).tolist()),
+    )
+
+
+def _aimed(random: np.random.Generator) -> ConeBeamGeometry:
+    """A detector shifted along u and v so that a ray passes through a point on a plane of voxels, beyond the border."""
+    angle = float(random.choice([0.0, 0.3, np.pi / 4, 2.0, np.pi, 4.0]))
+    geometry = replace(_whole(random), angles=(angle,))
+    point = random.integers(0, geometry.volume_shape).astype(np.float64)  # in voxel indices
+    across = int(abs(np.sin(angle)) <= abs(np.cos(angle)))
+    beyond = (across, 2)[random.integers(2)]
+    point[beyond] = random.choice([-1, geometry.volume_shape[beyond]])
+    point = np.array([geometry.voxel_centers(axis)[0] for axis in range(3)]) + point * geometry.voxel_spacing
+    source, detector, u, v = (vector[0] for vector in geometry.view_vectors())
+    normal = np.cross(u, v)
+    shadow = source + (point - source) * ((detector - source) @ normal / ((point - source) @ normal)) - detector
+    pixel = random.integers(0, geometry.detector_shape) - (np.array(geometry.detector_shape) - 1) / 2
+    shift = [
+        shadow @ step / np.linalg.norm(step) - index * np.linalg.norm(step)
+        for step, index in zip((v, u), pixel, strict=True)
+    ]
+    return replace(geometry, detector_offset=tuple(np.add(geometry.detector_offset, shift).tolist()))
+
+
+def on_the_border(geometry: ConeBeamGeometry) -> bool:
+    """Whether a ray crosses a plane exactly one voxel beyond the volume, but for rounding."""
+    rays = RayTable.of(geometry)
+    X, Y, Z = geometry.volume_shape
+    rows = np.arange(geometry.detector_shape[0])
+    for axis, (planes, count) in enumerate(((X, Y), (Y, X))):
+        picked = rays.axis == axis
+        plane = np.arange(planes)
+        lateral = rays.lateral[picked][:, :1] + rays.lateral[picked][:, 1:] * plane
+        s = rays.reach[picked][:, :1] + rays.reach[picked][:, 1:] * plane
+        h0, h1, h2 = rays.height[np.nonzero(picked)[0]].T[..., None, None]
+        height = h0 + s[..., None] * (h1 + h2 * rows)
+        inside = (lateral > -1.5) & (lateral < count + 0.5)
+        near = np.minimum(np.abs(lateral + 1), np.abs(lateral - count))[..., None] < 1e-9
+        end = np.minimum(np.abs(height + 1), np.abs(height - Z)) < 1e-9
+        if ((near & (height > -1.5) & (height < Z + 0.5)) | (end & inside[..., None])).any():
+            return True
+    return False
+
+
+def guarded(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A copy of a tensor, and the longer one of NaN in whose middle it lies."""
+    memory = values.new_full((values.numel() + 2 * GUARD,), torch.nan)
+    inside = memory[GUARD : GUARD + values.numel()].view(values.shape)
+    return inside.copy_(values), memory
+
+
+@contextmanager
+def guarded_allocations(memories: list[torch.Tensor]) -> Iterator[None]:
+    """Within, backends get their float tensors from the middle of longer ones."""
+    plain = torch.Tensor.new_empty
+
+    def new_empty(like: torch.Tensor, *shape, **options) -> torch.Tensor:
+        made = plain(like, *shape, **options)
+        if not made.is_floating_point():
+            return made
+        inside, memory = guarded(made)
+        memories.append(memory)
+        return inside
+
+    def new_zeros(like: torch.Tensor, *shape, **options) -> torch.Tensor:
+        return new_empty(like, *shape, **options).zero_()
+
+    with mock.patch.multiple(torch.Tensor, new_empty=new_empty, new_zeros=new_zeros):
+        yield
+
+
+def examine(geometry: ConeBeamGeometry, backend: str, seed: int = 0) -> Faults:
+    """Forward and adjoint of one backend with guards around all that it is given and all that it makes."""
+    rays = RayTable.of(geometry)
+    generator = torch.Generator().manual_seed(seed)
+    x, y = (torch.rand(1, *shape, generator=generator) for shape in (geometry.volume_shape, geometry.projection_shape))
+    exact = make_backend("torch", rays)
+    expected_y, expected_x = exact.forward(x.double()), exact.adjoint(y.double())
+    memories = []
+    (volume, before), (measured, after) = guarded(x), guarded(y)
+    if backend == "numba":
+        found_y, found_x = _numba(rays, volume, measured, memories)
+    else:
+        device = "cuda" if backend == "triton" and torch.cuda.is_available() else "cpu"
+        projector = make_backend(backend, rays)
+        with guarded_allocations(memories):
+            found_y, found_x = projector.forward(volume.to(device)), projector.adjoint(measured.to(device))
+    read = (~found_y.isfinite()).sum() + (~found_x.isfinite()).sum()
+    written = sum(int((~m[:GUARD].isnan()).sum() + (~m[-GUARD:].isnan()).sum()) for m in (before, after, *memories))
+    found_y, found_x = found_y.cpu().double(), found_x.cpu().double()
+    full = min(geometry.voxel_spacing)  # what a ray that grazes a corner has little of
+    return Faults(
+        forward=_difference(found_y, expected_y, full),
+        adjoint=_difference(found_x, expected_x, full),
+        mismatch=_difference((found_y * y).sum(), (x * found_x).sum(), full),
+        trespasses=int(read) + written,
+    )
+
+
+def _numba(rays: RayTable, volume: torch.Tensor, measured: torch.Tensor, memories: list[torch.Tensor]):
+    """Its kernels on guarded memory: it would take its own from NumPy."""
+    from monai_iscs.operators.backends import numba_joseph
+
+    (y, memory_y), (x, memory_x) = guarded(torch.zeros_like(measured)), guarded(torch.zeros_like(volume))
+    memories += memory_y, memory_x
+    table = (rays.axis, rays.lateral, rays.reach, rays.height, rays.path)
+    numba_joseph._project(volume[0].numpy(), *table, y[0].numpy())
+    numba_joseph._backproject(measured[0].numpy(), *table, x[0].numpy())
+    return y, x
+
+
+def _difference(found: torch.Tensor, expected: torch.Tensor, least: float) -> float:
+    return float((found - expected).abs().max() / expected.abs().max().clamp_min(least))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--geometries", type=int, default=2100)
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+    parser.add_argument("--output", type=Path, help="markdown file")
+    options = parser.parse_args()
+    geometries = list(scans(options.geometries))
+    border = sum(map(on_the_border, geometries))
+    lines = [
+        f"# Rays on the border: {len(geometries)} scans, {border} with a ray exactly one voxel beyond the volume",
+        "",
+        "Largest value over all scans; differences as a share of the largest value of the same scan.",
+        "",
+        "| backend | forward from float64 | adjoint from float64 | mismatch of the pair | elements outside an array |",
+        "|---|---|---|---|---|",
+    ]
+    for backend in options.backends:
+        found = [examine(geometry, backend) for geometry in geometries]
+        forward, adjoint, mismatch, _ = np.max(found, axis=0)
+        lines.append(
+            f"| {backend} | {forward:.1e} | {adjoint:.1e} | {mismatch:.1e} | {sum(f.trespasses for f in found)} |"
+        )
+        print(lines[-1], flush=True)
+    text = "\n".join(lines) + "\n"
+    if options.output:
+        options.output.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
