@@ -4,9 +4,9 @@
     python benchmarks/border_rays.py [--geometries 2100] [--backends numba torch triton] [--output FILE]
 
 Whole-number scans, the paper's scanner, and scans whose detector is shifted until a ray passes exactly one voxel beyond
-the volume, on a plane of voxels. NaN lies before and after each array in memory: what is read there shows in the result,
-what is written there no longer is NaN. Each backend is compared with PyTorch's in float64, whose indices are checked by
-PyTorch, and its adjoint with its forward projection. Triton runs in its interpreter (minutes for each thousand scans).
+the volume, on a plane of voxels. NaN lies before and after each array in memory: what is read there shows in the
+result, what is written there no longer is NaN. Each backend is compared with PyTorch's in float64, whose indices are
+checked by PyTorch, and its adjoint with its forward projection. Triton runs in its interpreter where there is no GPU.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from monai_iscs.operators.backends import make_backend
 from monai_iscs.operators.backends.rays import RayTable
 
 BACKENDS = ("numba", "torch", "triton")
-TOLERANCE = 2e-6  # of a backend in float32, as a share of the largest value
 GUARD = 4096  # elements
 
 
@@ -62,10 +61,9 @@ def scans(count: int, seed: int = 0) -> Iterator[ConeBeamGeometry]:
 
 def _paper(random: np.random.Generator) -> ConeBeamGeometry:
     side, depth = int(random.choice([2, 4, 5, 6, 8])), int(random.integers(1, 6))
-    spacing = (float(random.integers(1, 16) * 4), float(random.integers(1, 9) * 4))
-    geometry = ConeBeamGeometry.paper((side, side, depth), (spacing[0], *spacing), views=360)
-    step = int(random.choice([30, 45, 60, 90]))
-    return replace(geometry, angles=geometry.angles[:: 360 // step][: 2 * step][::step][:2])
+    in_plane, height = float(random.integers(1, 16) * 4), float(random.integers(1, 9) * 4)
+    geometry = ConeBeamGeometry.paper((side, side, depth), (in_plane, in_plane, height), views=12)
+    return replace(geometry, angles=tuple(random.choice(geometry.angles, 2).tolist()))
 
 
 def _whole(random: np.random.Generator) -> ConeBeamGeometry:

@@ -16,8 +16,8 @@ FAST = {"reassoc", "contract", "arcp", "nsz"}
 FIXED_BITS = 32
 FIXED_ONE, FIXED_MASK, FIXED_UNIT = 2.0**FIXED_BITS, 2**FIXED_BITS - 1, np.float32(2.0**-FIXED_BITS)
 SLAB = 8  # planes that one thread of the adjoint works on at a time: they stay in its cache
-# Zeros around a z-column. A position that `span` lets in lies up to a voxel outside, plus what rounding adds, and is read
-# together with its upper neighbour.
+# Zeros around a z-column: what `span` lets in lies up to a voxel outside, but for rounding, and is read together with
+# its upper neighbour.
 BELOW, ABOVE = 2, 2
 
 
