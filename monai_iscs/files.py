@@ -26,6 +26,8 @@ except ImportError:  # Windows
 # Hidden folders inside the output folder, so that the final names come by renaming alone. Only the process that holds
 # the folder's lock makes them: what another one finds was left by a run that was killed.
 OWN = ".monai-iscs-"
+# Errors of a disk, which come without a file's name where they come from a write to an open file.
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO}
 _PARTIAL, _COMPLETE, _REPLACED = (f"{OWN}{part}" for part in ("partial", "complete", "replaced"))
 _PLAN = f"{OWN}plan.json"
 
@@ -122,9 +124,10 @@ def telling(folder: Path) -> Iterator[None]:
             if isinstance(cause, InputError):
                 raise
             if isinstance(cause, OSError):
-                name = cause.filename
-                path = Path(name).absolute() if isinstance(name, str | os.PathLike) else folder.absolute()
-                if folder.absolute() not in (path, *path.parents):
+                if not isinstance(cause.filename, str | os.PathLike):
+                    if cause.errno not in _DISK:
+                        raise
+                elif folder.absolute() not in ((path := Path(cause.filename).absolute()), *path.parents):
                     raise
                 raise output_error(folder, cause) from error
         raise

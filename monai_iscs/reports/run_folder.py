@@ -111,12 +111,13 @@ class RunFolder:
                 self.path.rmdir()
         self._lock.release()
 
-    def expect(self, *names: str, size: int = 0) -> None:
+    def expect(self, *names: str, size: int = 0, ours: bool = False) -> None:
         """Checks, before long work, that results of these names can be written.
 
         Args:
             *names: of the files, without the record.
             size: what they will take at least, in bytes.
+            ours: the whole folder is this program's: whatever has these names is no file of the user.
 
         Raises:
             InputError: a folder, one of the inputs or a file of the user is in the way, or there is too little room.
@@ -132,7 +133,7 @@ class RunFolder:
                 raise InputError(f"{path}: found no file where a result goes, expected one of an earlier run or none")
             if any(os.path.samefile(path, name) for name in self._inputs if path.exists() and name.exists()):
                 raise InputError(f"{path}: found the input where the results go, expected another output folder")
-            if mine is not None and name not in mine:
+            if not ours and mine is not None and name not in mine:
                 raise InputError(
                     f"{path}: found a file that is not of an earlier run of this kind, expected it elsewhere, or "
                     "another output folder"
