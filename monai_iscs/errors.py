@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
@@ -10,3 +12,17 @@ class InputError(ValueError):
     The message names the file or argument, what was found and what was expected, in one line: the command line
     prints it as it is and exits with a code that is not 0.
     """
+
+
+class OutputError(InputError):
+    """A folder can't be written: whatever else is to be written there will fail too."""
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what caused it, what caused that, and so on."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
+        seen.append(cause)
+        yield cause
+        cause = cause.__cause__ or cause.__context__

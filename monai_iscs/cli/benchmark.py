@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_iscs.cli import tables
+from monai_iscs.cli.cells import fingerprint
 from monai_iscs.cli.lpips import choose_lpips
 from monai_iscs.cli.names import CHOICES, OVERRIDES
 from monai_iscs.cli.pipeline import Pipeline
@@ -15,6 +16,9 @@ from monai_iscs.cli.study import Study
 from monai_iscs.cli.suites import SUITES, Suite, parse_method
 from monai_iscs.errors import InputError
 from monai_iscs.reports import RunFolder, write_csv, write_json
+from monai_iscs.transforms.load import ITK, NIFTI
+
+RECORD, TABLES = "results.json", ("table.md", "table.csv")
 
 
 def benchmark(arguments: Namespace) -> None:
@@ -25,6 +29,8 @@ def benchmark(arguments: Namespace) -> None:
     """
     names = _names(arguments.volumes)
     lpips, missing = choose_lpips(arguments.lpips)
+    models = arguments.bundle / "models"
+    weights = fingerprint(models) if models.is_dir() else None
     pipeline = Pipeline(
         arguments.bundle,
         device=arguments.device,
@@ -32,23 +38,26 @@ def benchmark(arguments: Namespace) -> None:
         overrides={option: getattr(arguments, option) for option in OVERRIDES},
         over=arguments.config,
     )
+    if weights is not None and fingerprint(models) != weights:
+        raise InputError(f"{models}: changed while it was read, expected the model to stay as it is during a benchmark")
     suite = _suite(arguments, pipeline)
     rows = suite.rows(pipeline.config.get("baselines", []))
     seeds = range(arguments.seed, arguments.seed + (arguments.seeds or suite.seeds))
-    folder = RunFolder(arguments.output)
     volumes = dict(zip(names, arguments.volumes, strict=True))
-    study = Study(pipeline, suite, rows, seeds, volumes, arguments.slices, folder.path, lpips)
-    try:
-        study.run()
-    finally:
-        title = f"{suite.title}, {pipeline.folder.name}"
-        with folder.results() as stage:
-            write_json(stage / "results.json", {"title": title, "cells": tables.records(study)})
-            table = tables.markdown(study, title)
-            (stage / "table.md").write_text(table)
-            runs = tables.runs(study)
-            if runs:
-                write_csv(stage / "table.csv", runs)
+    title = f"{suite.title}, {pipeline.folder.name}"
+    with RunFolder(arguments.output, record=RECORD, inputs=arguments.volumes) as folder:
+        folder.expect(*TABLES)
+        study = Study(pipeline, suite, rows, seeds, volumes, arguments.slices, folder.path, lpips, weights)
+        try:
+            study.run()
+        finally:
+            with folder.results() as stage:
+                write_json(stage / RECORD, {"title": title, "cells": tables.records(study)})
+                table = tables.markdown(study, title)
+                (stage / "table.md").write_text(table)
+                runs = tables.runs(study)
+                if runs:
+                    write_csv(stage / "table.csv", runs)
     print(f"\n{table}")
     if missing is not None:
         print(f"LPIPS was not measured. {missing}")
@@ -58,11 +67,32 @@ def benchmark(arguments: Namespace) -> None:
 
 
 def _names(volumes: Sequence[Path]) -> list[str]:
-    names = [path.resolve().name.split(".")[0] for path in volumes]
-    for name in names:
+    """What the volumes and their folders are called: as their files are, without what tells the format.
+
+    Volumes of one name are told apart by the rest of their file names or else by the folders that they are in, so that
+    a volume's name, under which its results are found again, seldom hangs on the others.
+    """
+    paths = [path.resolve() for path in volumes]
+    stems = [(path.parent, _stem(path)) for path in paths]
+    names = [path.name if stems.count(stem) > 1 else stem[1] for path, stem in zip(paths, stems, strict=True)]
+    for depth in range(2, max(len(path.parts) for path in paths)):
+        alike = [name for name in names if names.count(name) > 1]
+        names = [
+            f"{path.parts[-depth]}_{name}" if name in alike and depth < len(path.parts) else name
+            for path, name in zip(paths, names, strict=True)
+        ]
+    for path, name in zip(paths, names, strict=True):
         if names.count(name) > 1:
-            raise InputError(f"two volumes are called {name}, expected different names: their results share a folder")
+            raise InputError(f"{path}: found two volumes that are called {name}, expected each volume once")
     return names
+
+
+def _stem(path: Path) -> str:
+    """A file's name without the end that tells its format, a folder's whole name."""
+    ends = () if path.is_dir() else (".nii.gz", *NIFTI, *ITK, ".dcm")
+    end = next((end for end in ends if path.name.lower().endswith(end)), "")
+    stem = path.name[: len(path.name) - len(end)]
+    return stem if stem.strip(".") and stem not in (RECORD, *TABLES) else path.name
 
 
 def _suite(arguments: Namespace, pipeline: Pipeline) -> Suite:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +16,34 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
-from monai_iscs.reports import RunFolder, RunRecord, write_csv, write_json, write_volume
+from monai_iscs.files import sha256
+from monai_iscs.reports import RunFolder, RunRecord, read_results, write_csv, write_json, write_volume
+
+HEADERS = (".mhd", ".nhdr")  # files whose voxels are in another one
+RESULTS = ("reconstruction.nii.gz", "metrics.json", "steps.csv")
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files."""
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            digest.update(file.name.encode())
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
+    """SHA-256 of a file, or of a list of those of a folder's files; with a header goes the file of its voxels."""
+    if path.is_dir():
+        folder, files = path, [file for file in path.rglob("*") if file.is_file()]
+    elif path.suffix.lower() in HEADERS:
+        folder, files = path.parent, [path, *_voxel_files(path)]
+    else:
+        return sha256(path)
+    lines = [f"{sha256(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def _voxel_files(header: Path) -> list[Path]:
+    """The file that a header names, or where it names several by a list or a pattern, all beside it."""
+    for line in header.read_text(errors="replace").splitlines():
+        key, _, value = line.replace("=", ":", 1).partition(":")
+        if key.strip().lower() in ("elementdatafile", "data file", "datafile"):
+            file = header.parent / value.strip()
+            if file.is_file() and header.parent in file.parents:
+                return [file]
+    return [file for file in header.parent.iterdir() if file.is_file() and file != header]
 
 
 @dataclass(frozen=True)
@@ -48,12 +66,11 @@ class Cell:
 
     @property
     def done(self) -> bool:
-        """Whether its result is there and made with these very settings."""
-        try:
-            written = json.loads((self.folder / "run.json").read_text())["settings"]
-        except (OSError, ValueError, KeyError):
+        """Whether its result is there, as whole as it was written, and made with these very settings."""
+        run = read_results(self.folder)
+        if run is None or not isinstance(run.get("seconds"), dict) or "metrics.json" not in run["files"]:
             return False
-        return written == json.loads(json.dumps(self.settings, default=str))
+        return run.get("settings") == json.loads(json.dumps(self.settings, default=str))
 
     def write(
         self, result: MetaTensor, summary: Mapping[str, Any], record: RunRecord, steps: Sequence[Mapping[str, Any]]
@@ -69,6 +86,8 @@ class Cell:
     def write_metrics(self, summary: Mapping[str, Any]) -> None:
         """Replace what was measured of a kept result."""
         with RunFolder(self.folder).results() as stage:
+            for name in (*read_results(self.folder)["files"], "run.json"):
+                shutil.copyfile(self.folder / name, stage / name)
             write_json(stage / "metrics.json", summary)
 
     def metrics(self) -> dict[str, Any]:

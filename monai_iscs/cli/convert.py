@@ -27,6 +27,9 @@ def convert(arguments: Namespace) -> None:
     Raises:
         InputError: something in the arguments cannot be used.
     """
+    if arguments.output.is_dir():
+        with RunFolder(arguments.output):
+            pass  # what a killed run left there is gone
     if arguments.output.is_dir() and any(arguments.output.iterdir()):
         raise InputError(f"{arguments.output}: holds files already, expected a new folder")
     inference = read_entries(arguments.bundle, "inference")
@@ -45,7 +48,8 @@ def convert(arguments: Namespace) -> None:
     with folder.results() as stage:
         for name in ("configs", "models"):
             (stage / name).mkdir()
-        torch.save(weights, stage / "models" / "model.pt")
+        with (stage / "models" / "model.pt").open("wb") as file:  # whose errors say more than PyTorch's own
+            torch.save(weights, file)
         configs = {"inference": inference, "metadata": _metadata(arguments, prior.denoiser.size_divisor)}
         for file in sorted((arguments.bundle / "configs").glob("*.json")):
             entries = configs.get(file.stem) or read_entries(arguments.bundle, file.stem)

@@ -42,10 +42,10 @@ def demo(arguments: Namespace) -> None:
     settings = {"input": VOLUME, **pipeline.settings(None)}
     settings["samplers"] = {name: pipeline.settings(inferer)["sampler"] for name, inferer in inferers.items()}
     record = RunRecord(settings, seed=SETTINGS["seed"], device=pipeline.device)
-    folder = RunFolder(arguments.output)
     sampling = {name: len(inferer.sigmas) for name, inferer in inferers.items()}
     stages = {"reading": 1, "scanning": 1, BASELINE: 1, **sampling, "comparing": 1, "writing": 1}
-    with Progress(stages, record) as progress:
+    with RunFolder(arguments.output) as folder, Progress(stages, record) as progress:
+        folder.expect("reconstruction.nii.gz", "preview.png", "metrics.json", "table.md")
         with progress.stage("reading"):
             volume = pipeline.load(pipeline.folder / VOLUME)
         with progress.stage("scanning"):

@@ -11,12 +11,18 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 from monai_iscs.cli.parser import build_parser
-from monai_iscs.errors import InputError
+from monai_iscs.errors import InputError, causes
 
 USER_ERROR = 2
-STOPPED = 130  # 128 + SIGINT, as shells count
+STOPPED = 128 + signal.SIGINT  # as shells count
+TERMINATED = 128 + signal.SIGTERM
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, of ``kill``, a batch system or ``torchrun``: all that heeds Ctrl-C heeds it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,16 +32,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; those of the process if None.
 
     Returns:
-        0 when all went well, 2 when the input cannot be used (one line on stderr says why), 130 after Ctrl-C.
+        0 when all went well, 2 when the input cannot be used (one line on stderr says why), 130 after Ctrl-C, 143
+        after SIGTERM.
     """
+    terminated: list[int] = []
     try:
-        arguments = build_parser().parse_args(argv)
-        with _quiet(), _interruptible():
-            arguments.verb(arguments)
+        with _terminable(terminated):
+            arguments = build_parser().parse_args(argv)
+            with _quiet(), _interruptible():
+                arguments.verb(arguments)
     except KeyboardInterrupt:
-        print("monai-iscs: stopped", file=sys.stderr)
-        return STOPPED
+        return _stopped(terminated)
     except Exception as error:
+        if terminated:  # what the end of worker processes and connections made of it
+            return _stopped(terminated)
         message = explain(error)
         if message is None:
             raise
@@ -44,17 +54,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _stopped(terminated: Sequence[int]) -> int:
+    if os.environ.get("RANK", "0") == "0":  # of several processes one talks
+        print("monai-iscs: stopped", file=sys.stderr)
+    return TERMINATED if terminated else STOPPED
+
+
 def explain(error: BaseException) -> str | None:
     """One line about an error that a user can mend, or None when it is a defect of the program.
 
     MONAI's transforms, configs and engines wrap what happens inside them in a ``RuntimeError``; so does PyTorch a full
     disk. The chain of causes is searched for the one that a user can act on.
     """
-    chain = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in chain:
-        chain.append(cause)
-        cause = cause.__cause__ or cause.__context__
+    chain = list(causes(error))
     for kind, line in _MENDABLE:
         for link in chain:
             if isinstance(link, kind):
@@ -82,14 +94,33 @@ _MENDABLE = (
 
 
 @contextmanager
+def _terminable(terminated: list[int]) -> Iterator[None]:
+    """SIGTERM stops as Ctrl-C does, and is noted down."""
+    if threading.current_thread() is not threading.main_thread():  # only there Python hears of signals
+        yield
+        return
+
+    def stop(number: int, _: object) -> NoReturn:
+        terminated.append(number)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+@contextmanager
 def _interruptible() -> Iterator[None]:
     """Ctrl-C always stops: what Python can only ignore (in finalisers, libraries' callbacks) is sent once more."""
     ignored = sys.unraisablehook
 
     def send_again(unraisable: sys.UnraisableHookArgs) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            number = signal.SIGTERM if issubclass(unraisable.exc_type, Terminated) else signal.SIGINT
             # later: an exception inside this hook would be ignored too
-            threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
+            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
         else:
             ignored(unraisable)
 

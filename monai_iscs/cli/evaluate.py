@@ -22,6 +22,7 @@ def evaluate(arguments: Namespace) -> None:
     Raises:
         InputError: a volume cannot be used, the two are not on one grid, or the LPIPS asked for can't be measured.
     """
+    folder = None if arguments.output is None else _folder(arguments)
     lpips, missing = choose_lpips(arguments.lpips)
     if arguments.bundle is None:
         low, high = arguments.window
@@ -37,8 +38,7 @@ def evaluate(arguments: Namespace) -> None:
     volumes = prepare({"pred": arguments.reconstruction, "label": arguments.reference})
     reconstruction, reference = volumes["pred"], volumes["label"]
     summary = summarise(reconstruction, reference, slice_axis=slice_axis, lpips=lpips)
-    if arguments.output is not None:
-        folder = RunFolder(arguments.output)
+    if folder is not None:
         with folder.results() as stage:
             write_json(stage / "metrics.json", summary)
             three_view_figure(
@@ -52,8 +52,19 @@ def evaluate(arguments: Namespace) -> None:
     print(markdown_table([metrics_row(arguments.reconstruction.name, summary, lpips=True)]))
     if missing is not None:
         print(f"LPIPS was not measured. {missing}")
-    if arguments.output is not None:
+    if folder is not None:
         print(f"{folder.path.resolve()}: metrics.json, preview.png")
+
+
+def _folder(arguments: Namespace) -> RunFolder:
+    """The output folder, whose metrics.json names what belongs to it; not that of another verb."""
+    there = arguments.output.expanduser() / "run.json"
+    if there.exists():
+        raise InputError(f"{arguments.output}: found the results of another run there, expected another folder")
+    inputs = [arguments.reconstruction, arguments.reference]
+    with RunFolder(arguments.output, record="metrics.json", inputs=inputs) as folder:
+        folder.expect("preview.png")
+    return folder
 
 
 def _in_window(low: float, high: float) -> InputCompose:

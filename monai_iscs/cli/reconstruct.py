@@ -57,12 +57,13 @@ def reconstruct(arguments: Namespace) -> None:
     record = RunRecord(settings, seed=arguments.seed, device=pipeline.device)
     steps = len(inferer.sigmas) if sampling else 1
     stages = {"reading": 1, "scanning": 1, "reconstructing": steps, "comparing": 1, "writing": 1}
-    with Progress(stages, record) as progress:
+    with RunFolder(arguments.output, inputs=[arguments.input]) as folder, Progress(stages, record) as progress:
+        folder.expect("reconstruction.nii.gz", "preview.png", "metrics.json")
         with progress.stage("reading"):
             volume = pipeline.load(arguments.input)
         with progress.stage("scanning"):
             measured = pipeline.measure(volume)
-        folder = RunFolder(arguments.output)
+        folder.expect(size=volume.numel())  # a quarter of its bytes: compressed, it takes more
         with progress.stage("reconstructing"):
             if sampling:
                 result = pipeline.sample(inferer, measured.measurement, progress.step)
@@ -92,8 +93,6 @@ def reconstruct(arguments: Namespace) -> None:
             written = sorted(file.name for file in stage.iterdir())
     if known:
         print(markdown_table([metrics_row(name, summary, seconds=record.seconds["reconstructing"])]))
-    else:
-        (folder.path / "metrics.json").unlink(missing_ok=True)  # an earlier run's, which isn't this volume's
     print(f"{folder.path.resolve()}: {', '.join(written)}")
 
 

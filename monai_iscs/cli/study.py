@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,30 @@ from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 from monai.transforms import CenterSpatialCrop
 
-from monai_iscs.cli.cells import Cell, fingerprint
+from monai_iscs.cli.cells import RESULTS, Cell, fingerprint
 from monai_iscs.cli.entry import explain
 from monai_iscs.cli.measured import MeasuredVolume
 from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.cli.progress import Progress
 from monai_iscs.cli.suites import Row, Suite
-from monai_iscs.errors import InputError
+from monai_iscs.errors import InputError, OutputError, causes
+from monai_iscs.files import sha256
 from monai_iscs.metrics import SliceLPIPS, measure_lesions, summarise
-from monai_iscs.reports import RunFolder, RunRecord, psnr_curve, step_curves, three_view_figure
+from monai_iscs.reports import (
+    RECORD,
+    RunFolder,
+    RunRecord,
+    psnr_curve,
+    read_results,
+    step_curves,
+    three_view_figure,
+    write_json,
+)
 from monai_iscs.sampling import Step
 from monai_iscs.transforms import InsertLesions, Lesion, ThickenSlices
 from monai_iscs.transforms.checks import image_name
+
+FIGURES = "figures.json"
 
 
 class Study:
@@ -38,10 +50,14 @@ class Study:
         slices: how many central slices of each volume are used, or None for all.
         output: folder of the cells.
         lpips: what measures LPIPS, or None.
+        weights: fingerprint of the bundle's models, or None where it has none.
 
     Attributes:
         cells: each volume's cells with their rows.
-        failures: what went wrong, by volume, label and seed.
+        failures: what went wrong, by volume, label and seed; None as the seed of the volume's figures.
+
+    Raises:
+        InputError: a volume is where a result would go.
     """
 
     def __init__(
@@ -54,20 +70,24 @@ class Study:
         slices: int | None,
         output: Path,
         lpips: SliceLPIPS | None,
+        weights: str | None,
     ) -> None:
         self.pipeline, self.suite, self.rows, self.volumes, self.output = pipeline, suite, rows, volumes, output
         self.slices = slices
         self.lpips = lpips
-        weights = fingerprint(pipeline.folder / "models") if (pipeline.folder / "models").is_dir() else None
+        self._contents = {name: fingerprint(path) for name, path in volumes.items()}
         self.cells: dict[str, list[tuple[Cell, Row]]] = {
             name: [
-                (self._cell(name, fingerprint(path), weights, row, seed), row)
+                (self._cell(name, content, weights, row, seed), row)
                 for row in rows
                 for seed in (seeds if row.noise is not None else seeds[:1])
             ]
-            for name, path in volumes.items()
+            for name, content in self._contents.items()
         }
-        self.failures: dict[tuple[str, str, int], str] = {}
+        self.failures: dict[tuple[str, str, int | None], str] = {}
+        for folder in {cell.folder for cell, _ in self.all() if cell.folder.is_dir()}:
+            with RunFolder(folder, inputs=volumes.values()) as run:  # mends what a killed run left
+                run.expect(*RESULTS, ours=True)
 
     def _cell(self, name: str, content: str, weights: str | None, row: Row, seed: int) -> Cell:
         inferer = self._inferer(row, seed) if row.noise is not None else None
@@ -99,16 +119,18 @@ class Study:
             for cells in missing.values()
             for cell, row in cells
         }
-        if not steps:
+        if not steps and all(map(self._drawn, self.cells)):
             return
         total = RunRecord({}, seed=0, device=self.pipeline.device)
         with Progress(steps, total) as progress:
             for name, cells in missing.items():
-                if not cells:
-                    continue
                 for thickness in dict.fromkeys(row.thickness for _, row in cells):
                     self._run_volume(name, [(c, r) for c, r in cells if r.thickness == thickness], progress)
-                self._draw(name)
+                if not self._drawn(name):
+                    try:
+                        self._draw(name)
+                    except Exception as error:
+                        self._note((name, "figures", None), error)
 
     def _complete(self, cell: Cell) -> bool:
         """Whether a cell has its result and, where LPIPS is measured, its LPIPS."""
@@ -127,7 +149,7 @@ class Study:
             shared = MeasuredVolume(self.pipeline, volume)
         except Exception as error:
             for cell, _ in cells:
-                self._note(cell, error)
+                self._note((cell.volume, cell.label, cell.seed), error)
                 with progress.stage(self._stage(cell)):
                     pass
             return
@@ -143,10 +165,13 @@ class Study:
                         summary = self._compare(shared, result, lesions)
                     cell.write(self.pipeline.to_units(result), summary, record, steps)
                 except Exception as error:
-                    self._note(cell, error)
+                    self._note((cell.volume, cell.label, cell.seed), error)
 
     def _load(self, name: str) -> MetaTensor:
-        volume = self.pipeline.load(self.volumes[name])
+        path = self.volumes[name]
+        volume = self.pipeline.load(path)
+        if fingerprint(path) != self._contents[name]:
+            raise InputError(f"{path}: changed while the benchmark ran, expected the file that it began with")
         if self.slices is None:
             return volume
         size = [-1, -1, -1]
@@ -208,31 +233,43 @@ class Study:
         )
         return insert(volume)
 
-    def _note(self, cell: Cell, error: Exception) -> None:
-        """A failed cell is told in the table; the others go on. A defect of ours is no cell's fault: it is raised."""
+    def _note(self, what: tuple[str, str, int | None], error: Exception) -> None:
+        """A failed cell is told in the table; the others go on.
+
+        A defect of ours is no cell's fault, and where nothing can be written, nothing can go on: both are raised.
+        """
         message = explain(error)
-        if message is None:
+        if message is None or any(isinstance(cause, OutputError) for cause in causes(error)):
             raise error
-        self.failures[cell.volume, cell.label, cell.seed] = message
+        self.failures[what] = message
 
     def all(self) -> Iterator[tuple[Cell, Row]]:
         """All cells, volume by volume."""
         for cells in self.cells.values():
             yield from cells
 
-    def _draw(self, name: str) -> None:
-        """The comparison and the PSNR along z of a volume, one column a method (its first seed)."""
-        cells = {}
+    def _shown(self, name: str) -> dict[str, Cell]:
+        """The cells of a volume's figures: the first finished seed of each method."""
+        cells: dict[str, Cell] = {}
         for cell, row in self.cells[name]:
             if cell.done and row.thickness is None:
                 cells.setdefault(cell.label, cell)
-        if not cells:
-            return
+        return cells
+
+    def _drawn(self, name: str) -> bool:
+        """Whether a volume's figures are there and show its cells as they are now."""
+        cells = self._shown(name)
+        drawn = read_results(self.output / name, FIGURES)
+        return not cells or (drawn is not None and drawn.get("cells") == _records(cells))
+
+    def _draw(self, name: str) -> None:
+        """The comparison and the PSNR along z of a volume, one column a method."""
+        cells = self._shown(name)
         volume = self.pipeline.measure(self._load(name)).reference
         spacing = affine_to_spacing(volume.affine).tolist()
         truth = self.pipeline.to_units(volume)[0]
         images = {label: cell.volume_on_disk() for label, cell in cells.items()}
-        with RunFolder(self.output / name).results() as stage:
+        with RunFolder(self.output / name, record=FIGURES).results() as stage:
             three_view_figure(
                 images,
                 truth,
@@ -244,3 +281,9 @@ class Study:
             psnr_curve(images, truth, spacing, stage / "psnr_along_z.png", axis=self.pipeline.slice_axis)
             if steps := {label: records for label, cell in cells.items() if (records := cell.steps())}:
                 step_curves(steps, stage / "steps.png")
+            write_json(stage / FIGURES, {"cells": _records(cells)})
+
+
+def _records(cells: Mapping[str, Cell]) -> dict[str, str]:
+    """What tells whether a cell has changed, by method."""
+    return {label: sha256(cell.folder / RECORD) for label, cell in cells.items()}

@@ -52,7 +52,10 @@ def markdown(study: Study, title: str) -> str:
     for name, rows in averages.items():
         parts += [f"## {name}", markdown_table(rows)]
     if study.failures:
-        lines = [f"- {volume}, {label}, seed {seed}: {text}" for (volume, label, seed), text in study.failures.items()]
+        lines = [
+            f"- {volume}, {label}{'' if seed is None else f', seed {seed}'}: {text}"
+            for (volume, label, seed), text in study.failures.items()
+        ]
         parts += ["## Failed", "\n".join(lines)]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 

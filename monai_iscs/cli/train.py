@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,9 +15,10 @@ from tqdm import tqdm
 
 from monai_iscs.cli.bundle import choose_device, read_config
 from monai_iscs.errors import InputError
+from monai_iscs.files import telling
 from monai_iscs.reports import RunFolder
 
-CHECKPOINT = "last.pt"  # of the bundles' train configs
+CHECKPOINT, WEIGHTS = "last.pt", "model.pt"  # of the bundles' train configs
 
 
 def train(arguments: Namespace) -> None:
@@ -27,12 +29,21 @@ def train(arguments: Namespace) -> None:
     """
     if find_spec("tensorboard") is None:
         raise InputError("training draws its curves with TensorBoard, which is not installed: pip install tensorboard")
-    output, epochs = RunFolder(arguments.output).path, arguments.epochs
+    splits = [arguments.dataset / name for name in ("train", "val")]
+    with RunFolder(arguments.output, inputs=splits) as folder:
+        idist.barrier()  # the first process has mended what a killed run left
+        _train(arguments, folder)
+
+
+def _train(arguments: Namespace, folder: RunFolder) -> None:
+    """Trains in a folder that no other run writes to."""
+    output, epochs = folder.path, arguments.epochs
     if arguments.resume:
         planned = _planned_epochs(output / CHECKPOINT)
         epochs = planned if epochs is None else epochs
-    elif (output / CHECKPOINT).exists():
-        raise InputError(f"{output}: holds an earlier training; --resume goes on with it, another --output starts anew")
+    else:
+        _refuse_earlier(output)
+    _refuse_own_weights(arguments.initial_weights, output)
     overrides = {
         "device": choose_device(arguments.device),
         "dataset_dir": str(arguments.dataset),
@@ -50,6 +61,8 @@ def train(arguments: Namespace) -> None:
         config.get_parsed_content(f"initialize::{index}")
     trainer = config.get_parsed_content("train::trainer")
     validator = config.get_parsed_content("validate::evaluator")
+    # the weights, their averages and what Adam keeps of each
+    folder.expect(size=4 * sum(weight.nbytes for weight in trainer.network.parameters()))
     first = idist.get_rank() == 0
     with tqdm(total=trainer.state.max_epochs * trainer.state.epoch_length, unit="step", disable=not first) as bar:
 
@@ -62,12 +75,27 @@ def train(arguments: Namespace) -> None:
 
         trainer.add_event_handler(Events.ITERATION_COMPLETED, show)
         validator.add_event_handler(Events.COMPLETED, show_validation)
-        trainer.run()
+        with telling(output):
+            trainer.run()
     if not first:
         return
     print(
-        f"{output.resolve()}: model.pt (weights for the models folder of the bundle), {CHECKPOINT}, TensorBoard curves"
+        f"{output.resolve()}: {WEIGHTS} (weights for the models folder of the bundle), {CHECKPOINT}, TensorBoard curves"
     )
+
+
+def _refuse_earlier(output: Path) -> None:
+    """What an earlier training, or the user, has in the folder stays."""
+    if (output / CHECKPOINT).exists():
+        raise InputError(f"{output}: holds an earlier training; --resume goes on with it, another --output starts anew")
+    if os.path.lexists(output / WEIGHTS):
+        raise InputError(f"{output / WEIGHTS}: found weights of something else, expected another --output")
+
+
+def _refuse_own_weights(weights: Path | None, output: Path) -> None:
+    for file in (output / CHECKPOINT, output / WEIGHTS):
+        if weights is not None and file.exists() and file.samefile(weights):
+            raise InputError(f"--initial-weights: found {weights}, which this training overwrites; expected a copy")
 
 
 def _planned_epochs(file: Path) -> int:

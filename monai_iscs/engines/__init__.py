@@ -16,10 +16,11 @@ from monai_iscs.engines.denoising import (
 )
 from monai_iscs.engines.seeds import EpochSeeds
 from monai_iscs.engines.slices import list_volumes, load_slices
-from monai_iscs.engines.training import GradientClipping, UnscaledBFloat16, has_bfloat16, worker_count
+from monai_iscs.engines.training import FiniteLoss, GradientClipping, UnscaledBFloat16, has_bfloat16, worker_count
 
 __all__ = [
     "EpochSeeds",
+    "FiniteLoss",
     "GradientClipping",
     "NoiseLevels",
     "ResumableCheckpoint",

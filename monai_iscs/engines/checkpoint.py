@@ -15,21 +15,30 @@ from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from ignite.handlers.ema_handler import EMAHandler
 from ignite.handlers.param_scheduler import BaseParamScheduler
-from torch import nn
+from torch import Tensor, nn
 
 from monai_iscs.errors import InputError
+from monai_iscs.files import FolderLock, recover, staged
+
+
+def save_together(objects: Mapping[Path, Any]) -> None:
+    """``torch.save`` of several files; those of one folder are all the old ones or all the new ones, also after a kill.
+
+    Raises:
+        OutputError: a folder can't be written, such as on a full disk; nothing has changed there.
+    """
+    for folder in dict.fromkeys(path.parent for path in objects):
+        folder.mkdir(parents=True, exist_ok=True)
+        with staged(folder) as stage:
+            for path, content in objects.items():
+                if path.parent == folder:
+                    with (stage / path.name).open("wb") as file:  # whose errors say more than PyTorch's own
+                        torch.save(content, file)
 
 
 def save_atomically(obj: Any, path: str | os.PathLike[str]) -> None:
     """``torch.save`` that leaves either the old file or the whole new one, whatever happens in between."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        torch.save(obj, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    save_together({Path(path): obj})
 
 
 def load_initial_weights(path: str | os.PathLike[str] | None, denoiser: nn.Module, average: nn.Module) -> None:
@@ -75,7 +84,8 @@ class ResumableCheckpoint:
     """Saves everything a training needs after every epoch, and takes it up again at the start of the next run.
 
     MONAI's ``CheckpointSaver`` writes straight to the final name, so that a kill during the write loses the run; this
-    handler replaces the file in one step. It goes last among the trainer's handlers.
+    handler replaces checkpoint and weights together. It goes last among the trainer's handlers. From its start to its
+    end the training has the checkpoint's folder to itself.
 
     Args:
         path: the checkpoint file. If it exists when the training starts, the training goes on from it.
@@ -83,6 +93,11 @@ class ResumableCheckpoint:
         ema: Ignite's exponential moving average of the trained network.
         exported: the denoiser around the averaged network; its weights are written in half precision to ``weights``.
         weights: where the averaged weights go after every epoch, or ``None``.
+
+    Raises:
+        InputError: when the training starts: another one runs in this folder, or the checkpoint can't be gone on from.
+            After an epoch: the training has diverged, or a file can't be written. The files are then those of the
+            last good epoch.
     """
 
     def __init__(
@@ -94,13 +109,15 @@ class ResumableCheckpoint:
         exported: nn.Module,
         weights: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.path, self.weights = Path(path), weights
+        self.path, self.weights = Path(path), None if weights is None else Path(weights)
+        self._lock: FolderLock | None = None
         self.save, self.ema, self.exported = dict(save), ema, exported
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with a trainer."""
         engine.add_event_handler(Events.STARTED, self.load)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
+        engine.add_event_handler(Events.COMPLETED, self._release)
 
     def _objects(self, engine: Engine) -> dict[str, Any]:
         objects = {**self.save, "trainer": engine, "ema": self.ema.ema_model}
@@ -109,7 +126,12 @@ class ResumableCheckpoint:
         return objects
 
     def load(self, engine: Engine) -> None:
-        """Restores the last finished epoch, if there is one."""
+        """Restores the last finished epoch, if there is one, with the weights that belong to it."""
+        if idist.get_rank() == 0:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(self.path.parent)
+            recover(self.path.parent)
+        idist.barrier()
         if not self.path.exists():
             return
         epochs = engine.state.max_epochs
@@ -122,12 +144,33 @@ class ResumableCheckpoint:
             raise InputError(msg) from error
         engine.state.max_epochs = epochs
         logging.getLogger(__name__).info("resumed %s after epoch %d", self.path, engine.state.epoch)
+        self._refuse_diverged(engine)
+        if idist.get_rank() == 0 and self.weights is not None:
+            save_together(self._averaged())  # the file may be of another epoch
 
     def write(self, engine: Engine) -> None:
         """Saves the state, and the averaged weights for inference; of several processes, the first one does."""
+        self._refuse_diverged(engine)
         if idist.get_rank() > 0:
             return
-        save_atomically({name: item.state_dict() for name, item in self._objects(engine).items()}, self.path)
-        if self.weights is not None:
-            half = {name: value.half() for name, value in self.exported.state_dict().items()}
-            save_atomically(half, self.weights)
+        state = {name: item.state_dict() for name, item in self._objects(engine).items()}
+        save_together({self.path: state, **self._averaged()})
+
+    def _averaged(self) -> dict[Path, dict[str, Tensor]]:
+        """The weights for inference, by the file that they go to."""
+        if self.weights is None:
+            return {}
+        return {self.weights: {name: value.half() for name, value in self.exported.state_dict().items()}}
+
+    def _refuse_diverged(self, engine: Engine) -> None:
+        for weights in (self.ema.model.state_dict(), self.ema.ema_model.state_dict(), *self._averaged().values()):
+            for name, value in weights.items():
+                if not value.isfinite().all():
+                    raise InputError(
+                        f"epoch {engine.state.epoch}: found NaN or infinite weights in {name}, expected finite ones: "
+                        f"the training has diverged (a lower learning rate may help); {self.path} stays as it was"
+                    )
+
+    def _release(self, _: Engine) -> None:
+        if self._lock is not None:
+            self._lock.release()

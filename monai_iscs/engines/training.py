@@ -10,8 +10,9 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
-from torch import nn
+from torch import Tensor, nn
 
+from monai_iscs.errors import InputError
 from monai_iscs.precision import choose_precision
 
 
@@ -53,6 +54,42 @@ class GradientClipping:
         if engine.scaler is not None:
             engine.scaler.unscale_(engine.optimizer)  # otherwise the norm would be some 65,536 times the gradient's
         nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
+
+
+class FiniteLoss:
+    """Ends a training with an error when its loss is NaN or infinite: no weights come back from there.
+
+    Every loss counts, but it is looked at only now and then, as a GPU would wait at every look.
+
+    Args:
+        interval: steps between two looks; the end of an epoch is always one.
+    """
+
+    def __init__(self, *, interval: int = 50) -> None:
+        self.interval = interval
+        self._finite: Tensor | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Registers the handler with a trainer; before the one that saves, so that nothing of a lost epoch is kept."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._note)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), self._look)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._look)
+
+    def _start(self, _: Engine) -> None:
+        self._finite = None
+
+    def _note(self, engine: Engine) -> None:
+        finite = engine.state.output["loss"].detach().isfinite().all()
+        self._finite = finite if self._finite is None else self._finite & finite
+
+    def _look(self, engine: Engine) -> None:
+        if self._finite is not None and not self._finite:
+            raise InputError(
+                f"epoch {engine.state.epoch}, step {engine.state.iteration}: found a loss that is NaN or infinite, "
+                "expected a finite one: the training has diverged (a lower learning rate may help); what is saved is "
+                "of the last good epoch"
+            )
 
 
 class UnscaledBFloat16:

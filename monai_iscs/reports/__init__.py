@@ -6,13 +6,14 @@ from __future__ import annotations
 from monai_iscs.reports.benchmark import LAYOUTS, averaged_row, empty_row
 from monai_iscs.reports.figure import psnr_curve, three_view_figure
 from monai_iscs.reports.record import RunRecord
-from monai_iscs.reports.run_folder import RunFolder, write_json, write_volume
+from monai_iscs.reports.run_folder import RECORD, RunFolder, read_results, write_json, write_volume
 from monai_iscs.reports.step_figure import step_curves
 from monai_iscs.reports.step_recorder import StepRecorder
 from monai_iscs.reports.table import markdown_table, metrics_row, write_csv
 
 __all__ = [
     "LAYOUTS",
+    "RECORD",
     "RunFolder",
     "RunRecord",
     "StepRecorder",
@@ -21,6 +22,7 @@ __all__ = [
     "markdown_table",
     "metrics_row",
     "psnr_curve",
+    "read_results",
     "step_curves",
     "three_view_figure",
     "write_csv",

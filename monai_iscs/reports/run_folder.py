@@ -3,24 +3,25 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import nibabel
 import numpy as np
 from monai.data import MetaTensor
 
-from monai_iscs.errors import InputError
+from monai_iscs.errors import InputError, OutputError
+from monai_iscs.files import FolderLock, recover, sha256, staged, telling
 
-FULL = {errno.ENOSPC, errno.EDQUOT}
+RECORD = "run.json"
 
 
 def _finite(content: Any) -> Any:
@@ -55,55 +56,140 @@ def write_volume(path: str | os.PathLike[str], volume: MetaTensor) -> None:
 
 
 class RunFolder:
-    """An output folder: made and checked at once, filled all at once.
+    """An output folder: checked and locked at once, filled all at once.
+
+    A set of results has a record, such as ``run.json``, that names the SHA-256 of each of its other files under
+    "files". It is the first file to go when new results come and the last to come: without it there are no results.
+    Files that no record names are the user's and stay.
 
     Args:
         path: the folder; made with its parents if missing.
+        record: name of the record.
+        inputs: files and folders that the run reads: no result may go over them or into them.
 
     Raises:
-        InputError: if it is a file, or can't be made or written.
+        InputError: if it is a file or lies in a folder of `inputs`, or can't be made or written.
 
     Example:
-        >>> folder = RunFolder("runs/patient")        # before the long work
-        >>> with folder.results() as stage:           # after it
-        ...     write_volume(stage / "reconstruction.nii.gz", volume)
-        ...     write_json(stage / "run.json", record.as_dict())
+        >>> with RunFolder("runs/patient") as folder:          # before the long work
+        ...     folder.expect("reconstruction.nii.gz")
+        ...     volume = inferer(measurement, network)
+        ...     with folder.results() as stage:                # after it
+        ...         write_volume(stage / "reconstruction.nii.gz", volume)
+        ...         write_json(stage / "run.json", record.as_dict())
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser()
+    def __init__(self, path: str | os.PathLike[str], *, record: str = RECORD, inputs: Iterable[Path] = ()) -> None:
+        self.path, self.record = Path(path).expanduser(), record
+        self._inputs = [Path(name) for name in inputs]
+        self._lock: FolderLock | None = None
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path}: the output is a file, expected a folder")
-        try:
+        real = self.path.resolve()
+        for folder in (name for name in self._inputs if name.is_dir()):
+            if folder.resolve() in (real, *real.parents):
+                raise InputError(f"{self.path}: found an output inside the input {folder}, expected one outside")
+        self._made = not self.path.exists()
+        with telling(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
                 pass
-        except OSError as error:
-            raise self._mendable(error) from error
+
+    def __enter__(self) -> RunFolder:
+        """Locks the folder, of several processes for the first one, and clears away what a killed run left there."""
+        if idist.get_rank() == 0:
+            self._lock = FolderLock(self.path)
+            recover(self.path)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Frees the folder; if it was made for nothing, it goes again."""
+        if self._lock is None:
+            return
+        if self._made:
+            with suppress(OSError):
+                self.path.rmdir()
+        self._lock.release()
+
+    def expect(self, *names: str, size: int = 0, ours: bool = False) -> None:
+        """Checks, before long work, that results of these names can be written.
+
+        Args:
+            *names: of the files, without the record.
+            size: what they will take at least, in bytes.
+            ours: the whole folder is this program's: whatever has these names is no file of the user.
+
+        Raises:
+            InputError: a folder, one of the inputs or a file of the user is in the way, or there is too little room.
+        """
+        if idist.get_rank() > 0:
+            return
+        earlier, mine = self._earlier()
+        for name in dict.fromkeys([*names, self.record, *earlier]):
+            path = self.path / name
+            if not os.path.lexists(path):
+                continue
+            if not path.is_symlink() and not path.is_file():
+                raise InputError(f"{path}: found no file where a result goes, expected one of an earlier run or none")
+            if any(os.path.samefile(path, name) for name in self._inputs if path.exists() and name.exists()):
+                raise InputError(f"{path}: found the input where the results go, expected another output folder")
+            if not ours and mine is not None and name not in mine:
+                raise InputError(
+                    f"{path}: found a file that is not of an earlier run of this kind, expected it elsewhere, or "
+                    "another output folder"
+                )
+            if path.exists() and not os.access(path, os.W_OK):
+                raise InputError(f"{path}: found a file that may not be written, expected a writable one or none")
+        free = shutil.disk_usage(self.path).free
+        if free < size:
+            raise OutputError(
+                f"{self.path}: the disk is full ({free / 2**20:.0f} MB free), expected at least {size / 2**20:.0f} MB"
+            )
 
     @contextmanager
     def results(self) -> Iterator[Path]:
-        """A staging folder inside this one. Its files get their final names when the block ends well.
+        """A staging folder inside this one. Its files take the places of earlier results when the block ends well.
 
-        After an error or Ctrl-C inside the block nothing of it remains and earlier results are as they were.
+        The record among them is completed by the hashes of the others. After an error or Ctrl-C inside the block
+        nothing of it remains and earlier results are as they were.
 
         Raises:
-            InputError: if the disk is full or the folder can't be written any more.
+            InputError: if the disk is full, the folder can't be written any more or another process writes there.
         """
-        stage = None
-        try:
-            stage = Path(tempfile.mkdtemp(prefix=".partial-", dir=self.path))
-            yield stage
-            for file in sorted(stage.iterdir()):
-                os.replace(file, self.path / file.name)
-        except OSError as error:
-            raise self._mendable(error) from error
-        finally:
-            if stage is not None:
-                shutil.rmtree(stage, ignore_errors=True)
+        with telling(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with FolderLock(self.path):
+            recover(self.path)
+            earlier, _ = self._earlier()
+            with staged(self.path, last=self.record, replaces=[*earlier, self.record]) as stage:
+                yield stage
+                self._sign(stage)
 
-    def _mendable(self, error: OSError) -> InputError:
-        if error.errno in FULL:
-            free = shutil.disk_usage(self.path).free / 2**20
-            return InputError(f"{self.path}: the disk is full ({free:.0f} MB free), nothing was written")
-        return InputError(f"{self.path}: the output folder can't be written ({error.strerror or error})")
+    def _sign(self, stage: Path) -> None:
+        """Puts the hashes of all other files into the record."""
+        if (stage / self.record).is_file():
+            content = json.loads((stage / self.record).read_text())
+            others = sorted(file for file in stage.rglob("*") if file.is_file() and file.name != self.record)
+            content["files"] = {file.relative_to(stage).as_posix(): sha256(file) for file in others}
+            write_json(stage / self.record, content)
+
+    def _earlier(self) -> tuple[list[str], set[str] | None]:
+        """Names of the earlier results, and of what new ones may replace; None: whatever has their names."""
+        path = self.path / self.record
+        if not path.is_file():
+            return [], set()
+        try:
+            files = json.loads(path.read_text())["files"]
+            return list(files), {*files, self.record}
+        except (OSError, ValueError, KeyError, TypeError):  # damaged, or of a version that named no files
+            return [name for name in ("metrics.json",) if self.record == RECORD and (self.path / name).is_file()], None
+
+
+def read_results(folder: Path, record: str = RECORD) -> dict[str, Any] | None:
+    """The record of a folder's results, or None unless they are complete: all of its files, as they were written."""
+    try:
+        content = json.loads((folder / record).read_text())
+        whole = all(sha256(folder / name) == digest for name, digest in content["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return content if whole else None
