@@ -20,6 +20,13 @@ What comes out: a folder with reconstruction.nii.gz (units and grid of INPUT; of
                 on the grid on which the bundle works; not for thick slices, whose truth nobody knows) and run.json
                 (every setting, versions, seconds, memory)."""
 
+METHODS = """\
+Methods:        SAMPLER[+tv][+NOISE], a diffusion sampler, or a classical method: fdk, sirt, admm-tv (CT), cubic (MRI).
+                SAMPLER is dds or ddnm; +tv (dds only, also written dds-tv) adds total variation along the slices.
+                NOISE is iscs (or slerp: inter-slice consistent), identical or identical-steps (batch-consistent).
+                Without NOISE every slice draws independent noise, and corrections across slices are left free unless
+                --smoothing binds them: dds is shown as DDS, dds+iscs as DDS+ISCS."""
+
 EVALUATE = """\
 Compares a reconstruction with the volume it should have been: PSNR, SSIM and LPIPS, slice by slice, in the axial,
 coronal and sagittal view, and the mean difference of neighbouring slices (above the reference's: the slices flicker;
