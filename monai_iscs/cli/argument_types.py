@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from monai_iscs.cli.bundle import find_bundle
+from monai_iscs.cli.bundle import expanded, find_bundle
 from monai_iscs.cli.methods import Method, parse_method
 from monai_iscs.errors import InputError
 
@@ -42,11 +42,19 @@ class RemovedNoise(argparse.Action):
 
 def existing_path(text: str) -> Path:
     """Looked at before the long imports: a mistyped name is told at once."""
-    path = Path(text).expanduser()
+    path = output_path(text)
     if not path.exists():
         msg = f"{path}: no such file or folder"
         raise argparse.ArgumentTypeError(msg)
     return path
+
+
+def output_path(text: str) -> Path:
+    """A file or folder that need not be there yet."""
+    try:
+        return expanded(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def bundle_folder(text: str) -> Path:

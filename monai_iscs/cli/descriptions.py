@@ -8,6 +8,8 @@ Reconstructs 3D medical images from incomplete measurements. A diffusion model t
 look like fills in what the measurement leaves open; inter-slice consistent noise (ISCS) keeps the slices together.
 A research tool: not for diagnosis."""
 
+TRUST = "A bundle is code: its configs can run any program as you. Run only those that you trust."
+
 RECONSTRUCT = """\
 Simulates a scan of a known volume (CT: few X-ray views; MRI with --factor: thick slices) and reconstructs the volume
 from that scan alone. MRI without --factor: INPUT is a scan of thick axial slices, which becomes isotropic.
@@ -65,4 +67,4 @@ What goes in:   a checkpoint as its authors published it: NCSN++ (the .pth files
                 averaged weights are taken) or guided diffusion (AAPM256_1M.pt of DDS). Its architecture is read off the
                 weights; a file that lacks one, or that could run code, is refused.
 What comes out: a folder with the configs of the bundle that is named, in which this prior takes the place of its own,
-                and models/model.pt. Give the folder to --bundle. It cannot be trained further."""
+                and models/model.pt. Give its path to --bundle: ./published_prior. It cannot be trained further."""

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from monai_iscs.cli import descriptions
-from monai_iscs.cli.argument_types import PrintVersion, bundle_folder, count, existing_path, method, number
+from monai_iscs.cli.argument_types import (
+    PrintVersion,
+    bundle_folder,
+    count,
+    existing_path,
+    method,
+    number,
+    output_path,
+)
 from monai_iscs.cli.names import CHOICES
 from monai_iscs.cli.options import add_config_option, add_lpips_option, add_sampler_options, add_speed_options
 from monai_iscs.cli.processes import joined
@@ -46,7 +54,7 @@ def _add_verb(verbs: Any, name: str, *, summary: str, description: str, example:
         name,
         help=summary,
         description=description,
-        epilog=f"example:\n  monai-iscs {example}",
+        epilog=f"example:\n  monai-iscs {example}" + (f"\n\n{descriptions.TRUST}" if name != "demo" else ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(verb=_later(name))
@@ -75,7 +83,7 @@ def _add_demo(verbs: Any) -> None:
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=output_path,
         default=Path("demo_output"),
         metavar="DIR",
         help="folder to write (default: ./demo_output)",
@@ -96,10 +104,10 @@ def _add_reconstruct(verbs: Any) -> None:
         type=bundle_folder,
         required=True,
         metavar="NAME",
-        help="model and settings: a bundle's name or the path of its folder",
+        help="model and settings: one of ours by its name, or the path of a folder, such as ./my_bundle",
     )
     add_config_option(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
         "--method",
         type=method,
@@ -157,10 +165,16 @@ def _add_benchmark(verbs: Any) -> None:
         "volumes", type=existing_path, nargs="+", metavar="VOLUME", help="volume files or DICOM folders"
     )
     parser.add_argument(
-        "--bundle", type=bundle_folder, required=True, metavar="NAME", help="a bundle's name or the path of its folder"
+        "--bundle",
+        type=bundle_folder,
+        required=True,
+        metavar="NAME",
+        help="one of ours by its name, or the path of a folder, such as ./my_bundle",
     )
     add_config_option(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write and to go on in")
+    parser.add_argument(
+        "--output", type=output_path, required=True, metavar="DIR", help="folder to write and to go on in"
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--methods",
@@ -214,7 +228,7 @@ def _add_evaluate(verbs: Any) -> None:
     )
     add_config_option(parser)
     add_lpips_option(parser)
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write (default: print only)")
+    parser.add_argument("--output", type=output_path, metavar="DIR", help="folder to write (default: print only)")
 
 
 def _add_train(verbs: Any) -> None:
@@ -226,11 +240,15 @@ def _add_train(verbs: Any) -> None:
         example="train --bundle body_ct_reconstruction --dataset my_volumes --output my_prior",
     )
     parser.add_argument(
-        "--bundle", type=bundle_folder, required=True, metavar="NAME", help="a bundle's name or the path of its folder"
+        "--bundle",
+        type=bundle_folder,
+        required=True,
+        metavar="NAME",
+        help="one of ours by its name, or the path of a folder, such as ./my_bundle",
     )
     add_config_option(parser)
     parser.add_argument("--dataset", type=existing_path, required=True, metavar="DIR", help="folder with train and val")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--epochs", type=count(1), metavar="N", help="passes over the data (default: the bundle's)")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
     parser.add_argument(
@@ -258,9 +276,9 @@ def _add_convert(verbs: Any) -> None:
         type=bundle_folder,
         required=True,
         metavar="NAME",
-        help="whose settings to take, all but the model: a bundle's name or the path of its folder",
+        help="whose settings to take, all but the model: one of ours by its name, or the path of a folder",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the new bundle")
+    parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help="folder of the new bundle")
     parser.add_argument(
         "--size",
         type=count(1),

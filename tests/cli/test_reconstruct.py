@@ -106,10 +106,12 @@ def test_photon_noise_is_seeded_by_the_same_seed(run, no_figure):
     assert np.abs(noisy - clean).max() > 1
 
 
-def test_bundles_are_found_by_name(run, bundle, body, tmp_path, monkeypatch):
+def test_bundles_are_found_by_path(run, bundle, body, tmp_path, monkeypatch, fails):
     (tmp_path / "bundles").symlink_to(bundle.parent)
     monkeypatch.chdir(tmp_path)
-    assert main(["reconstruct", str(body), "--bundle", "tiny", "--method", "fdk", "--output", "by_name"]) == 0
+    given = ["reconstruct", str(body), "--method", "fdk", "--output", "by_path", "--bundle"]
+    assert main([*given, "bundles/tiny"]) == 0
+    assert "expected one of body_ct_reconstruction" in fails(*given, "tiny")
 
 
 def test_baselines_need_no_model(run, bundle, body, tmp_path):
