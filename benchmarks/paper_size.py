@@ -283,6 +283,7 @@ class PaperSize:
 
     def precision(self) -> Iterator[str]:
         """PSNR of the demo's volume by the shipped prior in each precision, and by the preset of fewer steps."""
+        from monai_iscs.cli.methods import parse_method
         from monai_iscs.cli.pipeline import Pipeline
         from monai_iscs.metrics import summarise
 
@@ -297,7 +298,9 @@ class PaperSize:
         runs.append(("fast", min(PRESETS["fast"].steps, steps), best))
         first = None
         for preset, made, name in runs:
-            inferer = pipeline.sampler("dds", "slerp", changes={"preset": preset, "steps": made, "precision": name})
+            inferer = pipeline.sampler(
+                parse_method("dds+iscs"), changes={"preset": preset, "steps": made, "precision": name}
+            )
             result = pipeline.sample(inferer, measurement, lambda _: None)
             scores = summarise(result, reference, slice_axis=2)
             cells = [f"{scores[view]['psnr']:.3f}" for view in ("axial", "coronal", "sagittal")]

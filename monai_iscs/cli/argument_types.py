@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from monai_iscs.cli.bundle import find_bundle
+from monai_iscs.cli.bundle import expanded, find_bundle
+from monai_iscs.cli.methods import Method, parse_method
 from monai_iscs.errors import InputError
 
 
@@ -26,13 +27,34 @@ class PrintVersion(argparse.Action):
         parser.exit()
 
 
+class RemovedNoise(argparse.Action):
+    """Says where the noise has gone, which was an option of its own."""
+
+    def __init__(self, option_strings: list[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: object, value: object, *_: object) -> NoReturn:
+        parser.error(
+            f"--noise: found {value!r}, expected the noise as a part of the method: dds+iscs is Slerp noise, "
+            "dds+identical identical noise, dds alone independent noise"
+        )
+
+
 def existing_path(text: str) -> Path:
     """Looked at before the long imports: a mistyped name is told at once."""
-    path = Path(text).expanduser()
+    path = output_path(text)
     if not path.exists():
         msg = f"{path}: no such file or folder"
         raise argparse.ArgumentTypeError(msg)
     return path
+
+
+def output_path(text: str) -> Path:
+    """A file or folder that need not be there yet."""
+    try:
+        return expanded(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def bundle_folder(text: str) -> Path:
@@ -41,6 +63,14 @@ def bundle_folder(text: str) -> Path:
         return find_bundle(text)
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def method(text: str) -> Method:
+    """A method by its name."""
+    try:
+        return parse_method(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("method: ")) from error
 
 
 def count(low: int) -> Callable[[str], int]:

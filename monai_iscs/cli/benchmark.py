@@ -10,10 +10,10 @@ from pathlib import Path
 from monai_iscs.cli import tables
 from monai_iscs.cli.cells import fingerprint
 from monai_iscs.cli.lpips import choose_lpips
-from monai_iscs.cli.names import CHOICES, OVERRIDES
+from monai_iscs.cli.names import OVERRIDES
 from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.cli.study import Study
-from monai_iscs.cli.suites import SUITES, Suite, parse_method
+from monai_iscs.cli.suites import SUITES, Suite, method_row
 from monai_iscs.errors import InputError
 from monai_iscs.reports import RunFolder, write_csv, write_json
 from monai_iscs.transforms.load import ITK, NIFTI
@@ -98,8 +98,9 @@ def _stem(path: Path) -> str:
 def _suite(arguments: Namespace, pipeline: Pipeline) -> Suite:
     if arguments.methods is None:
         return SUITES[arguments.suite or "table1"]
-    rows = [parse_method(method) for method in arguments.methods]
-    for row in rows:
-        if row.method in CHOICES["baseline"] and row.method not in pipeline.config.get("baselines", []):
-            raise InputError(f"method is {row.method!r}, which {pipeline.folder.name} has no use for")
+    for method in arguments.methods:
+        pipeline.check_method(method)
+        if arguments.methods.count(method) > 1:
+            raise InputError(f"--methods: found {method.label} twice, expected each method once")
+    rows = [method_row(method) for method in arguments.methods]
     return Suite(title="Compared methods", rows=lambda _: rows)

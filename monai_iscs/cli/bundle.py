@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,29 +17,55 @@ if TYPE_CHECKING:
     from torch import nn
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-# In this order: the working directory, the installed package, the checkout that the package is imported from.
-_SHELVES = (Path("bundles"), _PACKAGE / "bundles", _PACKAGE.parent / "bundles")
+# Of the installed package, or of the checkout that the package is imported from; never of the working directory:
+# a bundle's config is code, and a name must not run what lies about.
+_SHELF = _PACKAGE / "bundles" if (_PACKAGE / "bundles").is_dir() else _PACKAGE.parent / "bundles"
 
 
 def bundle_names() -> list[str]:
-    """The names of the bundles that can be found, sorted."""
-    return sorted({path.parents[1].name for shelf in _SHELVES for path in shelf.glob("*/configs/metadata.json")})
+    """The names of the package's own bundles, sorted."""
+    return sorted(path.parents[1].name for path in _SHELF.glob("*/configs/metadata.json"))
 
 
-def find_bundle(name: str) -> Path:
-    """The folder of a bundle.
+def find_bundle(name: str | os.PathLike[str]) -> Path:
+    """The folder of a bundle. A bundle is code: run only those you trust.
 
     Args:
-        name: a path, or a name that is looked for in ``./bundles`` and in the package.
+        name: one of the package's own, such as ``"body_ct_reconstruction"``, or the path of a folder: text with a
+            separator in it, such as ``"./my_bundle"``, ``"."``, or a `pathlib.Path`.
 
     Raises:
-        InputError: there is no such bundle; the message lists those that exist.
+        InputError: there is no such bundle; the message lists the package's own.
     """
-    for folder in (Path(name), *(shelf / name for shelf in _SHELVES)):
-        if (folder / "configs").is_dir():
-            return folder.resolve()
+    text = os.fspath(name)
     known = ", ".join(bundle_names()) or "none found"
-    raise InputError(f"found {name!r}, expected the path of a bundle's folder or one of: {known}")
+    if isinstance(name, str) and not _is_path(text):
+        if text in bundle_names():
+            return (_SHELF / text).resolve()
+        hint = f"; the folder of that name here is {os.path.join('.', text)}" if text and Path(text).is_dir() else ""
+        raise InputError(f"found {text!r}, expected one of {known}, or a path such as ./my_bundle{hint}")
+    folder = expanded(text)
+    if not (folder / "configs").is_dir():
+        raise InputError(f"found {text!r}, expected a bundle's folder, which holds a folder configs, or one of {known}")
+    return folder.resolve()
+
+
+def _is_path(text: str) -> bool:
+    return text in (".", "..") or text.startswith("~") or any(sep in text for sep in (os.sep, os.altsep) if sep)
+
+
+def expanded(text: str) -> Path:
+    """A path as it was typed, with ``~`` and ``~user`` replaced by the home folder.
+
+    Raises:
+        InputError: nothing, a character that no path has, or no such user.
+    """
+    if not text.strip() or "\0" in text:
+        raise InputError(f"found {text!r}, expected the path of a file or folder")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"found {text!r}, expected a path: there is no such user") from error
 
 
 def read_entries(folder: Path, name: str) -> dict[str, Any]:

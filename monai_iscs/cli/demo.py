@@ -8,6 +8,7 @@ from argparse import Namespace
 from monai.data.utils import affine_to_spacing
 
 from monai_iscs.cli.bundle import find_bundle
+from monai_iscs.cli.methods import parse_method
 from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.cli.progress import Progress
 from monai_iscs.metrics import summarise
@@ -28,17 +29,18 @@ SETTINGS = {"seed": 0, "steps": 10}
 SIRT_ITERATIONS = 10
 BASELINE, BEST = "FDK", "DDS+ISCS"
 SAMPLERS = {
-    "DDNM": {"method": "ddnm", "noise": "independent", "iterations": SIRT_ITERATIONS},
-    "DDNM+ISCS": {"method": "ddnm", "noise": "slerp", "iterations": SIRT_ITERATIONS},
-    "DDS": {"method": "dds", "noise": "independent"},
-    BEST: {"method": "dds", "noise": "slerp"},
+    "ddnm": {"iterations": SIRT_ITERATIONS},
+    "ddnm+iscs": {"iterations": SIRT_ITERATIONS},
+    "dds": {},
+    "dds+iscs": {},
 }
 
 
 def demo(arguments: Namespace) -> None:
     """Runs the verb."""
     pipeline = Pipeline(find_bundle(BUNDLE), overrides=SETTINGS)
-    inferers = {name: pipeline.sampler(**plugs) for name, plugs in SAMPLERS.items()}
+    methods = {name: parse_method(name) for name in SAMPLERS}
+    inferers = {methods[name].label: pipeline.sampler(methods[name], **given) for name, given in SAMPLERS.items()}
     settings = {"input": VOLUME, **pipeline.settings(None)}
     settings["samplers"] = {name: pipeline.settings(inferer)["sampler"] for name, inferer in inferers.items()}
     record = RunRecord(settings, seed=SETTINGS["seed"], device=pipeline.device)

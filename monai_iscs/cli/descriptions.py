@@ -8,6 +8,8 @@ Reconstructs 3D medical images from incomplete measurements. A diffusion model t
 look like fills in what the measurement leaves open; inter-slice consistent noise (ISCS) keeps the slices together.
 A research tool: not for diagnosis."""
 
+TRUST = "A bundle is code: its configs can run any program as you. Run only those that you trust."
+
 RECONSTRUCT = """\
 Simulates a scan of a known volume (CT: few X-ray views; MRI with --factor: thick slices) and reconstructs the volume
 from that scan alone. MRI without --factor: INPUT is a scan of thick axial slices, which becomes isotropic.
@@ -19,6 +21,13 @@ What comes out: a folder with reconstruction.nii.gz (units and grid of INPUT; of
                 preview.png (axial, coronal and sagittal), metrics.json (PSNR and SSIM of each view, slice difference;
                 on the grid on which the bundle works; not for thick slices, whose truth nobody knows) and run.json
                 (every setting, versions, seconds, memory)."""
+
+METHODS = """\
+Methods:        SAMPLER[+tv][+NOISE], a diffusion sampler, or a classical method: fdk, sirt, admm-tv (CT), cubic (MRI).
+                SAMPLER is dds or ddnm; +tv (dds only, also written dds-tv) adds total variation along the slices.
+                NOISE is iscs (or slerp: inter-slice consistent), identical or identical-steps (batch-consistent).
+                Without NOISE every slice draws independent noise, and corrections across slices are left free unless
+                --smoothing binds them: dds is shown as DDS, dds+iscs as DDS+ISCS."""
 
 EVALUATE = """\
 Compares a reconstruction with the volume it should have been: PSNR, SSIM and LPIPS, slice by slice, in the axial,
@@ -58,4 +67,4 @@ What goes in:   a checkpoint as its authors published it: NCSN++ (the .pth files
                 averaged weights are taken) or guided diffusion (AAPM256_1M.pt of DDS). Its architecture is read off the
                 weights; a file that lacks one, or that could run code, is refused.
 What comes out: a folder with the configs of the bundle that is named, in which this prior takes the place of its own,
-                and models/model.pt. Give the folder to --bundle. It cannot be trained further."""
+                and models/model.pt. Give its path to --bundle: ./published_prior. It cannot be trained further."""

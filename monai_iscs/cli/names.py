@@ -35,7 +35,7 @@ CHOICES: dict[str, dict[str, Any]] = {
         "cubic": {"_target_": "monai_iscs.baselines.methods.cubic_volume", "_mode_": "callable"},
     },
     "noise": {
-        "slerp": {"_target_": "monai_iscs.sampling.SlerpNoise", "_mode_": "callable"},
+        "iscs": {"_target_": "monai_iscs.sampling.SlerpNoise", "_mode_": "callable"},
         "identical": {"_target_": "monai_iscs.sampling.IdenticalNoise", "_mode_": "callable"},
         "identical-steps": {
             "_target_": "monai_iscs.sampling.StagedNoise",

@@ -12,8 +12,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from monai_iscs.cli import descriptions
-from monai_iscs.cli.argument_types import PrintVersion, bundle_folder, count, existing_path, number
+from monai_iscs.cli.argument_types import (
+    PrintVersion,
+    bundle_folder,
+    count,
+    existing_path,
+    method,
+    number,
+    output_path,
+)
 from monai_iscs.cli.names import CHOICES
+from monai_iscs.cli.options import add_config_option, add_lpips_option, add_sampler_options, add_speed_options
 from monai_iscs.cli.processes import joined
 from monai_iscs.cli.suites import SUITES
 from monai_iscs.errors import InputError
@@ -45,7 +54,7 @@ def _add_verb(verbs: Any, name: str, *, summary: str, description: str, example:
         name,
         help=summary,
         description=description,
-        epilog=f"example:\n  monai-iscs {example}",
+        epilog=f"example:\n  monai-iscs {example}" + (f"\n\n{descriptions.TRUST}" if name != "demo" else ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(verb=_later(name))
@@ -74,7 +83,7 @@ def _add_demo(verbs: Any) -> None:
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=output_path,
         default=Path("demo_output"),
         metavar="DIR",
         help="folder to write (default: ./demo_output)",
@@ -86,7 +95,7 @@ def _add_reconstruct(verbs: Any) -> None:
         verbs,
         "reconstruct",
         summary="reconstruct a volume from a simulated scan, or thin slices from thick ones",
-        description=descriptions.RECONSTRUCT,
+        description=f"{descriptions.RECONSTRUCT}\n{descriptions.METHODS}",
         example="reconstruct chest.nii.gz --bundle body_ct_reconstruction --views 20 --output chest_20_views",
     )
     parser.add_argument("input", type=existing_path, metavar="INPUT", help="volume file, or folder of one DICOM series")
@@ -95,37 +104,24 @@ def _add_reconstruct(verbs: Any) -> None:
         type=bundle_folder,
         required=True,
         metavar="NAME",
-        help="model and settings: a bundle's name or the path of its folder",
+        help="model and settings: one of ours by its name, or the path of a folder, such as ./my_bundle",
     )
-    _add_config_option(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
+    add_config_option(parser)
+    parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
         "--method",
-        choices=[*CHOICES["sampler"], *CHOICES["baseline"]],
-        default="dds",
-        help="dds, ddnm, dds-tv: diffusion samplers; fdk, sirt, admm-tv (CT), cubic (MRI): classical, without a model "
-        "(default: dds)",
+        type=method,
+        metavar="METHOD",
+        help="SAMPLER[+tv][+NOISE], such as dds+iscs, or fdk, sirt, admm-tv (CT), cubic (MRI): classical, without a "
+        "model; see above (default: what the bundle says, DDS+ISCS in ours)",
     )
     parser.add_argument(
         "--seed", type=count(0), default=0, metavar="N", help="start of the random numbers, 0 or more (default: 0)"
     )
 
     _add_scan_options(parser)
-    _add_speed_options(parser)
-    sampler = _add_sampler_options(parser)
-    sampler.add_argument(
-        "--noise", choices=CHOICES["noise"], help="of neighbouring slices: slerp (ISCS), identical, or independent"
-    )
-
-
-def _add_config_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="further configs of the bundle, each overriding those before it, such as limited_angle",
-    )
+    add_speed_options(parser)
+    add_sampler_options(parser)
 
 
 def _add_scan_options(parser: argparse.ArgumentParser) -> None:
@@ -156,81 +152,36 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_speed_options(parser: argparse.ArgumentParser) -> None:
-    speed = parser.add_argument_group("speed and memory (defaults: what suits the device)")
-    speed.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
-    speed.add_argument("--memory", type=number(0, math.inf), metavar="GB", help="most GPU memory to use (default: all)")
-    speed.add_argument(
-        "--slice-batch",
-        type=count(1),
-        metavar="N",
-        help="slices that the model takes at a time (default: as many as memory holds, up to 64; 8 on a CPU)",
-    )
-    speed.add_argument(
-        "--precision",
-        choices=["float32", "tf32", "bfloat16"],
-        help="of the products inside the model (default: bfloat16 on GPUs that have it, else float32)",
-    )
-    speed.add_argument(
-        "--compiled",
-        action="store_const",
-        const=True,
-        help="compile the model first: takes a minute or more, pays off in long runs on a GPU",
-    )
-
-
-def _add_sampler_options(parser: argparse.ArgumentParser) -> Any:
-    sampler = parser.add_argument_group("the diffusion sampler, dds, ddnm and dds-tv only (defaults: the bundle's)")
-    sampler.add_argument(
-        "--preset",
-        choices=CHOICES["preset"],
-        help="default, limited-angle, super-resolution: tuned for this package; fast: as good as default on CT with "
-        "half of its steps; released: the authors' code; paper: as it is described",
-    )
-    sampler.add_argument("--steps", type=count(1), metavar="N", help="denoising steps: more are slower and finer")
-    sampler.add_argument(
-        "--eta", type=number(0, 1, include_low=True), metavar="F", help="share of fresh noise in each step, 0 to 1"
-    )
-    sampler.add_argument(
-        "--smoothing",
-        type=number(0, math.inf, include_low=True),
-        metavar="F",
-        help="how far across slices a correction of dds or ddnm reaches at least, in samples of the scan (CT: detector "
-        "rows); 0 leaves every slice free",
-    )
-    sampler.add_argument(
-        "--noise-level",
-        type=number(0, math.inf, include_low=True),
-        metavar="F",
-        help="noise of the measurement, which is met no closer than that; 0: exactly (default: estimated from it)",
-    )
-    return sampler
-
-
 def _add_benchmark(verbs: Any) -> None:
     parser = _add_verb(
         verbs,
         "benchmark",
         summary="compare methods on your own volumes, as the paper's tables do",
-        description=descriptions.BENCHMARK,
-        example="benchmark patient1.nii.gz patient2.nii.gz --bundle body_ct_reconstruction --methods fdk dds dds+slerp "
+        description=f"{descriptions.BENCHMARK}\n{descriptions.METHODS}",
+        example="benchmark patient1.nii.gz patient2.nii.gz --bundle body_ct_reconstruction --methods fdk dds dds+iscs "
         "--output comparison",
     )
     parser.add_argument(
         "volumes", type=existing_path, nargs="+", metavar="VOLUME", help="volume files or DICOM folders"
     )
     parser.add_argument(
-        "--bundle", type=bundle_folder, required=True, metavar="NAME", help="a bundle's name or the path of its folder"
+        "--bundle",
+        type=bundle_folder,
+        required=True,
+        metavar="NAME",
+        help="one of ours by its name, or the path of a folder, such as ./my_bundle",
     )
-    _add_config_option(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write and to go on in")
+    add_config_option(parser)
+    parser.add_argument(
+        "--output", type=output_path, required=True, metavar="DIR", help="folder to write and to go on in"
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--methods",
+        type=method,
         nargs="+",
         metavar="METHOD",
-        help=f"any of {', '.join([*CHOICES['baseline'], *CHOICES['sampler']])}; a sampler takes a noise: dds+slerp is "
-        "DDS with ISCS, dds alone draws independent noise; dds+tv+slerp adds total variation along the slices",
+        help="each as --method of reconstruct takes it, see above: fdk dds dds+iscs",
     )
     which.add_argument(
         "--suite",
@@ -245,19 +196,10 @@ def _add_benchmark(verbs: Any) -> None:
     )
     parser.add_argument("--seeds", type=count(1), metavar="N", help="runs of each sampler (default: the suite's)")
     parser.add_argument("--seed", type=count(0), default=0, metavar="N", help="first seed, 0 or more (default: 0)")
-    _add_lpips_option(parser)
+    add_lpips_option(parser)
     _add_scan_options(parser)
-    _add_speed_options(parser)
-    _add_sampler_options(parser)
-
-
-def _add_lpips_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--lpips",
-        choices=["alex", "vgg", "none"],
-        help="network of LPIPS, fetched if need be, or none to save the time (default: alex, if it is installed: "
-        "pip install 'monai-iscs[lpips]')",
-    )
+    add_speed_options(parser)
+    add_sampler_options(parser)
 
 
 def _add_evaluate(verbs: Any) -> None:
@@ -284,9 +226,9 @@ def _add_evaluate(verbs: Any) -> None:
         metavar=("LOW", "HIGH"),
         help="judge both at their own size, with values clipped to LOW..HIGH",
     )
-    _add_config_option(parser)
-    _add_lpips_option(parser)
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write (default: print only)")
+    add_config_option(parser)
+    add_lpips_option(parser)
+    parser.add_argument("--output", type=output_path, metavar="DIR", help="folder to write (default: print only)")
 
 
 def _add_train(verbs: Any) -> None:
@@ -298,11 +240,15 @@ def _add_train(verbs: Any) -> None:
         example="train --bundle body_ct_reconstruction --dataset my_volumes --output my_prior",
     )
     parser.add_argument(
-        "--bundle", type=bundle_folder, required=True, metavar="NAME", help="a bundle's name or the path of its folder"
+        "--bundle",
+        type=bundle_folder,
+        required=True,
+        metavar="NAME",
+        help="one of ours by its name, or the path of a folder, such as ./my_bundle",
     )
-    _add_config_option(parser)
+    add_config_option(parser)
     parser.add_argument("--dataset", type=existing_path, required=True, metavar="DIR", help="folder with train and val")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--epochs", type=count(1), metavar="N", help="passes over the data (default: the bundle's)")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
     parser.add_argument(
@@ -330,9 +276,9 @@ def _add_convert(verbs: Any) -> None:
         type=bundle_folder,
         required=True,
         metavar="NAME",
-        help="whose settings to take, all but the model: a bundle's name or the path of its folder",
+        help="whose settings to take, all but the model: one of ours by its name, or the path of a folder",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the new bundle")
+    parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help="folder of the new bundle")
     parser.add_argument(
         "--size",
         type=count(1),

@@ -16,7 +16,9 @@ from monai.utils import convert_to_dst_type
 from torch import Tensor
 
 from monai_iscs.cli.bundle import choose_device, limit_memory, load_network, read_config
+from monai_iscs.cli.methods import Method, name_sampler
 from monai_iscs.cli.names import CHOICES
+from monai_iscs.errors import InputError
 from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.precision import check_precision, choose_precision
 
@@ -121,26 +123,38 @@ class Pipeline:
         return Measured(data["image"], data.get("label"))
 
     def sampler(
-        self, method: str, noise: str | None = None, *, changes: Mapping[str, Any] | None = None, **arguments: Any
+        self, method: Method | None = None, *, changes: Mapping[str, Any] | None = None, **arguments: Any
     ) -> SliceDiffusionInferer:
-        """The bundle's inferer with a consistency step and, where one is given, another noise.
+        """The bundle's inferer, with the consistency step and the noise of a method.
 
         Args:
-            method: name of the consistency step.
-            noise: name of the noise.
+            method: a sampler, or None for the bundle's own choice.
             changes: further entries of the config, by id; they go before all others.
             **arguments: of the consistency step, where it is not the preset's own.
         """
-        consistency = CHOICES["sampler"][method]
-        plugs = {"consistency": consistency and {**consistency, **arguments}}
-        if noise is not None:
-            plugs["noise"] = CHOICES["noise"][noise]
+        plugs = {}
+        if method is not None:
+            consistency = CHOICES["sampler"][method.name]
+            plugs["consistency"] = consistency and {**consistency, **arguments}
+            plugs["noise"] = CHOICES["noise"][method.noise]
         config = self._read({**self._overrides, **plugs, **(changes or {})})
         inferer = config.get_parsed_content("inferer")
         check_precision(inferer.precision, self.device)
         inferer.progress = False
         inferer.distributed = idist.get_world_size() > 1
         return inferer
+
+    def name_sampler(self, inferer: SliceDiffusionInferer) -> str:
+        """What tables call a sampler, such as DDS+ISCS."""
+        settings = describe(inferer)
+        return name_sampler(settings["consistency"]["name"], settings["noise"])
+
+    def check_method(self, method: Method) -> None:
+        """Raise an `InputError` for a baseline that this bundle's measurements have no use for."""
+        baselines = self.config["baselines"]
+        if method.noise is None and method.name not in baselines:
+            known = ", ".join([*baselines, *CHOICES["sampler"]])
+            raise InputError(f"method: found {method.name!r}, expected one that {self.folder} has: {known}")
 
     def sample(
         self, inferer: SliceDiffusionInferer, measurement: MetaTensor, callback: Callable[[Any], None]

@@ -8,6 +8,7 @@ from argparse import Namespace
 import ignite.distributed as idist
 from monai.data.utils import affine_to_spacing
 
+from monai_iscs.cli.methods import Method
 from monai_iscs.cli.names import CHOICES, OVERRIDES
 from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.cli.progress import Progress
@@ -24,7 +25,7 @@ from monai_iscs.reports import (
 )
 
 SAMPLER_OPTIONS = (
-    *("noise", "preset", "steps", "eta", "smoothing", "noise_level"),
+    *("preset", "steps", "eta", "smoothing", "noise_level"),
     *("slice_batch", "precision", "compiled"),
 )
 
@@ -35,8 +36,8 @@ def reconstruct(arguments: Namespace) -> None:
     Raises:
         InputError: something in the arguments cannot be used.
     """
-    name = arguments.method if arguments.noise is None else f"{arguments.method}+{arguments.noise}"
-    sampling = arguments.method in CHOICES["sampler"]
+    method = arguments.method
+    sampling = method is None or method.noise is not None
     _refuse_idle_options(arguments, sampling=sampling)
     pipeline = Pipeline(
         arguments.bundle,
@@ -47,12 +48,12 @@ def reconstruct(arguments: Namespace) -> None:
         over=arguments.config,
     )
     baselines = pipeline.config["baselines"]
-    if not sampling and arguments.method not in baselines:
-        known = ", ".join([*baselines, *CHOICES["sampler"]])
-        raise InputError(f"--method: found {arguments.method}, expected one that {arguments.bundle} has: {known}")
+    if method is not None:
+        pipeline.check_method(method)
     if pipeline.config.get("noise_std") is not None and pipeline.config.get("factor", 1) is None:
         raise InputError("--noise-std: found without --factor, expected both: measured slices have noise already")
-    inferer = pipeline.sampler(arguments.method, arguments.noise) if sampling else None
+    inferer = pipeline.sampler(method) if sampling else None
+    name = pipeline.name_sampler(inferer) if method is None else method.label
     settings = {"input": str(arguments.input.resolve()), "method": name, **pipeline.settings(inferer)}
     record = RunRecord(settings, seed=arguments.seed, device=pipeline.device)
     steps = len(inferer.sigmas) if sampling else 1
@@ -68,7 +69,7 @@ def reconstruct(arguments: Namespace) -> None:
             if sampling:
                 result = pipeline.sample(inferer, measured.measurement, progress.step)
             else:
-                result = pipeline.baseline(arguments.method, measured.measurement)
+                result = pipeline.baseline(method.name, measured.measurement)
         if idist.get_rank() > 0:
             return  # the first process has the whole volume too, and writes
         with progress.stage("comparing"):
@@ -79,7 +80,7 @@ def reconstruct(arguments: Namespace) -> None:
             with progress.stage("writing"):
                 write_volume(stage / "reconstruction.nii.gz", pipeline.restore(result, measured))
                 start = baselines[0]
-                shown = {start: pipeline.baseline(start, measured.measurement), name: result}
+                shown = {Method(start).label: pipeline.baseline(start, measured.measurement), name: result}
                 three_view_figure(
                     {title: pipeline.to_units(image) for title, image in shown.items()},
                     pipeline.to_units(reference) if known else None,
@@ -100,9 +101,9 @@ def _refuse_idle_options(arguments: Namespace, *, sampling: bool) -> None:
     """An option that the method does not know would be passed over in silence."""
     given = [f"--{option.replace('_', '-')}" for option in SAMPLER_OPTIONS if getattr(arguments, option) is not None]
     if given and not sampling:
-        samplers = " and ".join(CHOICES["sampler"])
-        raise InputError(f"{', '.join(given)}: found with --method {arguments.method}, expected with {samplers} only")
-    if arguments.method == "dds-tv" and arguments.smoothing is not None:
+        samplers, name = " and ".join(CHOICES["sampler"]), arguments.method.name
+        raise InputError(f"{', '.join(given)}: found with --method {name}, expected with {samplers} only")
+    if arguments.smoothing is not None and arguments.method is not None and arguments.method.name == "dds-tv":
         raise InputError(
-            "--smoothing: found with --method dds-tv, expected with dds or ddnm: there the slices' TV smooths"
+            "--smoothing: found with --method dds+tv, expected with dds or ddnm: there the slices' TV smooths"
         )

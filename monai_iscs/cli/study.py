@@ -15,6 +15,7 @@ from monai.transforms import CenterSpatialCrop
 from monai_iscs.cli.cells import RESULTS, Cell, fingerprint
 from monai_iscs.cli.entry import explain
 from monai_iscs.cli.measured import MeasuredVolume
+from monai_iscs.cli.methods import Method
 from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.cli.progress import Progress
 from monai_iscs.cli.suites import Row, Suite
@@ -109,7 +110,7 @@ class Study:
         return Cell(name, row.label, seed, self.output / name / slug / f"seed_{seed}", settings)
 
     def _inferer(self, row: Row, seed: int) -> Any:
-        return self.pipeline.sampler(row.method, row.noise, changes={**row.changes, "seed": seed})
+        return self.pipeline.sampler(Method(row.method, row.noise), changes={**row.changes, "seed": seed})
 
     def run(self) -> None:
         """Fill the missing cells, volume by volume; then draw the volume's figures."""

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a benchmark compares: methods by name, and the sets of them that the paper's tables are made of."""
+"""What a benchmark compares: the rows of its table, and the sets of them that the paper's tables are made of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from monai_iscs.cli.methods import Method, parse_method
 from monai_iscs.cli.names import CHOICES
-from monai_iscs.errors import InputError
-
-LABELS = {"slerp": "ISCS", "identical": "BCS", "identical-steps": "BCS (steps only)", "independent": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,86 +59,61 @@ class Suite:
     lesions: LesionPlan | None = None
 
 
-def parse_method(text: str) -> Row:
-    """The row of a name such as ``fdk``, ``dds``, ``dds+slerp`` or ``dds+tv+slerp``; no noise named: independent.
-
-    Raises:
-        InputError: an unknown name, or a noise for a method that draws none.
-    """
-    base, *additions = text.lower().split("+")
-    if "tv" in additions:
-        additions.remove("tv")
-        base = f"{base}-tv"
-    samplers, baselines, noises = (CHOICES[kind] for kind in ("sampler", "baseline", "noise"))
-    known = f"one of {', '.join([*baselines, *samplers])}, a sampler with +{', +'.join(noises)}"
-    if base not in samplers | baselines or len(additions) > 1 or not set(additions) <= set(noises):
-        raise InputError(f"method is {text!r}, expected {known}")
-    if base in baselines:
-        if additions:
-            raise InputError(f"method is {text!r}, but {base} draws no noise, expected {base}")
-        return Row(label=_spelled(base), method=base)
-    noise = additions[0] if additions else "independent"
-    suffix = LABELS[noise]
-    return Row(label=_spelled(base) + (f"+{suffix}" if suffix else ""), method=base, noise=noise)
-
-
-def _spelled(base: str) -> str:
-    return {"cubic": "Cubic", "dds-tv": "DDS+TV", "ddnm-tv": "DDNM+TV"}.get(base, base.upper())
+def method_row(method: Method) -> Row:
+    """The row of a method with the bundle's settings."""
+    return Row(label=method.label, method=method.name, noise=method.noise)
 
 
 def _rows(*methods: str) -> list[Row]:
-    return [parse_method(method) for method in methods]
+    return [method_row(parse_method(method)) for method in methods]
 
 
 def _varied(method: str, label: str, values: Sequence[Any], changes: Callable[[Any], dict[str, Any]]) -> list[Row]:
-    base = parse_method(method)
-    return [
-        Row(label=f"{base.label}, {label.format(value)}", method=base.method, noise=base.noise, changes=changes(value))
-        for value in values
-    ]
+    (base,) = _rows(method)
+    return [replace(base, label=f"{base.label}, {label.format(value)}", changes=changes(value)) for value in values]
 
 
 def _compared(baselines: Sequence[str]) -> list[Row]:
-    return _rows(*baselines, "ddnm", "ddnm+slerp", "dds", "dds+tv", "dds+slerp")
+    return _rows(*baselines, "ddnm", "ddnm+iscs", "dds", "dds+tv", "dds+iscs")
 
 
 def _angle(degrees: float) -> dict[str, Any]:
-    return {"noise": {**CHOICES["noise"]["slerp"], "anchor_angle": degrees}}
+    return {"noise": {**CHOICES["noise"]["iscs"], "anchor_angle": degrees}}
 
 
 def _thicknesses(_: Sequence[str]) -> list[Row]:
     return [
-        Row(label=f"{row.label}, {mm:g} mm", method=row.method, noise=row.noise, thickness=mm)
+        replace(row, label=f"{row.label}, {mm:g} mm", thickness=mm)
         for mm in (1.0, 3.0, 5.0, 7.5)
-        for row in _rows("dds", "dds+slerp")
+        for row in _rows("dds", "dds+iscs")
     ]
 
 
 SUITES: dict[str, Suite] = {
     "table1": Suite(title="Compared methods (Table 1)", rows=_compared),
     "table2": Suite(
-        title="Identical (BCS) and slerp (ISCS) noise (Table 2)",
-        rows=lambda _: _rows("dds", "dds+identical-steps", "dds+identical", "dds+slerp"),
+        title="Identical (BCS) and Slerp (ISCS) noise (Table 2)",
+        rows=lambda _: _rows("dds", "dds+identical-steps", "dds+identical", "dds+iscs"),
         seeds=5,
     ),
     "table3": Suite(title="Slice-to-slice difference (Table 3)", rows=_compared, layout="slices"),
     "table6": Suite(
         title="Deterministic sampling (Table 6)",
-        rows=lambda _: [row for m in ("dds", "dds+slerp") for row in _varied(m, "eta {}", [0], lambda v: {"eta": v})],
+        rows=lambda _: [row for m in ("dds", "dds+iscs") for row in _varied(m, "eta {}", [0], lambda v: {"eta": v})],
     ),
     "table7": Suite(
         title="Stochasticity (Table 7)",
-        rows=lambda _: _varied("dds+slerp", "eta {}", [n / 10 for n in range(11)], lambda value: {"eta": value}),
+        rows=lambda _: _varied("dds+iscs", "eta {}", [n / 10 for n in range(11)], lambda value: {"eta": value}),
     ),
     "table8": Suite(
         title="Angle between the anchors (Table 8)",
-        rows=lambda _: _varied("dds+slerp", "{} degrees", (30, 60, 90, 120, 150, 175), _angle),
+        rows=lambda _: _varied("dds+iscs", "{} degrees", (30, 60, 90, 120, 150, 175), _angle),
         seeds=10,
     ),
     "table9": Suite(title="Slice thicknesses (Table 9)", rows=_thicknesses),
     "lesions": Suite(
         title="Known lesions of 4 to 12 mm and 40 HU (for Fig. 6)",
-        rows=lambda baselines: _rows(*baselines, "dds", "dds+tv", "dds+slerp"),
+        rows=lambda baselines: _rows(*baselines, "dds", "dds+tv", "dds+iscs"),
         layout="lesions",
         lesions=LesionPlan(),
     ),

@@ -119,8 +119,8 @@ def test_cuda_where_there_is_none(fails, bundle, body, output):
 
 
 def test_a_sampler_s_option_with_a_baseline(fails, bundle, body, output):
-    arguments = ["--method", "sirt", "--noise", "slerp", "--eta", 1, "--output", output]
-    assert "--noise, --eta: found with --method sirt" in fails("reconstruct", body, "--bundle", bundle, *arguments)
+    arguments = ["--method", "sirt", "--steps", 3, "--eta", 1, "--output", output]
+    assert "--steps, --eta: found with --method sirt" in fails("reconstruct", body, "--bundle", bundle, *arguments)
 
 
 def test_a_missing_model_file(fails, copied_bundle, body, output):

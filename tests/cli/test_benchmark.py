@@ -27,7 +27,7 @@ def volume(tmp_path_factory, save_volume, phantom):
 def benchmark(bundle, volume, tmp_path):
     return [
         *("benchmark", str(volume), "--bundle", str(bundle), "--output", str(tmp_path / "out"), "--lpips", "none"),
-        *("--methods", "fdk", "dds", "dds+slerp"),
+        *("--methods", "fdk", "dds", "dds+iscs"),
     ]
 
 
@@ -218,5 +218,6 @@ def test_the_steps_end_at_the_result(benchmark, tmp_path):
 
 
 def test_unknown_methods_and_equal_names_are_refused(fails, benchmark, volume):
-    assert "method is 'magic'" in fails(*benchmark, "magic")
+    assert "--methods: found 'magic'" in fails(*benchmark, "magic")
+    assert "found DDS+ISCS twice" in fails(*benchmark, "dds+slerp")
     assert "two volumes are called body" in fails(benchmark[0], volume, *benchmark[1:])

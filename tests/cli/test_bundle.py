@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,20 +11,48 @@ from monai_iscs.cli.bundle import bundle_names, choose_device, find_bundle, limi
 from monai_iscs.errors import InputError
 
 
-def test_the_working_directory_comes_before_the_package(tmp_path, monkeypatch):
-    shelves = [tmp_path / name / "bundles" for name in ("here", "package")]
-    for shelf, names in zip(shelves, (["a"], ["a", "b"]), strict=True):
-        for name in names:
-            (shelf / name / "configs").mkdir(parents=True)
-            (shelf / name / "configs" / "metadata.json").write_text("{}")
+@pytest.fixture
+def shelves(tmp_path, monkeypatch):
+    """A working directory with bundles a and b of its own, and a package whose one bundle is a."""
+    for folder in ("here/a", "here/bundles/a", "here/bundles/b", "package/a"):
+        (tmp_path / folder / "configs").mkdir(parents=True)
+        (tmp_path / folder / "configs" / "metadata.json").write_text("{}")
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(module, "_SHELVES", (module._SHELVES[0], shelves[1]))
-    assert bundle_names() == ["a", "b"]
-    assert find_bundle("a") == shelves[0] / "a"
-    assert find_bundle("b") == shelves[1] / "b"
-    assert find_bundle(str(shelves[1] / "a")) == shelves[1] / "a"
-    with pytest.raises(InputError, match=r"found 'c', expected .* one of: a, b"):
+    monkeypatch.setattr(module, "_SHELF", tmp_path / "package")
+    return tmp_path
+
+
+def test_a_bare_name_is_the_package_s_own_whatever_lies_in_the_working_directory(shelves):
+    assert bundle_names() == ["a"]
+    assert find_bundle("a") == shelves / "package" / "a"
+    with pytest.raises(InputError, match=r"found 'b', expected one of a, or a path such as ./my_bundle$"):
+        find_bundle("b")
+    (shelves / "here" / "c").mkdir()
+    with pytest.raises(InputError, match=r"the folder of that name here is \./c$"):
         find_bundle("c")
+
+
+@pytest.mark.parametrize("path", ["./a", "a/", "bundles/b", "../here/a", Path("a"), Path("bundles", "a")])
+def test_a_path_is_a_folder(shelves, path):
+    assert find_bundle(path) == (shelves / "here" / path).resolve()
+    assert find_bundle(str(shelves / "here" / path)) == (shelves / "here" / path).resolve()
+
+
+def test_the_working_directory_and_home_are_paths(shelves, monkeypatch):
+    monkeypatch.chdir("a")
+    assert find_bundle(".") == shelves / "here" / "a"
+    monkeypatch.setenv("HOME", str(shelves / "here"))
+    assert find_bundle("~/a") == shelves / "here" / "a"
+
+
+@pytest.mark.parametrize("path", ["./d", "/", "", " ", ".", "..", "~nosuchuser", "~nosuchuser/a", "./a\0", Path("d")])
+def test_what_is_no_bundle_is_refused(shelves, path):
+    with pytest.raises(InputError, match="found "):
+        find_bundle(path)
+
+
+def test_the_demo_runs_the_package_s_own(shelves, fails):
+    assert "found 'body_ct_reconstruction', expected one of a" in fails("demo", "--output", shelves / "out")
 
 
 def test_the_shipped_bundle_is_found_from_anywhere(tmp_path, monkeypatch):

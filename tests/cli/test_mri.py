@@ -104,7 +104,7 @@ def test_evaluate_judges_in_the_bundle_s_units(mri, run, no_figure, thin, tmp_pa
 
 
 def test_a_benchmark_of_simulated_scans(mri, no_figure, thin, tmp_path):
-    arguments = ["benchmark", thin, "--bundle", mri, "--output", tmp_path / "table", "--methods", "cubic", "dds+slerp"]
+    arguments = ["benchmark", thin, "--bundle", mri, "--output", tmp_path / "table", "--methods", "cubic", "dds+iscs"]
     assert main([*map(str, arguments), "--factor", "5"]) == 0
     cells = json.loads((tmp_path / "table" / "results.json").read_text())["cells"]
     assert [cell["error"] for cell in cells] == [None, None]
@@ -118,7 +118,7 @@ def test_a_benchmark_of_simulated_scans(mri, no_figure, thin, tmp_path):
         (["--factor", 1], "--factor: found '1', expected a number above 1"),
         (["--factor", 23], "factor is 23, expected more than 1 and at most 22, the number of slices"),
         (["--factor", 5, "--views", 30], "has no entry 'views'"),
-        (["--factor", 5, "--method", "fdk"], "--method: found fdk, expected one that"),
+        (["--factor", 5, "--method", "fdk"], "method: found 'fdk', expected one that"),
     ],
 )
 def test_what_cannot_be_done_with_a_thin_scan(fails, mri, thin, tmp_path, options, message):

@@ -34,7 +34,8 @@ from monai_iscs.sampling import PRESETS
         (["--eta", "nan"], "--eta: found 'nan'"),
         (["--seed", "-1"], "--seed: found '-1'"),
         (["--method", "magic"], "dds"),
-        (["--noise", "pink"], "slerp"),
+        (["--method", "dds+pink"], "iscs, identical, identical-steps"),
+        (["--noise", "slerp"], "dds+iscs is Slerp noise"),
         (["--preset", "best"], "released"),
         (["--colour", "red"], "--colour"),
     ],
@@ -104,3 +105,10 @@ def test_the_precisions_are_those_of_the_inferer():
     given = ["reconstruct", ".", "--bundle", "body_ct_reconstruction", "--output", "out", "--precision"]
     for name in PRECISIONS:
         assert build_parser().parse_args([*given, name]).precision == name
+
+
+@pytest.mark.parametrize("verb", ["reconstruct", "benchmark", "evaluate", "train", "convert"])
+def test_help_says_that_a_bundle_is_code(capsys, verb):
+    with pytest.raises(SystemExit):
+        build_parser().parse_args([verb, "--help"])
+    assert "A bundle is code" in capsys.readouterr().out

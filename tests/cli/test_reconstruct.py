@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from monai_iscs.cli import main
+from monai_iscs.cli.methods import parse_method
 
 FILES = {"reconstruction.nii.gz", "preview.png", "metrics.json", "run.json"}
 
@@ -46,15 +47,32 @@ def test_every_method_gives_hounsfield_units_on_the_input_s_grid(run, body, phan
     assert abs(np.median(image.get_fdata()[inside]) - 30) < 400
     assert np.median(image.get_fdata()[phantom == -1000]) < -500
     assert metrics["axial"]["psnr"] > 10
-    assert record["settings"]["method"] == options[1]
+    label = parse_method(options[1]).label
+    assert record["settings"]["method"] == label
     assert record["seconds"]["reconstructing"] > 0
-    assert "| axial dB" in capsys.readouterr().out
+    table = capsys.readouterr().out
+    assert "| axial dB" in table
+    assert f"| {label} " in table
+
+
+@pytest.mark.parametrize(
+    ("options", "label", "noise"),
+    [
+        ([], "DDS+ISCS", "SlerpNoise"),
+        (["--method", "dds"], "DDS", "IndependentNoise"),
+        (["--method", "dds+slerp"], "DDS+ISCS", "SlerpNoise"),
+    ],
+)
+def test_the_noise_is_the_method_s_and_without_one_the_bundle_s(run, no_figure, capsys, options, label, noise):
+    *_, record = run(*options, "--steps", "1")
+    assert (record["settings"]["method"], record["settings"]["sampler"]["noise"]) == (label, noise)
+    assert f"| {label} |" in " ".join(capsys.readouterr().out.split())
 
 
 def test_options_reach_the_run(run, no_figure):
     options = {"views": 5, "arc": 200.0, "photons": 5e4, "noise_std": 0.01}
     given = [f"--{name.replace('_', '-')}={value:g}" for name, value in options.items()]
-    *_, record = run(*given, "--steps=2", "--eta=0.5", "--noise=independent", "--preset=released", "--seed=3")
+    *_, record = run(*given, "--steps=2", "--eta=0.5", "--method=dds", "--preset=released", "--seed=3")
     settings = record["settings"]
     assert {name: settings[name] for name in options} == options
     sampler = settings["sampler"]
@@ -71,7 +89,8 @@ def test_the_seed_decides(run, no_figure):
 
 def test_the_noise_changes_the_result(run, no_figure):
     results = [
-        run(*options, output=options[0])[0].get_fdata() for options in (["--noise=slerp"], ["--noise=identical"])
+        run(*options, output=options[0])[0].get_fdata()
+        for options in (["--method=dds+iscs"], ["--method=dds+identical"])
     ]
     assert np.abs(results[0] - results[1]).max() > 1
 
@@ -87,10 +106,12 @@ def test_photon_noise_is_seeded_by_the_same_seed(run, no_figure):
     assert np.abs(noisy - clean).max() > 1
 
 
-def test_bundles_are_found_by_name(run, bundle, body, tmp_path, monkeypatch):
+def test_bundles_are_found_by_path(run, bundle, body, tmp_path, monkeypatch, fails):
     (tmp_path / "bundles").symlink_to(bundle.parent)
     monkeypatch.chdir(tmp_path)
-    assert main(["reconstruct", str(body), "--bundle", "tiny", "--method", "fdk", "--output", "by_name"]) == 0
+    given = ["reconstruct", str(body), "--method", "fdk", "--output", "by_path", "--bundle"]
+    assert main([*given, "bundles/tiny"]) == 0
+    assert "expected one of body_ct_reconstruction" in fails(*given, "tiny")
 
 
 def test_baselines_need_no_model(run, bundle, body, tmp_path):

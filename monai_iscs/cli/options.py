@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several verbs of ``monai-iscs`` share."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+from monai_iscs.cli.argument_types import RemovedNoise, count, number
+from monai_iscs.cli.names import CHOICES
+
+
+def add_config_option(parser: argparse.ArgumentParser) -> None:
+    """``--config``: configs over the bundle's."""
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="further configs of the bundle, each overriding those before it, such as limited_angle",
+    )
+
+
+def add_speed_options(parser: argparse.ArgumentParser) -> None:
+    """Where and how the network computes."""
+    speed = parser.add_argument_group("speed and memory (defaults: what suits the device)")
+    speed.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
+    speed.add_argument("--memory", type=number(0, math.inf), metavar="GB", help="most GPU memory to use (default: all)")
+    speed.add_argument(
+        "--slice-batch",
+        type=count(1),
+        metavar="N",
+        help="slices that the model takes at a time (default: as many as memory holds, up to 64; 8 on a CPU)",
+    )
+    speed.add_argument(
+        "--precision",
+        choices=["float32", "tf32", "bfloat16"],
+        help="of the products inside the model (default: bfloat16 on GPUs that have it, else float32)",
+    )
+    speed.add_argument(
+        "--compiled",
+        action="store_const",
+        const=True,
+        help="compile the model first: takes a minute or more, pays off in long runs on a GPU",
+    )
+
+
+def add_sampler_options(parser: argparse.ArgumentParser) -> None:
+    """Numbers of a diffusion sampler."""
+    sampler = parser.add_argument_group("the diffusion sampler, dds and ddnm only (defaults: the bundle's)")
+    sampler.add_argument(
+        "--preset",
+        choices=CHOICES["preset"],
+        help="default, limited-angle, super-resolution: tuned for this package; fast: as good as default on CT with "
+        "half of its steps; released: the authors' code; paper: as it is described",
+    )
+    sampler.add_argument("--steps", type=count(1), metavar="N", help="denoising steps: more are slower and finer")
+    sampler.add_argument(
+        "--eta", type=number(0, 1, include_low=True), metavar="F", help="share of fresh noise in each step, 0 to 1"
+    )
+    sampler.add_argument(
+        "--smoothing",
+        type=number(0, math.inf, include_low=True),
+        metavar="F",
+        help="how far across slices a correction of dds or ddnm reaches at least, in samples of the scan (CT: detector "
+        "rows); 0 leaves every slice free",
+    )
+    sampler.add_argument(
+        "--noise-level",
+        type=number(0, math.inf, include_low=True),
+        metavar="F",
+        help="noise of the measurement, which is met no closer than that; 0: exactly (default: estimated from it)",
+    )
+    sampler.add_argument("--noise", action=RemovedNoise)
+
+
+def add_lpips_option(parser: argparse.ArgumentParser) -> None:
+    """``--lpips``."""
+    parser.add_argument(
+        "--lpips",
+        choices=["alex", "vgg", "none"],
+        help="network of LPIPS, fetched if need be, or none to save the time (default: alex, if it is installed: "
+        "pip install 'monai-iscs[lpips]')",
+    )
