@@ -39,7 +39,7 @@ def demo(arguments: Namespace) -> None:
     """Runs the verb."""
     pipeline = Pipeline(find_bundle(BUNDLE), overrides=SETTINGS)
     inferers = {name: pipeline.sampler(**plugs) for name, plugs in SAMPLERS.items()}
-    settings = {"input": VOLUME, **pipeline.settings(None)}
+    settings = {"input": VOLUME, **pipeline.settings(None), "measurement_seed": pipeline.measurement_seed}
     settings["samplers"] = {name: pipeline.settings(inferer)["sampler"] for name, inferer in inferers.items()}
     record = RunRecord(settings, seed=SETTINGS["seed"], device=pipeline.device)
     folder = RunFolder(arguments.output)

@@ -54,6 +54,7 @@ def reconstruct(arguments: Namespace) -> None:
         raise InputError("--noise-std: found without --factor, expected both: measured slices have noise already")
     inferer = pipeline.sampler(arguments.method, arguments.noise) if sampling else None
     settings = {"input": str(arguments.input.resolve()), "method": name, **pipeline.settings(inferer)}
+    settings["measurement_seed"] = pipeline.measurement_seed
     record = RunRecord(settings, seed=arguments.seed, device=pipeline.device)
     steps = len(inferer.sigmas) if sampling else 1
     stages = {"reading": 1, "scanning": 1, "reconstructing": steps, "comparing": 1, "writing": 1}
