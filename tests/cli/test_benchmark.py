@@ -13,8 +13,8 @@ import torch
 
 from monai_iscs.cli import main
 from monai_iscs.cli.pipeline import Pipeline
-from monai_iscs.randomness import random_stream
 from monai_iscs.cli.suites import SUITES
+from monai_iscs.randomness import random_stream
 
 
 @pytest.fixture(scope="module")
