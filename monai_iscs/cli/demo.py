@@ -41,7 +41,7 @@ def demo(arguments: Namespace) -> None:
     pipeline = Pipeline(find_bundle(BUNDLE), overrides=SETTINGS)
     methods = {name: parse_method(name) for name in SAMPLERS}
     inferers = {methods[name].label: pipeline.sampler(methods[name], **given) for name, given in SAMPLERS.items()}
-    settings = {"input": VOLUME, **pipeline.settings(None)}
+    settings = {"input": VOLUME, **pipeline.settings(None), "measurement_seed": pipeline.measurement_seed}
     settings["samplers"] = {name: pipeline.settings(inferer)["sampler"] for name, inferer in inferers.items()}
     record = RunRecord(settings, seed=SETTINGS["seed"], device=pipeline.device)
     sampling = {name: len(inferer.sigmas) for name, inferer in inferers.items()}

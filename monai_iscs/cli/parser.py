@@ -116,7 +116,7 @@ def _add_reconstruct(verbs: Any) -> None:
         "model; see above (default: what the bundle says, DDS+ISCS in ours)",
     )
     parser.add_argument(
-        "--seed", type=count(0), default=0, metavar="N", help="start of the random numbers, 0 or more (default: 0)"
+        "--seed", type=count(0), default=0, metavar="N", help="of the sampler's random numbers, 0 or more (default: 0)"
     )
 
     _add_scan_options(parser)
@@ -150,6 +150,7 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="MRI: simulate slices N times as thick from a thin scan (default: INPUT has thick slices)",
     )
+    scan.add_argument("--measurement-seed", type=count(0), metavar="N", help="of its noise; --seed is the sampler's")
 
 
 def _add_benchmark(verbs: Any) -> None:

@@ -176,6 +176,12 @@ class Pipeline:
         return result
 
     @property
+    def measurement_seed(self) -> int:
+        """Seed of a simulated measurement's noise."""
+        config = self.config
+        return int(config["measurement_seed" if "measurement_seed" in config else "seed"])  # older bundles share one
+
+    @property
     def slice_axis(self) -> int:
         """Axis (0, 1, 2 for x, y, z) that the prior's slices stack along."""
         return int(self.config["inferer"]["slice_axis"])

@@ -55,6 +55,7 @@ def reconstruct(arguments: Namespace) -> None:
     inferer = pipeline.sampler(method) if sampling else None
     name = pipeline.name_sampler(inferer) if method is None else method.label
     settings = {"input": str(arguments.input.resolve()), "method": name, **pipeline.settings(inferer)}
+    settings["measurement_seed"] = pipeline.measurement_seed
     record = RunRecord(settings, seed=arguments.seed, device=pipeline.device)
     steps = len(inferer.sigmas) if sampling else 1
     stages = {"reading": 1, "scanning": 1, "reconstructing": steps, "comparing": 1, "writing": 1}

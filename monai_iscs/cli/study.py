@@ -103,7 +103,7 @@ class Study:
         }
         settings["bundle"] = self.pipeline.folder.name
         if any(settings.get(noise) for noise in ("photons", "noise_std", "measurement_noise")):
-            settings["measurement_seed"] = self.pipeline.config["seed"]
+            settings["measurement_seed"] = self.pipeline.measurement_seed
         if inferer is not None:
             settings |= {"noise": row.noise, "changes": dict(row.changes), "seed": seed, "models_sha256": weights}
         slug = "".join(c if c.isalnum() or c in ".-" else "_" for c in row.label)

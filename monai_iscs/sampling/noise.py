@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from monai_iscs.errors import InputError
+from monai_iscs.randomness import random_stream
 
 
 class SliceNoise(ABC):
@@ -20,21 +21,22 @@ class SliceNoise(ABC):
     on how many slices the prior takes at a time.
 
     Args:
-        seed: seed of the noise's own generator (0 if neither this nor `generator` is given).
+        seed: decides the noise, by a stream of its own (`random_stream`): no measurement has the same numbers, whatever
+            its seed. 0 if neither this nor `generator` is given.
         generator: a CPU generator to use instead of an own one.
 
     Attributes:
         aligned: whether neighbouring slices get alike noise in the steps, and so make alike errors.
 
     Raises:
-        InputError: both are given, or the generator lives on another device.
+        InputError: both are given, a negative seed, or a generator on another device.
     """
 
     aligned = True
 
     def __init__(self, *, seed: int | None = None, generator: torch.Generator | None = None) -> None:
         if generator is None:
-            generator = torch.Generator().manual_seed(0 if seed is None else seed)
+            generator = random_stream(0 if seed is None else seed, "noise")
         elif seed is not None:
             raise InputError(f"both seed {seed} and a generator were given, expected one of them")
         elif generator.device.type != "cpu":

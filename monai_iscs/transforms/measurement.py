@@ -13,6 +13,7 @@ from monai.transforms import MapTransform, Transform
 
 from monai_iscs.errors import InputError
 from monai_iscs.operators import LinearOperator
+from monai_iscs.randomness import random_stream
 from monai_iscs.transforms.scan import Scan
 
 Noise = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -30,8 +31,11 @@ class SimulateMeasurement(Transform):
         noise_std: standard deviation of Gaussian noise on the line integrals; None: none.
         noise: any other noise, `noise(measurement, generator) -> measurement` on the CPU, such as `RicianNoise`; the
             last to be added. None: none.
-        seed: seed of the noise. Every call starts from it: the same volume always gives the same measurement, on
-            any device.
+        seed: decides the noise, by a stream of its own (`random_stream`): no sampler has the same numbers, whatever its
+            seed. Every call starts from it: the same volume always gives the same measurement, on any device.
+
+    Raises:
+        InputError: photons, a standard deviation or a seed out of range.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class SimulateMeasurement(Transform):
             raise InputError(f"photons: found {photons:g}, expected a positive count per detector pixel")
         if noise_std is not None and not noise_std >= 0:
             raise InputError(f"noise_std: found {noise_std:g}, expected zero or a positive number")
+        random_stream(seed, "measurement")  # refuses a seed that is none now, not at the first volume
         self.operator = operator
         self.photons = photons
         self.noise_std = noise_std
@@ -79,7 +84,7 @@ class SimulateMeasurement(Transform):
         return result
 
     def _add_noise(self, clean: torch.Tensor) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = random_stream(self.seed, "measurement")
         noisy = clean.cpu()
         if self.photons is not None:
             counts = torch.poisson(self.photons * torch.exp(-noisy), generator=generator)

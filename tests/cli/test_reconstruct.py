@@ -95,15 +95,18 @@ def test_the_noise_changes_the_result(run, no_figure):
     assert np.abs(results[0] - results[1]).max() > 1
 
 
-def test_photon_noise_is_seeded_by_the_same_seed(run, no_figure):
-    noisy, other, again = (
-        run("--method=fdk", "--photons=1000", f"--seed={seed}", output=name)[0].get_fdata()
-        for seed, name in ((0, "a"), (1, "b"), (0, "c"))
-    )
+def test_photon_noise_has_a_seed_of_its_own(run, no_figure):
+    """The sampler's seed does not draw another measurement: FDK sees it alone."""
+    results = {}
+    for name, given in {"a": [], "b": ["--seed=5"], "c": ["--measurement-seed=1"]}.items():
+        image, _, record = run("--method=fdk", "--photons=1000", *given, output=name)
+        results[name] = image.get_fdata()
+        seeds = record["seed"], record["settings"]["measurement_seed"]
+        assert seeds == (5 if name == "b" else 0, 1 if name == "c" else 0)
     clean = run("--method=fdk", output="clean")[0].get_fdata()
-    np.testing.assert_array_equal(noisy, again)
-    assert np.abs(noisy - other).max() > 1
-    assert np.abs(noisy - clean).max() > 1
+    np.testing.assert_array_equal(results["a"], results["b"])
+    assert np.abs(results["a"] - results["c"]).max() > 1
+    assert np.abs(results["a"] - clean).max() > 1
 
 
 def test_bundles_are_found_by_path(run, bundle, body, tmp_path, monkeypatch, fails):
