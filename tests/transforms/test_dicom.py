@@ -14,7 +14,13 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 from monai_iscs.errors import InputError, InputWarning
 from monai_iscs.transforms import LoadVolume, ct_preprocessing, mr_preprocessing
@@ -208,26 +214,28 @@ def _without_meta(data: Dataset) -> Dataset:
 
 
 @pytest.mark.parametrize("slope", [1, 0.5])
-def test_compressed_files(phantom, write, tmp_path, slope):
-    """JPEG 2000, lossless, which needs ITK's decoders."""
+def test_compressed_files(phantom, write, slope):
     slices = series(phantom)
     for data in slices:
         data.RescaleSlope, data.RescaleIntercept = slope, -1024 * slope
-    folder = write(slices)
-    (tmp_path / "compressed").mkdir()
-    for path in folder.iterdir():
-        before = pydicom.dcmread(path)
+        data.compress(RLELossless)
+    check(write(slices), phantom * slope)
+    slices[0].PhotometricInterpretation = "MONOCHROME1"
+    with pytest.raises(InputError, match=r"IM000.dcm: found compressed MONOCHROME1"):
+        LoadVolume()(write(slices))
+
+
+def test_jpeg_2000(phantom, write, tmp_path):
+    before = write(series(phantom))
+    (tmp_path / "after").mkdir()
+    for path in before.iterdir():
         reader, writer = itk.GDCMImageIO.New(), itk.GDCMImageIO.New(KeepOriginalUID=True)
-        loaded = itk.imread(str(path), imageio=reader)
-        writer.SetMetaDataDictionary(reader.GetMetaDataDictionary())
-        itk.ImageFileWriter[type(loaded)].New(
-            Input=loaded, FileName=str(tmp_path / "compressed" / path.name), ImageIO=writer, UseCompression=True
-        ).Update()
-        after = pydicom.dcmread(tmp_path / "compressed" / path.name)
-        assert after.file_meta.TransferSyntaxUID.is_compressed
-        after.PixelSpacing = before.PixelSpacing
-        after.save_as(tmp_path / "compressed" / path.name)
-    check(tmp_path / "compressed", phantom * slope)
+        image = itk.imread(str(path), itk.SS, imageio=reader)
+        file = str(tmp_path / "after" / path.name)
+        image.SetMetaDataDictionary(reader.GetMetaDataDictionary())
+        itk.ImageFileWriter[type(image)].New(Input=image, FileName=file, ImageIO=writer, UseCompression=True).Update()
+        assert "JPEG 2000" in pydicom.dcmread(file).file_meta.TransferSyntaxUID.name
+    check(tmp_path / "after", phantom)
 
 
 def test_frames_lie_where_each_says(phantom, tmp_path):
@@ -239,7 +247,8 @@ def test_frames_lie_where_each_says(phantom, tmp_path):
     check(tmp_path / "enhanced", phantom)
 
 
-def test_frames_have_their_own_rescale(phantom, tmp_path):
+@pytest.mark.parametrize("compressed", [False, True])
+def test_frames_have_their_own_rescale(phantom, tmp_path, compressed):
     data = enhanced(phantom, range(12))
     hu = phantom.astype(np.float32)
     del data.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence
@@ -248,6 +257,8 @@ def test_frames_have_their_own_rescale(phantom, tmp_path):
         rescale.RescaleSlope, rescale.RescaleIntercept = 1 + k / 4, -1024
         frame.PixelValueTransformationSequence = Items([rescale])
         hu[:, :, k] = (hu[:, :, k] + 1024) * (1 + k / 4) - 1024
+    if compressed:
+        data.compress(RLELossless)
     path = tmp_path / "enhanced.dcm"
     data.save_as(path, enforce_file_format=True)
     check(path, hu)
