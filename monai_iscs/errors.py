@@ -14,6 +14,13 @@ class InputError(ValueError):
     """
 
 
+class InputWarning(UserWarning):
+    """Something the user gave was used, but not all of it; the message names what was left out.
+
+    Unlike the warnings of the libraries underneath it is shown at the command line.
+    """
+
+
 class OutputError(InputError):
     """A folder can't be written: whatever else is to be written there will fail too."""
 

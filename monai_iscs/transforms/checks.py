@@ -33,6 +33,7 @@ class _CheckVolume(Transform):
 
     modality: str
     units: str
+    dicom: str | None = None  # what DICOM calls the modality
 
     def __call__(self, img: torch.Tensor) -> torch.Tensor:
         """Check `img`.
@@ -48,6 +49,9 @@ class _CheckVolume(Transform):
                 image, values that can't be of this modality, or an affine that is singular or sheared.
         """
         name = image_name(img)
+        found = img.meta.get("modality", self.dicom) if isinstance(img, MetaTensor) else self.dicom
+        if self.dicom not in (None, found):
+            raise InputError(f"{name}: found DICOM images of modality {found}, expected {self.dicom}")
         _check_shape(img, name)
         values = torch.as_tensor(img.as_tensor() if isinstance(img, MetaTensor) else img)
         bad = int((~torch.isfinite(values)).sum())
@@ -76,7 +80,7 @@ class CheckVolume(_CheckVolume):
 class CheckCTVolume(_CheckVolume):
     """Pass a CT volume in HU through unchanged, and refuse anything else."""
 
-    modality, units = "a CT", "HU"
+    modality, units, dicom = "a CT", "HU", "CT"
 
     def _check_units(self, values: torch.Tensor, name: str) -> None:
         air = float((values < AIR_BELOW).float().mean())
@@ -95,7 +99,7 @@ class CheckMRVolume(_CheckVolume):
     Magnitudes are never negative. What an interpolation may have left below 0 is let pass: by little, or few voxels.
     """
 
-    modality, units = "an MR", "signal"
+    modality, units, dicom = "an MR", "signal", "MR"
 
     def _check_units(self, values: torch.Tensor, name: str) -> None:
         low, high = float(values.min()), float(values.max())

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,38 +17,11 @@ from monai.data import ImageReader, ITKReader, MetaTensor, NibabelReader
 from monai.transforms import LoadImage, MapTransform, Transform
 
 from monai_iscs.errors import InputError
+from monai_iscs.transforms.dicom import DICOMReader
+from monai_iscs.transforms.dicom_files import is_dicom
 
 NIFTI = (".nii", ".nii.gz")
-ITK = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
-MOST_UNEVEN = 0.05  # mm that a slice of a DICOM series may lie off its even place
-
-
-class _SeriesReader(ITKReader):
-    """Reads a folder with one evenly spaced DICOM series; the affine of a gantry-tilted one comes out sheared."""
-
-    def read(self, data: Any, **kwargs: Any) -> Any:
-        (folder,) = data
-        names = itk.GDCMSeriesFileNames.New(Directory=folder, UseSeriesDetails=True)
-        series = names.GetSeriesUIDs()
-        if len(series) != 1:
-            raise InputError(f"{folder}: found {len(series) or 'no'} DICOM series in the folder, expected exactly one")
-        image = super().read(data, **kwargs)
-        files = names.GetFileNames(series[0])
-        if len(files) > 1:
-            # ITK lays the slices at a right angle by default, so that a tilt would pass unseen: what it finds between
-            # the first and the last slice without that is the direction in which they really stack.
-            unforced = itk.ImageSeriesReader.New(FileNames=files, ForceOrthogonalDirection=False)
-            unforced.UpdateOutputInformation()
-            image.SetDirection(unforced.GetOutput().GetDirection())
-            image.SetSpacing(unforced.GetOutput().GetSpacing())
-        meta = image.GetMetaDataDictionary()
-        key = "ITK_non_uniform_sampling_deviation"  # set by ITK, which then goes on with the mean spacing
-        if meta.HasKey(key) and meta[key] > MOST_UNEVEN:
-            raise InputError(
-                f"{folder}: the slices of the DICOM series lie up to {meta[key]:.3g} mm off an even spacing, expected "
-                f"at most {MOST_UNEVEN:g} mm (is a slice missing?)"
-            )
-        return image
+ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 def _reader(path: Path) -> ImageReader:
@@ -55,7 +29,7 @@ def _reader(path: Path) -> ImageReader:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if path.is_dir():
-        return _SeriesReader()
+        return DICOMReader()
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty")
     name = path.name.lower()
@@ -63,7 +37,9 @@ def _reader(path: Path) -> ImageReader:
         return NibabelReader()
     if name.endswith(ITK):
         return ITKReader()
-    raise InputError(f"{path}: unsupported file type, expected {', '.join((*NIFTI, *ITK))} or a folder of DICOM files")
+    if is_dicom(path):
+        return DICOMReader()
+    raise InputError(f"{path}: unsupported file type, expected {', '.join((*NIFTI, *ITK))} or DICOM (file or folder)")
 
 
 def _reason(error: Exception) -> str:
@@ -74,23 +50,29 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet_itk() -> Iterator[None]:
-    """ITK prints warnings for damaged files and empty folders; the error says it better."""
+def _quiet_libraries() -> Iterator[None]:
+    """ITK prints warnings for damaged files, the error says it better; MONAI's are about a reader that isn't used."""
+    unused = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
+    level = unused.level
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "NvImgCodecPydicomReader", UserWarning)
         # ITK's lazily loaded modules crash the process where this warning is made an error
         warnings.filterwarnings("ignore", "builtin type [sS]wig", DeprecationWarning)
         shown = itk.Object.GetGlobalWarningDisplay()
         itk.Object.SetGlobalWarningDisplay(False)
+        unused.setLevel(logging.ERROR)
         try:
             yield
         finally:
+            unused.setLevel(level)
             itk.Object.SetGlobalWarningDisplay(shown)
 
 
 class LoadVolume(Transform):
     """Load an image as MONAI's `LoadImage` does, but with one-line errors that name the file.
 
-    NIfTI is read with nibabel; NRRD, MHA/MHD and DICOM (a file, or a folder that holds one series) with ITK.
+    NIfTI is read with nibabel, NRRD and MHA/MHD with ITK, DICOM (a folder that holds one series, or a multi-frame file)
+    with `DICOMReader`.
     """
 
     def __call__(self, data: PathLike) -> MetaTensor:
@@ -105,12 +87,12 @@ class LoadVolume(Transform):
 
         Raises:
             InputError: if the path is missing, empty, truncated, damaged or of an unsupported type, or if a folder
-                doesn't hold exactly one evenly spaced DICOM series.
+                doesn't hold exactly one DICOM series of evenly spaced, alike slices.
         """
         path = Path(data).expanduser()
         reader = _reader(path)
         try:
-            with _quiet_itk():
+            with _quiet_libraries():
                 image = LoadImage(image_only=True, ensure_channel_first=True)(path, reader=reader)
                 if isinstance(reader, NibabelReader):
                     # Where sform and voxel size disagree MONAI takes the qform without a word, so that a broken

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DICOM series and multi-frame files as volumes, by what each slice says of its own place and values."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pydicom
+from monai.config import PathLike
+from monai.data import ImageReader
+
+from monai_iscs.errors import InputError
+from monai_iscs.transforms.dicom_files import find_series, read_header, reading, shown
+from monai_iscs.transforms.dicom_values import stored_values
+
+MOST_UNEVEN = 0.1  # mm that a slice may lie off its even place: positions are often rounded to 0.1 mm
+MOST_TURNED = 1e-3  # that direction cosines may differ by, and two axes may be (cosine) from a right angle
+MOST_STRETCHED = 1e-3  # share that pixel sizes may differ by, and that a direction may be off length 1
+ONE_PLACE = 0.01  # mm: slices closer than this are at one position
+
+# What must be the same in all slices of a volume.
+_ALIKE = (
+    "Rows", "Columns", "Modality", "PatientID", "FrameOfReferenceUID",
+    "ConvolutionKernel", "EchoTime", "EffectiveEchoTime", "EchoNumbers", "TemporalPositionIdentifier",
+    "TemporalPositionIndex", "NominalPercentageOfCardiacPhase",
+)  # fmt: skip
+# Where enhanced images keep, for each frame or for all, what other images have at the top.
+_GROUPS = {
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+    "ConvolutionKernel": "CTReconstructionSequence",
+    "EffectiveEchoTime": "MREchoSequence",
+    "TemporalPositionIndex": "FrameContentSequence",
+    "NominalPercentageOfCardiacPhase": "CardiacSynchronizationSequence",
+}
+
+
+class _Slice(NamedTuple):
+    """One image of a series or one frame of a file; geometry in LPS mm."""
+
+    path: Path
+    frame: int
+    corner: np.ndarray  # centre of the first pixel
+    axes: np.ndarray  # (2, 3), unit vectors along a row and down a column
+    pixel: np.ndarray  # (2,), distance of rows and of columns
+    rescale: tuple[float, float] | None  # slope and intercept
+    alike: dict[str, str]
+
+
+class DICOMReader(ImageReader):
+    """Reads a folder with the slices of one DICOM series, or one multi-frame DICOM file.
+
+    Each slice is placed by its own position and scaled by its own slope and intercept: MONOCHROME1 says how to
+    display values, not what they are. What is no volume of evenly spaced, alike slices is an `InputError`; a gantry
+    tilt is none here and comes out as a sheared affine.
+    """
+
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
+        """Always true: DICOM files are known by what they hold."""
+        return True
+
+    def read(self, data: Sequence[PathLike], **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        """Read the one path in `data`.
+
+        Returns:
+            (X, Y, Z) float32 in the units of the rescale (HU for CT), and what MONAI's readers say of it, with the
+            affine in RAS mm.
+        """
+        (name,) = data
+        source = Path(name)
+        headers = find_series(source) if source.is_dir() else {source: read_header(source)}
+        slices = [one for path, header in headers.items() for one in _slices(path, header)]
+        _check_alike(source, slices)
+        slices, affine = _stack(source, slices)
+        volume = _values(source, slices)
+        return volume, {
+            "affine": affine,
+            "original_affine": affine.copy(),
+            "spatial_shape": np.asarray(volume.shape),
+            "original_channel_dim": "no_channel",
+            "space": "RAS",
+            "modality": slices[0].alike["Modality"],
+        }
+
+    def get_data(self, img: tuple[np.ndarray, dict[str, Any]]) -> tuple[np.ndarray, dict[str, Any]]:
+        """What `read` has read."""
+        return img
+
+
+def _slices(path: Path, header: pydicom.Dataset) -> list[_Slice]:
+    """The slices that a file holds."""
+    with reading(path):
+        if "Rows" not in header or "Columns" not in header:
+            raise InputError(f"{path}: can't be read as DICOM, no Rows and Columns; truncated or no image?")
+        count = int(header.get("NumberOfFrames") or 1)
+        frames = header.get("PerFrameFunctionalGroupsSequence") or [pydicom.Dataset()] * count
+        if len(frames) != count:
+            raise InputError(f"{path}: found {len(frames)} descriptions of {count} frames, expected one of each")
+        shared = list(header.get("SharedFunctionalGroupsSequence") or [])
+        return [_slice(path, index, [frame, *shared], header) for index, frame in enumerate(frames)]
+
+
+def _slice(path: Path, frame: int, groups: Sequence[pydicom.Dataset], header: pydicom.Dataset) -> _Slice:
+    """One slice, from the groups that describe it and then the header of its file."""
+
+    def find(keyword: str) -> Any:
+        for group in groups if keyword in _GROUPS else ():
+            for item in group.get(_GROUPS[keyword]) or ():
+                if item.get(keyword) is not None:
+                    return item.get(keyword)
+        return header.get(keyword)
+
+    def numbers(keyword: str, count: int) -> np.ndarray:
+        found = np.atleast_1d(np.asarray(() if find(keyword) is None else find(keyword), float))
+        if found.size != count or not np.isfinite(found).all():
+            what = f"{keyword} {found.tolist()}" if found.size else f"no {keyword}"
+            raise InputError(f"{path}: found {what}, expected {count} finite number{'s' if count > 1 else ''}")
+        return found
+
+    corner, pixel = numbers("ImagePositionPatient", 3), numbers("PixelSpacing", 2)
+    axes = numbers("ImageOrientationPatient", 6).reshape(2, 3)
+    if pixel.min() <= 0:
+        raise InputError(f"{path}: found PixelSpacing {pixel.tolist()}, expected positive sizes in mm")
+    lengths = np.linalg.norm(axes, axis=1)
+    if np.abs(lengths - 1).max() > MOST_STRETCHED or abs(axes[0] @ axes[1]) > MOST_TURNED:
+        found = axes.ravel().tolist()
+        raise InputError(f"{path}: found ImageOrientationPatient {found}, expected two unit vectors at a right angle")
+    if header.get("ModalityLUTSequence"):
+        raise InputError(f"{path}: found a ModalityLUTSequence, expected RescaleSlope and RescaleIntercept")
+    rescale = None
+    if find("RescaleSlope") is not None or find("RescaleIntercept") is not None:
+        rescale = numbers("RescaleSlope", 1).item(), numbers("RescaleIntercept", 1).item()
+        if rescale[0] == 0:
+            raise InputError(f"{path}: found RescaleSlope 0, expected another number")
+    alike = {keyword: _text(find(keyword)) for keyword in _ALIKE}
+    alike["RescaleSlope"] = "none" if rescale is None else "some"
+    return _Slice(path, frame, corner, axes / lengths[:, None], pixel, rescale, alike)
+
+
+def _text(value: Any) -> str:
+    """A value as it is compared; numbers without what their rounding adds."""
+    return "none" if value in (None, "") else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _check_alike(source: Path, slices: Sequence[_Slice]) -> None:
+    """Refuses slices that make no volume together."""
+    first = slices[0]
+    texts = {keyword: [one.alike[keyword] for one in slices] for keyword in first.alike}
+    geometry = {
+        "PixelSpacing": ([one.pixel for one in slices], MOST_STRETCHED * first.pixel.min()),
+        "ImageOrientationPatient": ([one.axes for one in slices], MOST_TURNED),
+    }
+    for name, (arrays, tolerance) in geometry.items():
+        # those that are the first one's but for rounding are compared as that
+        arrays = [arrays[0] if np.abs(array - arrays[0]).max() <= tolerance else array for array in arrays]
+        texts[name] = [str(array.round(4).ravel().tolist()) for array in arrays]
+    for keyword, values in texts.items():
+        if len(set(values)) > 1:
+            raise InputError(
+                f"{source}: the DICOM slices differ in {keyword}, found {shown(values)}, expected one value"
+            )
+
+
+def _stack(source: Path, slices: Sequence[_Slice]) -> tuple[list[_Slice], np.ndarray]:
+    """The slices in the order of their positions, and the affine of the volume in RAS mm."""
+    if len(slices) < 2:
+        raise InputError(
+            f"{source}: found one DICOM slice, expected at least 2 (give the folder with all of its series)"
+        )
+    first = slices[0]
+    normal = np.cross(*first.axes)
+    slices = sorted(slices, key=lambda one: float(one.corner @ normal))
+    corners = np.stack([one.corner for one in slices])
+    places = 1 + int((np.diff(corners @ normal) > ONE_PLACE).sum())
+    if places < len(slices):
+        raise InputError(
+            f"{source}: found {len(slices)} DICOM slices at {places} position{'s' if places > 1 else ''}, expected one "
+            "slice at each (several phases, echoes or copies?)"
+        )
+    step = (corners[-1] - corners[0]) / (len(slices) - 1)
+    off = np.linalg.norm(corners - corners[0] - np.arange(len(slices))[:, None] * step, axis=1).max()
+    most = min(MOST_UNEVEN, float(np.linalg.norm(step)) / 4)
+    if off > most:
+        raise InputError(
+            f"{source}: the {len(slices)} slices of the DICOM series lie up to {off:.3g} mm off an even spacing, "
+            f"expected at most {most:.3g} mm (is a slice missing?)"
+        )
+    affine = np.eye(4)
+    affine[:3] = np.stack([first.axes[0] * first.pixel[1], first.axes[1] * first.pixel[0], step, corners[0]], axis=1)
+    return slices, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # LPS to RAS
+
+
+def _values(source: Path, slices: Sequence[_Slice]) -> np.ndarray:
+    """(X, Y, Z) float32 of sorted slices.
+
+    Padding stands for no value: it becomes the lowest of the rest, or 0 where that is above 0.
+    """
+    volume = np.empty((int(slices[0].alike["Columns"]), int(slices[0].alike["Rows"]), len(slices)), np.float32)
+    padding: dict[int, np.ndarray] = {}
+    of_file = defaultdict(list)
+    for k, one in enumerate(slices):
+        of_file[one.path].append((k, one))
+    for path, ones in of_file.items():
+        with reading(path):
+            stored, padded = stored_values(path)
+            for k, one in ones:
+                slope, intercept = one.rescale or (1.0, 0.0)
+                volume[:, :, k] = (stored[one.frame] * slope + intercept).T
+                if padded is not None and padded[one.frame].any():
+                    padding[k] = padded[one.frame].T
+    if padding:
+        lowest = min(float(volume[:, :, k][~padding.get(k, False)].min(initial=np.inf)) for k in range(len(slices)))
+        if lowest == np.inf:
+            raise InputError(f"{source}: found nothing but padding in the DICOM slices, expected values")
+        for k, outside in padding.items():
+            volume[:, :, k][outside] = min(lowest, 0.0)
+    return volume

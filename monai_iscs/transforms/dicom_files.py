@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which files of a folder are the images of its DICOM series, and what they say of themselves."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import pydicom
+
+from monai_iscs.errors import InputError, InputWarning
+
+DICOM = (".dcm", ".ima", ".dicom")
+_LOOKED_AT = 10_000  # files below a folder without DICOM files, to say where they are
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what pydicom or ITK raise for a damaged file, of many kinds, into an `InputError` that names it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about values that the standard forbids; those that matter are checked
+            yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
+        raise InputError(f"{path}: can't be read as DICOM, truncated or damaged? ({reason})") from error
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its first bytes, or should be by the end of its name."""
+    return path.is_file() and not _is_hidden(path) and (path.name.lower().endswith(DICOM) or _has_prefix(path))
+
+
+def is_text(path: Path) -> bool:
+    """Whether a file starts as UTF-8 text does: notes and licences, no image."""
+    with path.open("rb") as file:
+        start = file.read(1024)
+    return b"\0" not in start and "�" not in start[:-3].decode(errors="replace")
+
+
+def read_header(path: Path) -> pydicom.Dataset:
+    """All that a DICOM file holds but its pixels."""
+    with reading(path):
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        if "SOPClassUID" not in header and "Rows" not in header and "MediaStorageSOPClassUID" not in header.file_meta:
+            raise InputError(f"{path}: can't be read as DICOM, it says nowhere what it is; truncated or damaged?")
+        return header
+
+
+def find_series(folder: Path) -> dict[Path, pydicom.Dataset]:
+    """The headers of the images of the one DICOM series in a folder, by file, in the order of the names.
+
+    Localizers and DICOM files that are no images are left out with an `InputWarning`, as are, without one, files of
+    other kinds.
+
+    Raises:
+        InputError: there is no series or more than one, part of the DICOM files lies in subfolders, or a file that
+            should be DICOM is damaged.
+    """
+    files = _dicom_files(folder)
+    below = Counter(path.parent for path in islice(folder.glob("*/**/*"), _LOOKED_AT) if is_dicom(path))
+    if below:
+        places = ", ".join(str(place.relative_to(folder)) for place in list(below)[:3])
+        found = f"found {len(files) or 'no'} DICOM {'files' if files else 'series'} in the folder"
+        raise InputError(
+            f"{folder}: {found} itself but {below.total()} DICOM files in {len(below)} of its subfolders ({places}), "
+            "expected all files of one series in the folder itself"
+        )
+    headers = {path: read_header(path) for path in files}
+    images = _images(folder, headers)
+    series = Counter(str(header.get("SeriesInstanceUID")) for header in images.values())
+    if len(series) != 1:
+        counts = f" ({' and '.join(map(str, series.values()))} files)" if series else ""
+        raise InputError(
+            f"{folder}: found {len(series) or 'no'} DICOM series in the folder{counts}, expected exactly one"
+        )
+    return images
+
+
+def _dicom_files(folder: Path) -> list[Path]:
+    """The DICOM files of a folder; those that should be and aren't raise an `InputError`, other kinds don't."""
+    there = sorted(path for path in folder.iterdir() if path.is_file() and not _is_hidden(path))
+    files = [path for path in there if _has_prefix(path)]
+    endings = {_ending(path) for path in files}
+    for path in there:
+        if path in files or _ending(path) not in (endings or {""}).union(DICOM):
+            continue
+        if _ending(path) not in DICOM and path.stat().st_size and is_text(path):
+            continue  # a README among files without an ending
+        if _is_dicom_without_prefix(path):
+            files.append(path)
+        elif endings or _ending(path):
+            raise InputError(
+                f"{path}: can't be read as DICOM, truncated or damaged? ({path.stat().st_size} bytes, one of "
+                f"{len(there)} files in its folder)"
+            )
+    return sorted(files)
+
+
+def _images(folder: Path, headers: dict[Path, pydicom.Dataset]) -> dict[Path, pydicom.Dataset]:
+    """Leaves out localizers and what is no image, and says so."""
+    images, left_out = {}, Counter()
+    for path, header in headers.items():
+        kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+        if kind and "Rows" not in header and "Image" not in kind.name:
+            left_out[kind.name] += 1
+        elif "LOCALIZER" in (header.get("ImageType") or ()):
+            left_out["localizer"] += 1
+        else:
+            images[path] = header
+    if left_out:
+        what = ", ".join(f"{count} x {name}" for name, count in left_out.items())
+        if not images:
+            raise InputError(f"{folder}: found no DICOM series in the folder but {what}, expected exactly one series")
+        message = f"{folder}: left out {what}; {len(images)} of {len(headers)} DICOM files are read"
+        warnings.warn(message, InputWarning, stacklevel=2)
+    return images
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether a file is none that a user put there: the system's, or the table of contents of a DICOM disk."""
+    return path.name.startswith(".") or path.name.upper() == "DICOMDIR"
+
+
+def _has_prefix(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _is_dicom_without_prefix(path: Path) -> bool:
+    """Whether a file is DICOM all the same, as old exports are."""
+    try:
+        return bool(read_header(path))
+    except InputError:
+        return False
+
+
+def _ending(path: Path) -> str:
+    """The end of a file's name, in lower case; numbers are none (``IM.001``, names that are UIDs)."""
+    ending = path.suffix.lower()
+    return "" if ending[1:].isdigit() else ending
+
+
+def shown(values: Sequence[str]) -> str:
+    """Different values with how often each is found, for messages."""
+    return " and ".join(f"{value} ({count} x)" for value, count in Counter(values).most_common(3))

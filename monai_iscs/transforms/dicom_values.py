@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The values of a DICOM file as they are stored, before any rescale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import itk
+import numpy as np
+import pydicom
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from monai_iscs.errors import InputError
+
+
+def stored_values(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The grey values of a file, (frames, rows, columns), and a mask of those that are padding, if any may be.
+
+    Raises:
+        InputError: its pixels are no grey values, or their bits are arranged in an unknown way.
+        Exception: many kinds, where the file is damaged.
+    """
+    header = pydicom.dcmread(path, force=True)
+    kind = header.get("PhotometricInterpretation")
+    if header.get("SamplesPerPixel", 1) != 1 or kind not in ("MONOCHROME1", "MONOCHROME2"):
+        raise InputError(f"{path}: found {kind} pixels, expected one grey value each")
+    if header.get("BitsStored") and header.get("HighBit") != header.BitsStored - 1:
+        raise InputError(f"{path}: found HighBit {header.get('HighBit')}, expected {header.BitsStored - 1}")
+    if "TransferSyntaxUID" not in header.file_meta:  # as in files without a prefix
+        implicit, little = header.original_encoding
+        named = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        header.file_meta.TransferSyntaxUID = named
+    compressed = header.file_meta.TransferSyntaxUID.is_compressed
+    values = _decompressed(path, kind) if compressed else header.pixel_array
+    values = values.reshape(-1, header.Rows, header.Columns)
+    padding = header.get("PixelPaddingValue")
+    if padding is None:
+        return values, None
+    limits = [padding, header.get("PixelPaddingRangeLimit", padding)]
+    # some files give a negative number as the unsigned one of the same bits
+    low, high = sorted(np.asarray(limits).astype(values.dtype).tolist())
+    return values, (values >= low) & (values <= high)
+
+
+def _decompressed(path: Path, kind: str) -> np.ndarray:
+    """Stored values of a compressed file, for which ITK brings the decoders; what it makes of them is undone."""
+    if kind == "MONOCHROME1":  # ITK turns it round within a range that it does not tell
+        raise InputError(f"{path}: found compressed {kind}, expected MONOCHROME2 or uncompressed files")
+    reader = itk.GDCMImageIO.New()
+    values = itk.array_from_image(itk.imread(str(path), imageio=reader)).astype(np.float64)
+    return np.rint((values - reader.GetRescaleIntercept()) / reader.GetRescaleSlope()).astype(np.int32)
