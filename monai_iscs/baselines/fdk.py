@@ -4,23 +4,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numba import njit, prange
 
+from monai_iscs.baselines.redundancy import RayShares, ray_shares
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.operators.backends.numba_joseph import ABOVE, BELOW, blend, neighbours, sample, span
+from monai_iscs.operators.backends.rays import RayTable
 
 
 def fdk(projections: torch.Tensor, geometry: ConeBeamGeometry, *, hann: float | None = 1.0) -> torch.Tensor:
     """Reconstruct projections = A(volume) in the volume's units.
 
-    Cosine weights, band-limited ramp filter along u (Kak and Slaney 1988, Eq. 61), voxel-driven backprojection weighted
-    by (SID / L)², L being the voxel's distance from the source along the central ray. Views are taken as equally
-    spaced; an arc of more than 180° is divided by the mean number of times it sees a ray, so a full circle by 2. A
-    detector offset along u in a full circle (half-fan) gets a smooth redundancy weight (Wang 2002).
+    Source and detector are taken from each view's vectors. A ray of direction d counts in proportion to |S · d|, which
+    is how far the source S travels across the ray per radian of its angle: on a circle that the detector faces, SID
+    times the cosine of the ray. Then a band-limited ramp filter along u (Kak and Slaney 1988, Eq. 61) and a
+    backprojection weighted by 1 / L², L being the voxel's distance from the source along the detector's normal. Each
+    view stands for its own part of the circle, and rays that measure the same line share it: see `ray_shares`. A
+    detector off the rotation axis (half-fan) is continued with zeros until it reaches as far on both sides, so that the
+    ramp's tails go on there.
 
     Args:
         projections: (..., view, v, u), any number of leading dimensions.
@@ -31,8 +37,8 @@ def fdk(projections: torch.Tensor, geometry: ConeBeamGeometry, *, hann: float | 
         (..., X, Y, Z), type and device of the projections.
 
     Raises:
-        InputError: if the shape does not fit the geometry, `hann` is out of range, or no detector column sees the
-            rotation axis.
+        InputError: if the shape does not fit the geometry, `hann` is out of range, the detector is tilted, or no
+            detector column sees the rotation axis in a full circle.
     """
     shape = geometry.projection_shape
     if tuple(projections.shape[-3:]) != shape:
@@ -42,127 +48,97 @@ def fdk(projections: torch.Tensor, geometry: ConeBeamGeometry, *, hann: float | 
         )
     if hann is not None and not 0 < hann <= 1:
         raise InputError(f"hann is {hann}, expected a fraction of the Nyquist frequency in (0, 1], or None")
+    rays = RayTable.of(geometry)
+    shares = ray_shares(geometry.view_vectors(), shape[-1])
     y = projections.detach().as_subclass(torch.Tensor).reshape(-1, *shape).to(torch.float32)
-    filtered = _filter(y * _weights(geometry).to(y.device), geometry, hann)
-    x = torch.stack([_backproject(item, geometry) for item in filtered])
+    x = torch.stack([_backproject(_filter(item, geometry, shares, hann), rays, shares.before) for item in y])
     return x.reshape(*projections.shape[:-3], *geometry.volume_shape).to(projections.dtype)
 
 
-def _weights(geometry: ConeBeamGeometry) -> torch.Tensor:
-    """What each pixel (v, u) is worth: cosine of its ray, angular step, redundancy of the orbit; float32."""
-    v, u = (
-        (np.arange(n) - (n - 1) / 2) * pitch + offset
-        for n, pitch, offset in zip(
-            geometry.detector_shape, geometry.detector_pitch, geometry.detector_offset, strict=True
-        )
-    )
-    step, arc = _angular_step_and_arc(geometry.angles)
-    distance = geometry.source_to_detector
-    weight = distance / np.sqrt(distance**2 + v[:, None] ** 2 + u**2) * (step * min(1.0, math.pi / arc))
-    if geometry.detector_offset[1] != 0 and math.isclose(arc, 2 * math.pi, rel_tol=1e-6):
-        weight = weight * _half_fan(u, geometry)
-    return torch.from_numpy(weight.astype(np.float32))
-
-
-def _angular_step_and_arc(angles: tuple[float, ...]) -> tuple[float, float]:
-    """The usual gap between neighbouring views, and the arc that it makes of all views; radians."""
-    ordered = np.sort(np.mod(angles, 2 * math.pi))
-    gaps = np.diff(ordered, append=ordered[0] + 2 * math.pi)
-    step = float(np.median(gaps))
-    return step, min(step * len(angles), 2 * math.pi)
-
-
-def _half_fan(u: np.ndarray, geometry: ConeBeamGeometry) -> np.ndarray:
-    """Rays seen twice share one smoothly: 0 at the detector's near edge, 2 where its far side is alone."""
-    offset = geometry.detector_offset[1]
-    overlap = geometry.detector_shape[1] * geometry.detector_pitch[1] / 2 - abs(offset)
-    if overlap <= 0:
-        raise InputError(
-            f"detector_offset along u is {offset} mm, expected less than half the detector's width "
-            f"({overlap + abs(offset)} mm): no column sees the rotation axis"
-        )
-    fan = np.arctan(math.copysign(1.0, offset) * u / geometry.source_to_detector)
-    edge = math.atan(overlap / geometry.source_to_detector)
-    return 1 + np.sin(math.pi / 2 * np.clip(fan / edge, -1, 1))
-
-
-def _filter(y: torch.Tensor, geometry: ConeBeamGeometry, hann: float | None) -> torch.Tensor:
-    """Convolve each detector row with the ramp, on the detector scaled to the isocentre."""
-    columns = y.shape[-1]
-    pitch = geometry.detector_pitch[1] * geometry.source_to_isocenter / geometry.source_to_detector
-    length = 2 ** math.ceil(math.log2(max(2 * columns, 2)))
+def _filter(y: torch.Tensor, geometry: ConeBeamGeometry, shares: RayShares, hann: float | None) -> torch.Tensor:
+    """Weigh the rays and convolve each detector row with the ramp, (view, v, u) to (view, v, before + u + after)."""
+    rows, columns = y.shape[1:]
+    wide = shares.before + columns + shares.after
+    length = 2 ** math.ceil(math.log2(max(2 * wide, 2)))
     n = torch.fft.fftfreq(length, 1 / length, dtype=torch.float64).round()
-    kernel = torch.where(n % 2 == 0, 0.0, -1 / (math.pi * torch.where(n == 0, 1.0, n) * pitch) ** 2)
-    kernel[0] = 1 / (4 * pitch**2)
-    response = torch.fft.rfft(kernel).real * pitch
+    kernel = torch.where(n % 2 == 0, 0.0, -1 / (math.pi * torch.where(n == 0, 1.0, n)) ** 2)
+    kernel[0] = 1 / 4
+    response = torch.fft.rfft(kernel).real
     if hann is not None:
         frequency = torch.linspace(0, 1, len(response), dtype=torch.float64)
         response = response * torch.where(frequency < hann, 0.5 + 0.5 * torch.cos(math.pi * frequency / hann), 0.0)
-    response = response.to(device=y.device, dtype=torch.float32)
+    response = response.to(y)
+    filtered = y.new_empty(len(y), rows, wide)
     # a view at a time: the zero-padded spectra of all views together would be the largest thing in memory
-    filtered = [torch.fft.irfft(torch.fft.rfft(view, length) * response, length)[..., :columns] for view in y.unbind(1)]
-    return torch.stack(filtered, 1)
+    for view, out, weight in zip(y, filtered, _weights(geometry, shares), strict=True):
+        padded = torch.nn.functional.pad(view * weight.to(y), (shares.before, shares.after))
+        out[:] = torch.fft.irfft(torch.fft.rfft(padded, length) * response, length)[..., :wide]
+    return filtered
 
 
-def _backproject(y: torch.Tensor, geometry: ConeBeamGeometry) -> torch.Tensor:
-    """Sum (SID / L)² y at each voxel's shadow over the views, (view, v, u) to (X, Y, Z)."""
+def _weights(geometry: ConeBeamGeometry, shares: RayShares) -> Iterator[torch.Tensor]:
+    """What each pixel (v, u) of a view is worth, for a ramp in pixels and depths as shares of the detector's."""
+    row, column = (np.arange(n) - (n - 1) / 2 for n in geometry.detector_shape)
+    for source, detector, u, v, share in zip(*geometry.view_vectors(), shares.angles, strict=True):
+        ray = (detector - source)[:2] + column[:, None] * u[:2]
+        climb = detector[2] - source[2] + row[:, None] * v[2]
+        pitch = np.linalg.norm(u)
+        distance = abs(np.cross(u / pitch, detector - source)[2])  # of the detector's plane from the source
+        across = np.abs(ray @ source[:2]) / np.sqrt((ray**2).sum(1) + climb**2)
+        yield torch.from_numpy((share * across / (distance * pitch)).astype(np.float32))
+
+
+def _backproject(y: torch.Tensor, rays: RayTable, before: int) -> torch.Tensor:
+    """Sum y at each voxel's shadow over the views, by the square of its nearness, (view, v, u) to (X, Y, Z)."""
     if y.device.type == "cpu":
-        rows_last = np.ascontiguousarray(y.numpy().transpose(0, 2, 1))
-        out = np.zeros(geometry.volume_shape, np.float32)
-        centers = [geometry.voxel_centers(axis) for axis in range(3)]
-        _backproject_numba(rows_last, *geometry.view_vectors(), *centers, out)
+        out = np.zeros(rays.volume_shape, np.float32)
+        _backproject_numba(np.ascontiguousarray(y.numpy().transpose(0, 2, 1)), rays.shadow, rays.height, before, out)
         return torch.from_numpy(out)
-    return _backproject_torch(y, geometry)
+    return _backproject_torch(y, rays, before)
 
 
 @njit(inline="always")
-def _shadow(source, detector, u, v, x, y, columns, rows):
-    """Detector column of the voxels at (x, y), the depth as a share of the isocentre's, and the row as a + b · z."""
-    normal_x, normal_y = -source[0], -source[1]  # the central ray, |normal| = SID
-    squared = normal_x * normal_x + normal_y * normal_y
-    depth = ((x - source[0]) * normal_x + (y - source[1]) * normal_y) / squared
-    full = ((detector[0] - source[0]) * normal_x + (detector[1] - source[1]) * normal_y) / squared
-    grow = full / depth
-    across_x = (x - source[0]) * grow + source[0] - detector[0]
-    across_y = (y - source[1]) * grow + source[1] - detector[1]
-    column = (across_x * u[0] + across_y * u[1]) / (u[0] * u[0] + u[1] * u[1]) + (columns - 1) / 2
-    row_slope = grow / v[2]
-    row_offset = (source[2] - detector[2]) / v[2] - row_slope * source[2] + (rows - 1) / 2
-    return column, depth, row_offset, row_slope
+def _shadow(shadow, height, x, y):
+    """Of voxels (x, y): detector column, depth as a share of the detector's, and detector row as a + b · z."""
+    depth = shadow[1, 0] + shadow[1, 1] * x + shadow[1, 2] * y
+    column = (shadow[0, 0] + shadow[0, 1] * x + shadow[0, 2] * y) / depth
+    slope = 1.0 / (depth * height[2])
+    return column, depth, -slope * height[0] - height[1] / height[2], slope
 
 
 @njit(parallel=True, cache=True)
-def _backproject_numba(y, sources, detectors, us, vs, xs, ys, zs, out):
+def _backproject_numba(y, shadow, height, before, out):
     views, columns, rows = y.shape
-    for i in prange(len(xs)):
+    for i in prange(out.shape[0]):
         blended = np.zeros(BELOW + rows + ABOVE, np.float32)
-        for j in range(len(ys)):
+        for j in range(out.shape[1]):
             for view in range(views):
-                column, depth, offset, slope = _shadow(
-                    sources[view], detectors[view], us[view], vs[view], xs[i], ys[j], columns, rows
-                )
+                column, depth, offset, slope = _shadow(shadow[view], height[view], i, j)
+                column += before
                 if not -1.0 < column < columns:
                     continue
                 a, b, weight_a, weight_b = neighbours(column, columns)
                 weight = np.float32(1.0 / (depth * depth))
-                first, step = offset + slope * zs[0], slope * (zs[-1] - zs[0]) / max(len(zs) - 1, 1)
-                low, high = span(first, step, rows, 0, len(zs))
+                low, high = span(offset, slope, rows, 0, out.shape[2])
                 blend(y[view, a], y[view, b], weight * weight_a, weight * weight_b, blended)
-                sample(blended, first, step, low, high, out[i, j])
+                sample(blended, offset, slope, low, high, out[i, j])
 
 
-def _backproject_torch(y: torch.Tensor, geometry: ConeBeamGeometry) -> torch.Tensor:
+def _backproject_torch(y: torch.Tensor, rays: RayTable, before: int) -> torch.Tensor:
     rows, columns = y.shape[1:]
-    xs, ys, zs = (torch.from_numpy(geometry.voxel_centers(axis)).to(y) for axis in range(3))
-    out = y.new_zeros(geometry.volume_shape)
-    vectors = zip(*(array.tolist() for array in geometry.view_vectors()), strict=True)
-    for image, view in zip(y, vectors, strict=True):
-        column, depth, offset, slope = _shadow.py_func(*view, xs[:, None], ys, columns, rows)
-        row = offset[..., None] + slope[..., None] * zs
+    out = y.new_zeros(rays.volume_shape)
+    i, j, k = (np.arange(n) for n in rays.volume_shape)
+    size = torch.tensor([columns, rows]).to(y)
+    for image, shadow, height in zip(y, rays.shadow, rays.height, strict=True):
+        # in float64 on the host: positions may be large and cancel
+        column, depth, offset, slope = _shadow.py_func(shadow, height, i[:, None], j)
+        row, column, nearness = (
+            torch.from_numpy(array).to(y)
+            for array in (offset[..., None] + slope[..., None] * k, column + before, 1 / depth**2)
+        )
         index = torch.stack([column[..., None].expand_as(row), row], -1).flatten(0, 1)
-        size = torch.tensor([columns, rows]).to(y)
         sampled = torch.nn.functional.grid_sample(
             image[None, None], ((index + 0.5) * 2 / size - 1)[None], align_corners=False
         )
-        out += sampled.reshape(out.shape) / depth[..., None] ** 2
+        out += sampled.reshape(out.shape) * nearness[..., None]
     return out
