@@ -179,8 +179,8 @@ class RunFolder:
         if not path.is_file():
             return [], set()
         try:
-            files = json.loads(path.read_text())["files"]
-            return list(files), {*files, self.record}
+            files = [name for name in json.loads(path.read_text())["files"] if Path(name).name == name]
+            return files, {*files, self.record}
         except (OSError, ValueError, KeyError, TypeError):  # damaged, or of a version that named no files
             return [name for name in ("metrics.json",) if self.record == RECORD and (self.path / name).is_file()], None
 
