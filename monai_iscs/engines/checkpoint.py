@@ -121,8 +121,9 @@ class ResumableCheckpoint:
 
     def _objects(self, engine: Engine) -> dict[str, Any]:
         objects = {**self.save, "trainer": engine, "ema": self.ema.ema_model}
-        if self.ema.momentum_scheduler is not None:
-            objects["ema_momentum"] = _EventIndex(self.ema.momentum_scheduler)
+        scheduler = getattr(self.ema, "momentum_scheduler", None)  # which a momentum without warm-up lacks
+        if scheduler is not None:
+            objects["ema_momentum"] = _EventIndex(scheduler)
         return objects
 
     def load(self, engine: Engine) -> None:
