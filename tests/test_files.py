@@ -126,7 +126,7 @@ def test_a_folder_in_the_way_changes_nothing(earlier, name):
     (earlier / name / "mine").mkdir(parents=True)
     before = sorted(earlier.rglob("*"))
     if name != "run.json":
-        with pytest.raises(InputError, match=f"{name}: found no file where a result goes"):
+        with pytest.raises(InputError, match=f"{name}: found a folder where a result goes"):
             RunFolder(earlier).expect("volume")
     with pytest.raises(OutputError, match=f"{name}: Is a directory"):
         _write(earlier, "new")

@@ -130,7 +130,8 @@ class RunFolder:
             if not os.path.lexists(path):
                 continue
             if not path.is_symlink() and not path.is_file():
-                raise InputError(f"{path}: found no file where a result goes, expected one of an earlier run or none")
+                kind = "a folder" if path.is_dir() else "a special file"
+                raise InputError(f"{path}: found {kind} where a result goes, expected an earlier run's file or none")
             if any(os.path.samefile(path, name) for name in self._inputs if path.exists() and name.exists()):
                 raise InputError(f"{path}: found the input where the results go, expected another output folder")
             if not ours and mine is not None and name not in mine:

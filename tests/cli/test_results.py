@@ -101,7 +101,7 @@ def test_a_folder_in_the_way(fails, reconstruct, body, run, no_work):
         content = (run / name).read_bytes()
         (run / name).unlink()
         (run / name / "mine").mkdir(parents=True)
-        assert f"{run / name}: found no file where a result goes" in fails(*reconstruct(body, run))
+        assert f"{run / name}: found a folder where a result goes" in fails(*reconstruct(body, run))
         shutil.rmtree(run / name)
         (run / name).write_bytes(content)
     (run / "std.nii.gz").rmdir()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,10 +132,10 @@ def test_the_folder_is_free_after_a_training(tmp_path: Path, taken: Callable[[Pa
 
 
 def test_a_disk_that_fills_up(small_disk: Callable[..., Path]) -> None:
-    disk = small_disk(megabytes=0.03, files=50)
+    disk = small_disk(megabytes=0.1, files=50)
     Training(disk).run(1)
     before = files(disk)
-    (disk / "other").write_bytes(b"x" * 8192)
+    (disk / "other").write_bytes(b"x" * (shutil.disk_usage(disk).free - 4096))
     with pytest.raises(InputError, match=f"{disk}: the disk is full"):
         Training(disk).run(2)
     (disk / "other").unlink()
