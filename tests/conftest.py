@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,45 @@ if not torch.cuda.is_available():  # Triton reads it when it is first imported, 
 def data_folder() -> Path:
     """Small real volumes, see `tests/data/README.md`."""
     return DATA
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """``small_disk(megabytes=1, files=20)``: the folder of a file system of its own, which is soon full."""
+    folder = tmp_path / "disk"
+    mounted = []
+
+    def mount(*, megabytes: float, files: int) -> Path:
+        folder.mkdir()
+        options = f"size={int(megabytes * 1024)}k,nr_inodes={files}"
+        try:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("needs the right to mount")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for disk in mounted:
+        subprocess.run(["umount", "--lazy", disk], check=True)  # locks may still be open
+
+
+@pytest.fixture
+def taken() -> Iterator[Callable[[Path], None]]:
+    """``taken(folder)``: another process holds the lock of a folder till the test ends."""
+    others = []
+    code = "import sys; from pathlib import Path; from monai_iscs.files import FolderLock; "
+    code += "lock = FolderLock(Path(sys.argv[1])); print(flush=True); sys.stdin.read()"
+
+    def take(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-c", code, str(folder)]
+        others.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        assert others[-1].stdout.readline() == b"\n"
+
+    yield take
+    for other in others:
+        other.communicate(b"")
 
 
 class Published:

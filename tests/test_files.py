@@ -126,7 +126,7 @@ def test_a_folder_in_the_way_changes_nothing(earlier, name):
     (earlier / name / "mine").mkdir(parents=True)
     before = sorted(earlier.rglob("*"))
     if name != "run.json":
-        with pytest.raises(InputError, match=f"{name}: found no file where a result goes"):
+        with pytest.raises(InputError, match=f"{name}: found a folder where a result goes"):
             RunFolder(earlier).expect("volume")
     with pytest.raises(OutputError, match=f"{name}: Is a directory"):
         _write(earlier, "new")
@@ -197,24 +197,9 @@ def test_what_belongs_to_nobody_stays(tmp_path):
     assert (tmp_path / ".hidden").exists()
 
 
-@pytest.fixture
-def small_disk(tmp_path) -> Path:
-    """A file system of 1 MB and 20 files."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=20", "none", folder]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("needs the right to mount")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
 def test_a_disk_that_fills_up(small_disk):
-    folder = RunFolder(small_disk)
+    disk = small_disk(megabytes=1, files=20)
+    folder = RunFolder(disk)
     with folder.results() as stage:
         (stage / "volume").write_text("old")
 
@@ -231,9 +216,9 @@ def test_a_disk_that_fills_up(small_disk):
 
     full = r"the disk is full \(\d MB free\)"
     for write, message in ((write_much, full), (save_much, full), (write_many, "no room for another file")):
-        with pytest.raises(InputError, match=f"^{small_disk}: .*{message}"), folder.results() as stage:
+        with pytest.raises(InputError, match=f"^{disk}: .*{message}"), folder.results() as stage:
             write(stage)
-    assert {file.name: file.read_text() for file in small_disk.iterdir()} == {"volume": "old"}
+    assert {file.name: file.read_text() for file in disk.iterdir()} == {"volume": "old"}
     with pytest.raises(InputError, match=r"the disk is full \(1 MB free\), expected at least 2 MB"):
         folder.expect(size=2**21)
 

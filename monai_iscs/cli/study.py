@@ -36,7 +36,7 @@ from monai_iscs.sampling import Step
 from monai_iscs.transforms import InsertLesions, Lesion, ThickenSlices
 from monai_iscs.transforms.checks import image_name
 
-FIGURES = "figures.json"
+FIGURES, DRAWINGS = "figures.json", ("comparison.png", "psnr_along_z.png", "steps.png")
 
 
 class Study:
@@ -86,9 +86,7 @@ class Study:
             for name, content in self._contents.items()
         }
         self.failures: dict[tuple[str, str, int | None], str] = {}
-        for folder in {cell.folder for cell, _ in self.all() if cell.folder.is_dir()}:
-            with RunFolder(folder, inputs=volumes.values()) as run:  # mends what a killed run left
-                run.expect(*RESULTS, ours=True)
+        self._mend()
 
     def _cell(self, name: str, content: str, weights: str | None, row: Row, seed: int) -> Cell:
         inferer = self._inferer(row, seed) if row.noise is not None else None
@@ -111,6 +109,15 @@ class Study:
 
     def _inferer(self, row: Row, seed: int) -> Any:
         return self.pipeline.sampler(Method(row.method, row.noise), changes={**row.changes, "seed": seed})
+
+    def _mend(self) -> None:
+        """Clears away what a killed benchmark left in the folders, and sees whether they can be written."""
+        cells = {cell.folder: (RECORD, RESULTS) for cell, _ in self.all()}
+        figures = {self.output / name: (FIGURES, DRAWINGS) for name in self.volumes}
+        for path, (record, names) in {**figures, **cells}.items():
+            if path.is_dir():
+                with RunFolder(path, record=record, inputs=self.volumes.values()) as folder:
+                    folder.expect(*names, ours=True)
 
     def run(self) -> None:
         """Fill the missing cells, volume by volume; then draw the volume's figures."""

@@ -121,8 +121,9 @@ class ResumableCheckpoint:
 
     def _objects(self, engine: Engine) -> dict[str, Any]:
         objects = {**self.save, "trainer": engine, "ema": self.ema.ema_model}
-        if self.ema.momentum_scheduler is not None:
-            objects["ema_momentum"] = _EventIndex(self.ema.momentum_scheduler)
+        scheduler = getattr(self.ema, "momentum_scheduler", None)  # which a momentum without warm-up lacks
+        if scheduler is not None:
+            objects["ema_momentum"] = _EventIndex(scheduler)
         return objects
 
     def load(self, engine: Engine) -> None:
@@ -139,7 +140,7 @@ class ResumableCheckpoint:
             checkpoint = torch.load(self.path, map_location="cpu", weights_only=True)
             Checkpoint.load_objects(to_load=self._objects(engine), checkpoint=checkpoint)
         except Exception as error:
-            reason = str(error).splitlines()[0]
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
             msg = f"{self.path}: cannot go on from this checkpoint ({reason}); move it away to start anew"
             raise InputError(msg) from error
         engine.state.max_epochs = epochs

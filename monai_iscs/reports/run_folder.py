@@ -130,7 +130,8 @@ class RunFolder:
             if not os.path.lexists(path):
                 continue
             if not path.is_symlink() and not path.is_file():
-                raise InputError(f"{path}: found no file where a result goes, expected one of an earlier run or none")
+                kind = "a folder" if path.is_dir() else "a special file"
+                raise InputError(f"{path}: found {kind} where a result goes, expected an earlier run's file or none")
             if any(os.path.samefile(path, name) for name in self._inputs if path.exists() and name.exists()):
                 raise InputError(f"{path}: found the input where the results go, expected another output folder")
             if not ours and mine is not None and name not in mine:
@@ -179,8 +180,8 @@ class RunFolder:
         if not path.is_file():
             return [], set()
         try:
-            files = json.loads(path.read_text())["files"]
-            return list(files), {*files, self.record}
+            files = [name for name in json.loads(path.read_text())["files"] if Path(name).name == name]
+            return files, {*files, self.record}
         except (OSError, ValueError, KeyError, TypeError):  # damaged, or of a version that named no files
             return [name for name in ("metrics.json",) if self.record == RECORD and (self.path / name).is_file()], None
 

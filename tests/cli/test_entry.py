@@ -3,9 +3,12 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import time
 
 import pytest
 
+from monai_iscs.cli import main
 from monai_iscs.cli.entry import explain
 from monai_iscs.errors import InputError
 
@@ -41,3 +44,32 @@ def test_what_a_user_can_mend_is_one_line(error, expected):
 
 def test_errors_of_the_program_are_not_explained_away():
     assert explain(_wrapped(TypeError("unexpected keyword"))) is None
+
+
+class Finalised:
+    """Sends SIGTERM where Python can only report an exception and go on."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("inside", ["a verb", "a finaliser", "a library that fails of it"])
+def test_sigterm_stops_as_ctrl_c_does(monkeypatch, fails, inside):
+    def verb(*_):
+        if inside == "a finaliser":
+            Finalised()
+        elif inside == "a verb":
+            signal.raise_signal(signal.SIGTERM)
+        else:
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            except KeyboardInterrupt:
+                raise RuntimeError("DataLoader worker exited unexpectedly") from None
+        time.sleep(60)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("monai_iscs.cli.demo.demo", verb)
+    assert fails("demo", code=143) == "monai-iscs: stopped"
+    assert signal.getsignal(signal.SIGTERM) is before
+    monkeypatch.setenv("RANK", "1")  # of several processes the first one talks
+    assert main(["demo"]) == 143

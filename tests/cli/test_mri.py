@@ -71,7 +71,8 @@ def test_a_fraction_and_a_last_partial_slice(run, no_figure, thin, brain):
 @pytest.mark.parametrize("method", ["dds", "cubic"])
 def test_measured_slices_become_isotropic_without_scores(run, thick, brain, affine, capsys, tmp_path, method):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "metrics.json").write_text("of an earlier run")
+    for name in ("metrics.json", "run.json"):  # of an earlier version: its record names no files
+        (tmp_path / "out" / name).write_text("{}")
     image, metrics, record = run(thick, "--method", method)
     assert metrics is None
     assert record["settings"]["factor"] is None

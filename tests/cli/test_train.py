@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import re
 import shutil
 
@@ -117,3 +118,38 @@ def test_initial_weights_of_something_else(fails, train, tmp_path):
     assert f"{tmp_path / 'other.pt'}: these weights do not fit" in fails(
         *train, "--initial-weights", tmp_path / "other.pt"
     )
+
+
+def test_weights_of_the_user_stay(fails, train, tmp_path):
+    output = tmp_path / "prior"
+    output.mkdir()
+    (output / "model.pt").write_text("mine")
+    assert f"{output / 'model.pt'}: found weights of something else" in fails(*train)
+    (tmp_path / "link.pt").symlink_to(output / "model.pt")
+    (output / "last.pt").write_bytes(b"")
+    line = fails(*train, "--initial-weights", tmp_path / "link.pt")
+    assert f"{output}: holds an earlier training" in line
+    torch.save({"trainer": {"max_epochs": 2}}, output / "last.pt")
+    line = fails(*train, "--resume", "--initial-weights", tmp_path / "link.pt")
+    assert f"--initial-weights: found {tmp_path / 'link.pt'}, which this training overwrites" in line
+    assert (output / "model.pt").read_text() == "mine"
+
+
+def test_a_training_that_diverges_ends_with_an_error(fails, train, bundle, tmp_path):
+    steep = shutil.copytree(bundle, tmp_path / "steep")
+    config = json.loads((steep / "configs" / "train.json").read_text())
+    (steep / "configs" / "train.json").write_text(json.dumps({**config, "learning_rate": 1e38, "warmup_steps": 1}))
+    line = fails(*[str(steep) if argument == str(bundle) else argument for argument in train])
+    assert "the training has diverged (a lower learning rate may help)" in line
+    assert not list((tmp_path / "prior").glob("*.pt"))
+
+
+def test_a_disk_that_fills_up_keeps_the_last_good_epoch(fails, train, tmp_path, small_disk):
+    disk = small_disk(megabytes=0.3, files=50)
+    train = [str(disk / "prior") if argument == str(tmp_path / "prior") else argument for argument in train]
+    assert main([*train, "--epochs", "1"]) == 0
+    before = {file: file.read_bytes() for file in (disk / "prior").glob("*.pt")}
+    (disk / "other").write_bytes(b"\0" * (shutil.disk_usage(disk).free - 16384))
+    line = fails(*train, "--resume", "--epochs", "2")
+    assert f"{disk / 'prior'}: the disk is full" in line
+    assert {file: file.read_bytes() for file in (disk / "prior").glob("*.pt")} == before
