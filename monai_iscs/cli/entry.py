@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from monai_iscs.cli.parser import build_parser
-from monai_iscs.errors import InputError
+from monai_iscs.errors import InputError, InputWarning
 
 USER_ERROR = 2
 STOPPED = 130  # 128 + SIGINT, as shells count
@@ -102,12 +102,22 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences the warnings and log lines of the libraries underneath: nobody at a command line can act on them."""
+    """Silences the warnings and log lines of the libraries underneath: nobody at a command line can act on them.
+
+    What of the input was left out is said in a line of its own.
+    """
+
+    def say(message: Warning | str, category: type[Warning], *_: object) -> None:
+        if issubclass(category, InputWarning):
+            print(f"monai-iscs: {message}", file=sys.stderr)
+
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            warnings.simplefilter("always", InputWarning)
+            warnings.showwarning = say
             yield
     finally:
         logging.disable(level)

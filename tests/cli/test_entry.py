@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 
 import pytest
 
-from monai_iscs.cli.entry import explain
-from monai_iscs.errors import InputError
+from monai_iscs.cli.entry import _quiet, explain
+from monai_iscs.errors import InputError, InputWarning
 
 
 def _wrapped(inner: Exception) -> RuntimeError:
@@ -41,3 +42,10 @@ def test_what_a_user_can_mend_is_one_line(error, expected):
 
 def test_errors_of_the_program_are_not_explained_away():
     assert explain(_wrapped(TypeError("unexpected keyword"))) is None
+
+
+def test_what_was_left_out_of_the_input_is_said_and_no_more(capsys):
+    with _quiet():
+        warnings.warn("a library's advice", UserWarning, stacklevel=1)
+        warnings.warn("scan: left out 1 x localizer", InputWarning, stacklevel=1)
+    assert capsys.readouterr().err == "monai-iscs: scan: left out 1 x localizer\n"
