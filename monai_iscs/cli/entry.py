@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from monai_iscs.cli.parser import build_parser
-from monai_iscs.errors import InputError, causes
+from monai_iscs.errors import InputError, InputWarning, causes
 
 USER_ERROR = 2
 STOPPED = 128 + signal.SIGINT  # as shells count
@@ -133,12 +133,22 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences the warnings and log lines of the libraries underneath: nobody at a command line can act on them."""
+    """Silences the warnings and log lines of the libraries underneath: nobody at a command line can act on them.
+
+    What of the input was left out is said in a line of its own.
+    """
+
+    def say(message: Warning | str, category: type[Warning], *_: object) -> None:
+        if issubclass(category, InputWarning):
+            print(f"monai-iscs: {message}", file=sys.stderr)
+
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            warnings.simplefilter("always", InputWarning)
+            warnings.showwarning = say
             yield
     finally:
         logging.disable(level)

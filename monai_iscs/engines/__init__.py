@@ -15,14 +15,16 @@ from monai_iscs.engines.denoising import (
     psnr_at,
 )
 from monai_iscs.engines.seeds import EpochSeeds
-from monai_iscs.engines.slices import list_volumes, load_slices
+from monai_iscs.engines.slices import load_slices
 from monai_iscs.engines.training import FiniteLoss, GradientClipping, UnscaledBFloat16, has_bfloat16, worker_count
+from monai_iscs.engines.volumes import ResultLayout, list_volumes, volume_names
 
 __all__ = [
     "EpochSeeds",
     "FiniteLoss",
     "GradientClipping",
     "NoiseLevels",
+    "ResultLayout",
     "ResumableCheckpoint",
     "TrainingBatch",
     "UnscaledBFloat16",
@@ -35,5 +37,6 @@ __all__ = [
     "mean_psnr",
     "psnr_at",
     "save_atomically",
+    "volume_names",
     "worker_count",
 ]

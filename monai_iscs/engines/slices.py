@@ -4,27 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from os import PathLike
 from pathlib import Path
 
 from monai.utils import convert_to_tensor
 from tqdm import tqdm
 
 from monai_iscs.errors import InputError
-
-
-def list_volumes(folder: str | PathLike[str]) -> list[str]:
-    """The NIfTI, NRRD and MHA files of a folder, sorted by name.
-
-    Raises:
-        InputError: the folder does not exist or holds no volume.
-    """
-    suffixes = (".nii", ".nii.gz", ".nrrd", ".mha")
-    files = sorted(str(path) for path in Path(folder).glob("*") if path.name.endswith(suffixes))
-    if not files:
-        msg = f"{folder}: expected a folder with volumes ({', '.join(suffixes)}), found none"
-        raise InputError(msg)
-    return files
 
 
 def load_slices(

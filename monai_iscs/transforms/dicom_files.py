@@ -34,7 +34,7 @@ def reading(path: Path) -> Iterator[None]:
 
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its first bytes, or should be by the end of its name."""
-    return path.is_file() and not _is_hidden(path) and (path.name.lower().endswith(DICOM) or _has_prefix(path))
+    return path.is_file() and not is_hidden(path) and (path.name.lower().endswith(DICOM) or _has_prefix(path))
 
 
 def is_text(path: Path) -> bool:
@@ -85,7 +85,7 @@ def find_series(folder: Path) -> dict[Path, pydicom.Dataset]:
 
 def _dicom_files(folder: Path) -> list[Path]:
     """The DICOM files of a folder; those that should be and aren't raise an `InputError`, other kinds don't."""
-    there = sorted(path for path in folder.iterdir() if path.is_file() and not _is_hidden(path))
+    there = sorted(path for path in folder.iterdir() if path.is_file() and not is_hidden(path))
     files = [path for path in there if _has_prefix(path)]
     endings = {_ending(path) for path in files}
     for path in there:
@@ -123,7 +123,7 @@ def _images(folder: Path, headers: dict[Path, pydicom.Dataset]) -> dict[Path, py
     return images
 
 
-def _is_hidden(path: Path) -> bool:
+def is_hidden(path: Path) -> bool:
     """Whether a file is none that a user put there: the system's, or the table of contents of a DICOM disk."""
     return path.name.startswith(".") or path.name.upper() == "DICOMDIR"
 

@@ -5,12 +5,13 @@ import errno
 import os
 import signal
 import time
+import warnings
 
 import pytest
 
 from monai_iscs.cli import main
-from monai_iscs.cli.entry import explain
-from monai_iscs.errors import InputError
+from monai_iscs.cli.entry import _quiet, explain
+from monai_iscs.errors import InputError, InputWarning
 
 
 def _wrapped(inner: Exception) -> RuntimeError:
@@ -73,3 +74,10 @@ def test_sigterm_stops_as_ctrl_c_does(monkeypatch, fails, inside):
     assert signal.getsignal(signal.SIGTERM) is before
     monkeypatch.setenv("RANK", "1")  # of several processes the first one talks
     assert main(["demo"]) == 143
+
+
+def test_what_was_left_out_of_the_input_is_said_and_no_more(capsys):
+    with _quiet():
+        warnings.warn("a library's advice", UserWarning, stacklevel=1)
+        warnings.warn("scan: left out 1 x localizer", InputWarning, stacklevel=1)
+    assert capsys.readouterr().err == "monai-iscs: scan: left out 1 x localizer\n"

@@ -296,11 +296,6 @@ def test_slices_are_the_volumes_own(tmp_path: Path) -> None:
     np.testing.assert_array_equal(coronal[1]["image"][0].float(), volume[:, 3])
 
 
-def test_a_folder_without_volumes_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected a folder with volumes"):
-        list_volumes(tmp_path / "nothing")
-
-
 def test_every_volume_gives_a_slice_and_too_few_are_told() -> None:
     volumes = {"thin/a.nii": torch.rand(1, 8, 8, 3), "thin/b.nii": torch.rand(1, 8, 8, 20)}
 
