@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_iscs.cli import tables
+from monai_iscs.cli.limits import check_memory
 from monai_iscs.cli.lpips import choose_lpips
 from monai_iscs.cli.names import OVERRIDES
 from monai_iscs.cli.pipeline import Pipeline
@@ -15,6 +16,8 @@ from monai_iscs.cli.study import Study
 from monai_iscs.cli.suites import SUITES, Suite, method_row
 from monai_iscs.errors import InputError
 from monai_iscs.reports import RunFolder, write_csv, write_json
+
+BYTES_A_CELL = 5000  # its settings, before anything is run
 
 
 def benchmark(arguments: Namespace) -> None:
@@ -33,7 +36,9 @@ def benchmark(arguments: Namespace) -> None:
         over=arguments.config,
     )
     suite = _suite(arguments, pipeline)
-    rows = suite.rows(pipeline.config.get("baselines", []))
+    rows = suite.rows(pipeline.baselines)
+    count = (arguments.seeds or suite.seeds) * len(rows) * len(names)
+    check_memory("--seeds", arguments.seeds or suite.seeds, BYTES_A_CELL * count)
     seeds = range(arguments.seed, arguments.seed + (arguments.seeds or suite.seeds))
     folder = RunFolder(arguments.output)
     volumes = dict(zip(names, arguments.volumes, strict=True))
