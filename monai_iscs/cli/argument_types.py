@@ -13,6 +13,8 @@ from monai_iscs.cli.bundle import expanded, find_bundle
 from monai_iscs.cli.methods import Method, parse_method
 from monai_iscs.errors import InputError
 
+MOST = 2**63 - 1  # of a whole number: more than any option has a use for, and what PyTorch's integers hold
+
 
 class PrintVersion(argparse.Action):
     """Prints the version; looked up only when asked for."""
@@ -57,6 +59,11 @@ def output_path(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def shortened(text: str) -> str:
+    """What was typed, as messages show it."""
+    return repr(text if len(text) <= 60 else f"{text[:60]}...")
+
+
 def bundle_folder(text: str) -> Path:
     """A bundle by name or path."""
     try:
@@ -73,16 +80,18 @@ def method(text: str) -> Method:
         raise argparse.ArgumentTypeError(str(error).removeprefix("method: ")) from error
 
 
-def count(low: int) -> Callable[[str], int]:
-    """Whole numbers from `low` on."""
+def count(low: int, high: int = MOST) -> Callable[[str], int]:
+    """Whole numbers from `low` to `high`."""
+    expected = f"a whole number of at least {low}" + (f" and at most {high}" if high < MOST else "")
 
     def parse(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = low - 1
-        if value < low:
-            msg = f"found {text!r}, expected a whole number of at least {low}"
+        if not low <= value <= high:
+            limit = f" and at most {high}" if value > high and high == MOST else ""
+            msg = f"found {shortened(text)}, expected {expected}{limit}"
             raise argparse.ArgumentTypeError(msg)
         return value
 
@@ -102,7 +111,7 @@ def number(low: float, high: float, *, include_low: bool = False) -> Callable[[s
         except ValueError:
             value = math.nan
         if not math.isfinite(value) or value > high or value < low or (value == low and not include_low):
-            msg = f"found {text!r}, expected {expected}"
+            msg = f"found {shortened(text)}, expected {expected}"
             raise argparse.ArgumentTypeError(msg)
         return value
 

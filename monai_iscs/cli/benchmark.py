@@ -9,6 +9,7 @@ from pathlib import Path
 
 from monai_iscs.cli import tables
 from monai_iscs.cli.cells import fingerprint
+from monai_iscs.cli.limits import check_memory
 from monai_iscs.cli.lpips import choose_lpips
 from monai_iscs.cli.names import OVERRIDES
 from monai_iscs.cli.pipeline import Pipeline
@@ -19,6 +20,7 @@ from monai_iscs.reports import RunFolder, write_csv, write_json
 from monai_iscs.transforms.load import ITK, NIFTI
 
 RECORD, TABLES = "results.json", ("table.md", "table.csv")
+BYTES_A_CELL = 5000  # its settings, before anything is run
 
 
 def benchmark(arguments: Namespace) -> None:
@@ -41,7 +43,9 @@ def benchmark(arguments: Namespace) -> None:
     if weights is not None and fingerprint(models) != weights:
         raise InputError(f"{models}: changed while it was read, expected the model to stay as it is during a benchmark")
     suite = _suite(arguments, pipeline)
-    rows = suite.rows(pipeline.config.get("baselines", []))
+    rows = suite.rows(pipeline.baselines)
+    count = (arguments.seeds or suite.seeds) * len(rows) * len(names)
+    check_memory("--seeds", arguments.seeds or suite.seeds, BYTES_A_CELL * count)
     seeds = range(arguments.seed, arguments.seed + (arguments.seeds or suite.seeds))
     volumes = dict(zip(names, arguments.volumes, strict=True))
     title = f"{suite.title}, {pipeline.folder.name}"

@@ -13,8 +13,9 @@ from monai_iscs.errors import InputError
 
 if TYPE_CHECKING:
     import torch
-    from monai.bundle import ConfigParser
     from torch import nn
+
+    from monai_iscs.cli.config import BundleConfig
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # Of the installed package, or of the checkout that the package is imported from; never of the working directory:
@@ -77,19 +78,21 @@ def read_entries(folder: Path, name: str) -> dict[str, Any]:
     from monai.bundle import ConfigParser
 
     file = folder / "configs" / f"{name}.json"
+    if file.exists() and not file.is_file():
+        raise InputError(f"{file}: found a folder, expected a file with JSON")
     if not file.is_file():
         there = ", ".join(sorted(path.name for path in (folder / "configs").glob("*.json")))
         raise InputError(f"{file}: missing; expected a bundle with a config {name}.json, found {there}")
     try:
         read = ConfigParser.load_config_file(str(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON ({error})") from error
     if not isinstance(read, dict):
         raise InputError(f"{file}: holds a {type(read).__name__}, expected entries by name")
     return read
 
 
-def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: Sequence[str] = ()) -> ConfigParser:
+def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: Sequence[str] = ()) -> BundleConfig:
     """A bundle's config, with some of its entries replaced.
 
     Args:
@@ -99,26 +102,28 @@ def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: 
         over: names of further configs of the bundle, each overriding entries that those before it have.
 
     Raises:
-        InputError: a config is missing or is not readable as JSON, or it has no entry to override.
+        InputError: a config is missing or is not readable as JSON, it has no entry to override, or a number or a name
+            in it is none that can be used.
     """
-    from monai.bundle import ConfigParser
+    from monai_iscs.cli.config import BundleConfig
 
-    parser = ConfigParser(read_entries(folder, kind))
+    config = BundleConfig(read_entries(folder, kind), folder / "configs" / f"{kind}.json")
     over = [name.removesuffix(".json") for name in over]
-    changes = {f"{name}.json": read_entries(folder, name) for name in over}
-    changes["the command line"] = {"bundle_root": str(folder), **overrides}
+    changes = {str(folder / "configs" / f"{name}.json"): read_entries(folder, name) for name in over}
+    changes["the command line"] = overrides
     for source, values in changes.items():
         for key, value in values.items():
-            if key not in parser and source == "the command line":
-                option = key.replace("_", "-")
-                raise InputError(f"--{option}: {folder.name} has no entry {key!r}, expected only options of its kind")
-            if key not in parser:
-                raise InputError(f"{folder / 'configs' / kind}.json: has no entry {key!r}, which {source} sets")
-            parser[key] = value
-    return parser
+            setter = f"--{key.replace('_', '-')}" if source == "the command line" else Path(source).name
+            if key not in config:
+                raise InputError(f"{config.file}: has no entry {key!r}, which {setter} sets")
+            config[key] = value
+            config.origins[key] = source
+    config["bundle_root"] = str(folder)
+    config.check_plain()
+    return config
 
 
-def load_network(parser: ConfigParser, device: torch.device) -> nn.Module:
+def load_network(parser: BundleConfig, device: torch.device) -> nn.Module:
     """The config's ``network_def`` with the weights of its ``ckpt_path``, ready to be used.
 
     Raises:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from monai_iscs.cli.bundle import read_entries
+from monai_iscs.cli.limits import BYTES_A_NUMBER, check_memory
 from monai_iscs.errors import InputError
 from monai_iscs.priors import Denoiser, load_published_prior
 from monai_iscs.reports import RunFolder, write_json
@@ -35,6 +36,7 @@ def convert(arguments: Namespace) -> None:
     inference = read_entries(arguments.bundle, "inference")
     if "size" in inference:
         inference["size"] = PUBLISHED_SIZE if arguments.size is None else arguments.size
+        check_memory("--size", inference["size"], 2 * BYTES_A_NUMBER * inference["size"] ** 2)
     elif arguments.size is not None:
         raise InputError(f"--size: found {arguments.size}, expected none: {arguments.bundle} leaves slices as they are")
     prior = load_published_prior(arguments.checkpoint, orientation=arguments.orientation)
@@ -76,15 +78,16 @@ def _metadata(arguments: Namespace, divisor: int) -> dict[str, Any]:
             digest.update(block)
     origin = f"the published checkpoint {file.name}"
     metadata.update(
-        changelog={metadata["version"]: f"converted from {origin}"},
+        changelog={str(metadata.get("version", "0.1.0")): f"converted from {origin}"},
         description=f"The settings of the bundle {arguments.bundle.name} with the prior of {origin}.",
         authors=f"those of {origin}; monai_iscs for the settings",
         copyright=f"of the weights: as published with {file.name}",
         data_source=f"as published with {file.name}, SHA-256 {digest.hexdigest()}",
         image_classes=f"as published with {file.name}",
     )
-    for ends in metadata.get("network_data_format", {}).values():
-        for image in ends.values():
-            if isinstance(image, Mapping):
+    formats = metadata.get("network_data_format")
+    for ends in formats.values() if isinstance(formats, Mapping) else ():
+        for image in ends.values() if isinstance(ends, Mapping) else ():
+            if isinstance(image, dict):
                 image["spatial_shape"] = [f"{divisor}*n"] * 2
     return metadata

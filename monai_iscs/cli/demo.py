@@ -76,6 +76,7 @@ def demo(arguments: Namespace) -> None:
                 (stage / "table.md").write_text(table)
             write_json(stage / "run.json", record.as_dict())
     print(f"\n{table}")
+    print("On the prior's grid, before the result is interpolated back to the file's own.")
     print("Each view: PSNR in dB, SSIM (at most 1). Slice gap: how much more than in truth neighbouring slices differ.")
     print(f"\nLook at {folder.path.resolve() / 'preview.png'}")
     print("Beside it: reconstruction.nii.gz (DDS+ISCS, Hounsfield units), table.md, metrics.json, run.json.")

@@ -9,6 +9,7 @@ from monai.data.utils import affine_to_spacing
 from monai.transforms import Orientationd, ScaleIntensityRanged
 
 from monai_iscs.cli.bundle import read_config
+from monai_iscs.cli.comparing import compare
 from monai_iscs.cli.lpips import choose_lpips
 from monai_iscs.errors import InputError
 from monai_iscs.metrics import summarise
@@ -28,16 +29,14 @@ def evaluate(arguments: Namespace) -> None:
         low, high = arguments.window
         if not low < high:
             raise InputError(f"--window: found {low:g} {high:g}, expected the lower end first")
-        prepare, display, slice_axis = _in_window(low, high), {}, 2
+        volumes, display = _in_window(low, high)({"pred": arguments.reconstruction, "label": arguments.reference}), {}
+        reconstruction, reference = volumes["pred"], volumes["label"]
+        summary = summarise(reconstruction, reference, lpips=lpips)
     else:
         config = read_config(arguments.bundle, "inference", {}, over=arguments.config)
-        prepare = config.get_parsed_content("comparison")
         display = dict(config.get_parsed_content("display"))
         low, high = display.pop("range")
-        slice_axis = int(config["inferer"]["slice_axis"])
-    volumes = prepare({"pred": arguments.reconstruction, "label": arguments.reference})
-    reconstruction, reference = volumes["pred"], volumes["label"]
-    summary = summarise(reconstruction, reference, slice_axis=slice_axis, lpips=lpips)
+        reconstruction, reference, summary = compare(config, arguments.reconstruction, arguments.reference, lpips=lpips)
     if folder is not None:
         with folder.results() as stage:
             write_json(stage / "metrics.json", summary)

@@ -218,7 +218,7 @@ def _add_evaluate(verbs: Any) -> None:
         "--bundle",
         type=bundle_folder,
         metavar="NAME",
-        help="judge both as this bundle sees them: its value range and in-plane size",
+        help="judge both as this bundle sees them, on their own grid: its value range, or robust maximum",
     )
     scale.add_argument(
         "--window",

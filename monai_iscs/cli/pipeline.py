@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from inspect import Parameter, signature
 from pathlib import Path
@@ -16,11 +18,15 @@ from monai.utils import convert_to_dst_type
 from torch import Tensor
 
 from monai_iscs.cli.bundle import choose_device, limit_memory, load_network, read_config
+from monai_iscs.cli.config import BundleConfig
+from monai_iscs.cli.limits import BYTES_A_NUMBER, check_memory
 from monai_iscs.cli.methods import Method, name_sampler
 from monai_iscs.cli.names import CHOICES
 from monai_iscs.errors import InputError
 from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.precision import check_precision, choose_precision
+
+BYTES_A_STEP = 200  # its noise level as a number of Python, in the record and in what is written
 
 
 def describe(inferer: SliceDiffusionInferer) -> dict[str, Any]:
@@ -105,22 +111,44 @@ class Pipeline:
         self._over = over
         self.config = self._read(self._overrides)
         self.scan = self.config.get_parsed_content("scan")
+        self._check_size()
         self.network = load_network(self.config, self.device) if network else None
         self._preprocessing = self.config.get_parsed_content("preprocessing")
         self.display = dict(self.config.get_parsed_content("display"))
         self.range = self.display.pop("range")
 
-    def _read(self, overrides: Mapping[str, Any]) -> ConfigParser:
+    def _read(self, overrides: Mapping[str, Any]) -> BundleConfig:
         return read_config(self.folder, "inference", overrides, over=self._over)
+
+    def _check_size(self) -> None:
+        """Refuse slices of which memory would not hold the two that a volume has at least."""
+        if "size" in self.config:
+            size = self.config.get_parsed_content("size")
+            check_memory("size", size, 2 * BYTES_A_NUMBER * size**2)
 
     def load(self, path: Path) -> MetaTensor:
         """The volume of a file, (1, X, Y, Z), RAS, on the grid on which it is measured (or was)."""
-        return self._preprocessing({"label": path})["label"]
+        with self.config.blamed("preprocessing"):
+            return self._preprocessing({"label": path})["label"]
 
     def measure(self, volume: MetaTensor) -> Measured:
         """The simulated measurement of a loaded volume; the volume itself where the bundle takes it as measured."""
-        data = self.config.get_parsed_content("measurement")({"label": volume})
-        return Measured(data["image"], data.get("label"))
+        self._check_views(volume)
+        measurement = self.config.get_parsed_content("measurement")
+        with self.config.blamed("measurement"):
+            data = measurement({"label": volume})
+            return Measured(data["image"], data.get("label"))
+
+    def _check_views(self, volume: MetaTensor) -> None:
+        """Refuse more views than memory holds; a scan of one view tells what each of them takes."""
+        views = getattr(self.scan, "views", None)
+        if views is None or views == 1:
+            return
+        one = copy(self.scan)
+        one.views = 1
+        with self.config.blamed("scan"):
+            numbers = math.prod(one(volume).range_shape)
+        check_memory("views", views, BYTES_A_NUMBER * numbers * views)
 
     def sampler(
         self, method: Method | None = None, *, changes: Mapping[str, Any] | None = None, **arguments: Any
@@ -138,6 +166,9 @@ class Pipeline:
             plugs["consistency"] = consistency and {**consistency, **arguments}
             plugs["noise"] = CHOICES["noise"][method.noise]
         config = self._read({**self._overrides, **plugs, **(changes or {})})
+        check_memory(
+            "steps", config.get("steps"), BYTES_A_STEP * (config.get_parsed_content("steps", default=None) or 0)
+        )
         inferer = config.get_parsed_content("inferer")
         check_precision(inferer.precision, self.device)
         inferer.progress = False
@@ -151,7 +182,7 @@ class Pipeline:
 
     def check_method(self, method: Method) -> None:
         """Raise an `InputError` for a baseline that this bundle's measurements have no use for."""
-        baselines = self.config["baselines"]
+        baselines = self.baselines
         if method.noise is None and method.name not in baselines:
             known = ", ".join([*baselines, *CHOICES["sampler"]])
             raise InputError(f"method: found {method.name!r}, expected one that {self.folder} has: {known}")
@@ -161,13 +192,15 @@ class Pipeline:
     ) -> MetaTensor:
         """A volume (1, X, Y, Z) in the prior's units from its measurement alone; the callback hears of each step."""
         inferer.callback = callback
-        return self.place(inferer(measurement[None], self.network)[0], measurement)
+        with self.config.blamed("inferer"):
+            return self.place(inferer(measurement[None], self.network)[0], measurement)
 
     def baseline(self, name: str, measurement: MetaTensor) -> MetaTensor:
         """The same by a classical method."""
         method = ConfigParser(CHOICES["baseline"]).get_parsed_content(name)
-        operator = self.scan(measurement)
-        return self.place(method(measurement.as_tensor().to(self.device), operator), measurement)
+        with self.config.blamed("scan"):
+            operator = self.scan(measurement)
+            return self.place(method(measurement.as_tensor().to(self.device), operator), measurement)
 
     def place(self, volume: Tensor, measurement: MetaTensor) -> MetaTensor:
         """A reconstructed volume on the measurement's device, with its file name and the grid that it belongs to."""
@@ -182,9 +215,14 @@ class Pipeline:
         return int(config["measurement_seed" if "measurement_seed" in config else "seed"])  # older bundles share one
 
     @property
+    def baselines(self) -> list[str]:
+        """Names of the classical methods that its measurements have a use for; the first one is quick."""
+        return self.config.get_parsed_content("baselines")
+
+    @property
     def slice_axis(self) -> int:
         """Axis (0, 1, 2 for x, y, z) that the prior's slices stack along."""
-        return int(self.config["inferer"]["slice_axis"])
+        return self.config.get_parsed_content("inferer::slice_axis")
 
     def to_units(self, volume: MetaTensor) -> MetaTensor:
         """A volume in the prior's units in those of the figures, on the same grid: HU for CT."""
@@ -194,7 +232,8 @@ class Pipeline:
     def restore(self, result: MetaTensor, measured: Measured) -> MetaTensor:
         """A result in the file's units, on the file's grid; a measured file's on the grid of the prior."""
         back = self.config.get_parsed_content("restoration")
-        return back({"pred": result, "image": measured.measurement, "label": measured.reference})["pred"]
+        with self.config.blamed("restoration"):
+            return back({"pred": result, "image": measured.measurement, "label": measured.reference})["pred"]
 
     def settings(self, inferer: SliceDiffusionInferer | None) -> dict[str, Any]:
         """What a run with this sampler (None: a baseline) uses, for ``run.json``."""
@@ -203,5 +242,5 @@ class Pipeline:
         if inferer is None:
             return settings
         precision = choose_precision(inferer.precision, self.device)
-        sampler = {"preset": self.config["preset"], **describe(inferer), "precision": precision}
+        sampler = {"preset": self.config.get("preset"), **describe(inferer), "precision": precision}
         return {**settings, "sampler": sampler}

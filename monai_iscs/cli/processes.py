@@ -14,12 +14,26 @@ TOGETHER = ("reconstruct", "train")  # verbs that share their work
 
 def process_count() -> int:
     """How many processes ``torchrun`` has started, 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _number("WORLD_SIZE", default=1, low=1)
 
 
 def local_process() -> int:
     """Number of this process on its machine, from 0."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return _number("LOCAL_RANK", default=0, low=0)
+
+
+def _number(variable: str, *, default: int, low: int) -> int:
+    """A whole number that ``torchrun`` puts into the environment."""
+    text = os.environ.get(variable, str(default))
+    try:
+        value = int(text)
+    except ValueError:
+        value = low - 1
+    if value < low:
+        raise InputError(
+            f"{variable}: found {text[:60]!r} in the environment, expected a whole number of at least {low}"
+        )
+    return value
 
 
 @contextmanager
@@ -52,7 +66,13 @@ def joined(verb: str, device: str | None) -> Iterator[None]:
             f"--device: found {device} with {process_count()} processes, expected cuda, or no GPU in sight: set "
             "CUDA_VISIBLE_DEVICES to nothing"
         )
-    idist.initialize("nccl" if on_gpu else "gloo")
+    try:
+        idist.initialize("nccl" if on_gpu else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"WORLD_SIZE: found {process_count()} in the environment, expected other processes to join, as torchrun "
+            f"starts them ({' '.join(str(error).split())[:200]})"
+        ) from error
     try:
         yield
     finally:

@@ -8,12 +8,12 @@ from argparse import Namespace
 import ignite.distributed as idist
 from monai.data.utils import affine_to_spacing
 
+from monai_iscs.cli.comparing import compare
 from monai_iscs.cli.methods import Method
 from monai_iscs.cli.names import CHOICES, OVERRIDES
 from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.cli.progress import Progress
 from monai_iscs.errors import InputError
-from monai_iscs.metrics import summarise
 from monai_iscs.reports import (
     RunFolder,
     RunRecord,
@@ -47,7 +47,6 @@ def reconstruct(arguments: Namespace) -> None:
         overrides={option: getattr(arguments, option) for option in OVERRIDES},
         over=arguments.config,
     )
-    baselines = pipeline.config["baselines"]
     if method is not None:
         pipeline.check_method(method)
     if pipeline.config.get("noise_std") is not None and pipeline.config.get("factor", 1) is None:
@@ -58,7 +57,7 @@ def reconstruct(arguments: Namespace) -> None:
     settings["measurement_seed"] = pipeline.measurement_seed
     record = RunRecord(settings, seed=arguments.seed, device=pipeline.device)
     steps = len(inferer.sigmas) if sampling else 1
-    stages = {"reading": 1, "scanning": 1, "reconstructing": steps, "comparing": 1, "writing": 1}
+    stages = {"reading": 1, "scanning": 1, "reconstructing": steps, "writing": 1, "comparing": 1}
     with RunFolder(arguments.output, inputs=[arguments.input]) as folder, Progress(stages, record) as progress:
         folder.expect("reconstruction.nii.gz", "preview.png", "metrics.json")
         with progress.stage("reading"):
@@ -73,14 +72,12 @@ def reconstruct(arguments: Namespace) -> None:
                 result = pipeline.baseline(method.name, measured.measurement)
         if idist.get_rank() > 0:
             return  # the first process has the whole volume too, and writes
-        with progress.stage("comparing"):
-            reference = measured.reference
-            known = reference is not None
-            summary = summarise(result, reference, slice_axis=pipeline.slice_axis) if known else None
+        reference = measured.reference
+        known = reference is not None
         with folder.results() as stage:
             with progress.stage("writing"):
                 write_volume(stage / "reconstruction.nii.gz", pipeline.restore(result, measured))
-                start = baselines[0]
+                start = pipeline.baselines[0]
                 shown = {Method(start).label: pipeline.baseline(start, measured.measurement), name: result}
                 three_view_figure(
                     {title: pipeline.to_units(image) for title, image in shown.items()},
@@ -89,7 +86,9 @@ def reconstruct(arguments: Namespace) -> None:
                     stage / "preview.png",
                     **pipeline.display,
                 )
-                if known:
+            with progress.stage("comparing"):
+                if known:  # as `evaluate` would: the file that was written against the one that was read
+                    summary = compare(pipeline.config, stage / "reconstruction.nii.gz", arguments.input).summary
                     write_json(stage / "metrics.json", summary)
             write_json(stage / "run.json", record.as_dict())
             written = sorted(file.name for file in stage.iterdir())

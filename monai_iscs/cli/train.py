@@ -57,7 +57,8 @@ def _train(arguments: Namespace, folder: RunFolder) -> None:
         {key: value for key, value in overrides.items() if value is not None},
         over=[*(["multi_gpu_train"] if idist.get_world_size() > 1 else []), *arguments.config],
     )
-    for index in range(len(config["initialize"])):  # first of all, as it seeds what the trainer is made of
+    # first of all, as it seeds what the trainer is made of
+    for index in range(len(config.get_parsed_content("initialize"))):
         config.get_parsed_content(f"initialize::{index}")
     trainer = config.get_parsed_content("train::trainer")
     validator = config.get_parsed_content("validate::evaluator")
@@ -75,7 +76,7 @@ def _train(arguments: Namespace, folder: RunFolder) -> None:
 
         trainer.add_event_handler(Events.ITERATION_COMPLETED, show)
         validator.add_event_handler(Events.COMPLETED, show_validation)
-        with telling(output):
+        with telling(output), config.blamed("train::trainer"):
             trainer.run()
     if not first:
         return
