@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -119,8 +121,8 @@ def _interruptible() -> Iterator[None]:
     def send_again(unraisable: sys.UnraisableHookArgs) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
             number = signal.SIGTERM if issubclass(unraisable.exc_type, Terminated) else signal.SIGINT
-            # later: an exception inside this hook would be ignored too
-            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+            # later, and not by a Timer, whose start waits for its thread: an exception inside this hook is ignored too
+            _thread.start_new_thread(_send_later, (number,))
         else:
             ignored(unraisable)
 
@@ -129,6 +131,11 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = ignored
+
+
+def _send_later(number: int) -> None:
+    time.sleep(0.1)
+    os.kill(os.getpid(), number)
 
 
 @contextmanager
