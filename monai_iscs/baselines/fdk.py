@@ -13,6 +13,7 @@ from numba import njit, prange
 from monai_iscs.baselines.redundancy import RayShares, ray_shares
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamGeometry
+from monai_iscs.operators.backends.compiled import compiled
 from monai_iscs.operators.backends.numba_joseph import ABOVE, BELOW, blend, neighbours, sample, span
 from monai_iscs.operators.backends.rays import RayTable
 
@@ -106,7 +107,7 @@ def _shadow(shadow, height, x, y):
     return column, depth, -slope * height[0] - height[1] / height[2], slope
 
 
-@njit(parallel=True, cache=True)
+@compiled()
 def _backproject_numba(y, shadow, height, before, out):
     views, columns, rows = y.shape
     for i in prange(out.shape[0]):

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numba import njit, prange
 
+from monai_iscs.operators.backends.compiled import compiled
 from monai_iscs.operators.backends.rays import RayTable
 
 # Everything of fast-math but the promise that there is no NaN or infinity: bad values must stay visible.
@@ -113,7 +114,7 @@ def layout(axis, shape):
     return (shape[0], shape[1], shape[1], 1) if axis == 0 else (shape[1], shape[0], 1, shape[1])
 
 
-@njit(parallel=True, cache=True, fastmath=FAST)
+@compiled(FAST)
 def _project(volume, axis, lateral, reach, height, path, out):
     views, columns = axis.shape
     rows, depth = out.shape[1], volume.shape[2]
@@ -136,7 +137,7 @@ def _project(volume, axis, lateral, reach, height, path, out):
             out[view, k, u] = total[k] * np.float32(math.sqrt(path[view, u, 0] + climb * climb))
 
 
-@njit(parallel=True, cache=True, fastmath=FAST)
+@compiled(FAST)
 def _backproject(projections, axis, lateral, reach, height, path, volume):
     """Each ray writes at plane i into plane i only, so that slabs of planes are independent: no atomics, and every
     voxel sums its rays in the same order whatever the number of threads."""

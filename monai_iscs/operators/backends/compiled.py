@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numba's compiler where there may be no folder to keep its results in, and in processes that were forked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from functools import cache, wraps
+from types import FunctionType
+
+from numba import njit, threading_layer
+
+_WITHOUT_THREADS: set[int] = set()  # forked processes whose parent had started numba's threads: they have none of them
+
+
+def _after_fork() -> None:
+    try:
+        threading_layer()
+    except ValueError:  # not started
+        return
+    _WITHOUT_THREADS.add(os.getpid())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def compiled(fastmath: Iterable[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator: compile at the first call, for as many threads as there are processors.
+
+    The machine code is kept for the next process where numba finds a folder that it may write to, else compiled in each
+    process. In a process that was forked after numba's threads had started, such as a worker of PyTorch's DataLoader,
+    the function runs in one thread, since it would wait for the others forever.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        # a name of its own: numba keeps its files by name, not by options
+        serial = FunctionType(function.__code__, function.__globals__, function.__name__)
+        serial.__qualname__ = f"{function.__qualname__}_serial"
+
+        @cache
+        def build(parallel: bool, keep: bool) -> Callable[..., None]:
+            options = {"parallel": parallel, "fastmath": set(fastmath)}
+            if not keep:
+                return njit(function if parallel else serial, **options)
+            try:
+                return njit(function if parallel else serial, cache=True, **options)
+            except RuntimeError:  # no folder
+                return build(parallel, False)
+
+        @wraps(function)
+        def call(*args: object) -> None:
+            parallel = os.getpid() not in _WITHOUT_THREADS
+            try:
+                build(parallel, True)(*args)
+            except OSError:  # the folder could not be written after all, such as on a full disk
+                build(parallel, False)(*args)
+
+        return call
+
+    return decorate
