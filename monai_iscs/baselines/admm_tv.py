@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import torch
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.operators import (
     ADMM,
@@ -87,12 +88,17 @@ class ADMMTV:
         """Reconstruct from y. Several volumes are solved one by one: none changes another's result.
 
         Args:
-            y: (..., *A.range_shape).
+            y: (..., *A.range_shape), real; computed in float32 unless it is float64.
             x0: the start, (..., *A.domain_shape); default zeros; not modified. The minimum does not depend on it.
 
         Returns:
             (..., *A.domain_shape).
+
+        Raises:
+            InputError: a complex tensor.
         """
+        y = real_tensor(y, "y")
+        x0 = None if x0 is None else real_tensor(x0, "x0").to(y)
         weight = voxel_weight(self.A, y)
         backprojection = self.A.T(y) / weight
         start = torch.zeros_like(backprojection) if x0 is None else x0.expand_as(backprojection)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 
 
@@ -21,18 +22,20 @@ def cubic(
     Three centres give a parabola, two a line, one a constant.
 
     Args:
-        thick: floating point, any shape, any units.
+        thick: any shape, any units, real.
         positions: the thick slices' centres among the fine ones, rising: `SliceAveraging.positions`. Slice k of factor
             f lies at k · f + (f − 1) / 2, counted from the first fine slice's middle.
         length: number of fine slices.
         axis: of `thick`, across its slices.
 
     Returns:
-        Shape of `thick` with `length` along `axis`; its type and device. Not differentiable.
+        Shape of `thick` with `length` along `axis`; its device; float64 for float64, else float32. Not differentiable.
 
     Raises:
-        InputError: another number of positions than of slices, positions that do not rise, or a length below 1.
+        InputError: another number of positions than of slices, positions that do not rise, a length below 1, or
+            complex slices.
     """
+    thick = real_tensor(thick, "thick")
     centers = torch.as_tensor(positions, dtype=torch.float64).cpu().numpy()
     if centers.shape != (thick.shape[axis],):
         raise InputError(

@@ -11,6 +11,7 @@ import torch
 from numba import njit, prange
 
 from monai_iscs.baselines.redundancy import RayShares, ray_shares
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.operators.backends.compiled import compiled
@@ -35,12 +36,13 @@ def fdk(projections: torch.Tensor, geometry: ConeBeamGeometry, *, hann: float | 
         hann: cut-off of a Hann window on the ramp as a fraction of the Nyquist frequency, in (0, 1]; None = no window.
 
     Returns:
-        (..., X, Y, Z), type and device of the projections.
+        (..., X, Y, Z) on the projections' device, computed in float32; float64 for float64.
 
     Raises:
         InputError: if the shape does not fit the geometry, `hann` is out of range, the detector is tilted, or no
             detector column sees the rotation axis in a full circle.
     """
+    projections = real_tensor(projections, "projections")
     shape = geometry.projection_shape
     if tuple(projections.shape[-3:]) != shape:
         raise InputError(

@@ -27,13 +27,9 @@ def fdk_volume(measurement: Tensor, operator: LinearOperator) -> Tensor:
     Raises:
         InputError: the operator has no cone-beam geometry.
     """
-    scale = 1.0
-    while hasattr(operator, "scalar"):
-        scale, operator = scale * operator.scalar, operator.parent
+    scale, operator = _unscaled(operator)
     if not hasattr(operator, "geometry"):
-        raise InputError(
-            f"the FDK start was asked for {type(operator).__name__}, expected a ConeBeamProjector {OTHERWISE}"
-        )
+        raise InputError(f"the FDK start was asked for {operator.name}, expected a ConeBeamProjector {OTHERWISE}")
     return fdk(measurement / scale, operator.geometry)
 
 
@@ -68,7 +64,7 @@ def cubic_volume(measurement: Tensor, operator: LinearOperator) -> Tensor:
 
     Args:
         measurement: thick slices (C, *operator.range_shape).
-        operator: a `SliceAveraging`.
+        operator: a `SliceAveraging`, also a scaled one.
 
     Returns:
         Volume (C, X, Y, Z).
@@ -76,9 +72,22 @@ def cubic_volume(measurement: Tensor, operator: LinearOperator) -> Tensor:
     Raises:
         InputError: another operator, which has no slices to interpolate.
     """
+    scale, operator = _unscaled(operator)
     if not isinstance(operator, SliceAveraging):
-        raise InputError(
-            f"the cubic start was asked for {type(operator).__name__}, expected a SliceAveraging {OTHERWISE}"
-        )
+        raise InputError(f"the cubic start was asked for {operator.name}, expected a SliceAveraging {OTHERWISE}")
     length = operator.domain_shape[operator.axis]
-    return cubic(measurement, operator.positions, length, axis=operator.axis + 1)
+    return cubic(measurement / scale, operator.positions, length, axis=operator.axis + 1)
+
+
+def _unscaled(operator: LinearOperator) -> tuple[float, LinearOperator]:
+    """What a scanner is a multiple of, and the factor.
+
+    Raises:
+        InputError: the factor is 0, which measures nothing.
+    """
+    scale = 1.0
+    while hasattr(operator, "scalar"):
+        scale, operator = scale * operator.scalar, operator.parent
+    if scale == 0:
+        raise InputError(f"the operator is 0 times {operator.name}, expected one that measures something")
+    return scale, operator

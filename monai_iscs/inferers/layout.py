@@ -71,7 +71,8 @@ class StackLayout:
 class StackedOperator(LinearOperator):
     """A scanner of volumes (X, Y, Z) as the sampler sees it: from a stack (S, C, H, W) to (C, *range_shape).
 
-    Channels are scanned one by one, the layout's padding is not scanned. Matched if the scanner is.
+    Channels are scanned one by one, the layout's padding is not scanned: A⁺ leaves it at zero. Matched if the scanner
+    is; it has no `rows`, since its first axis is the channels'.
 
     Args:
         operator: the scanner on (X, Y, Z).
@@ -89,10 +90,14 @@ class StackedOperator(LinearOperator):
             self.resolution = (operator.resolution[layout.slice_axis], 1.0, *in_plane)
 
     @property
-    def pseudo_inverse(self) -> Callable[[Tensor], Tensor] | None:
-        """The scanner's, from (C, *range_shape) to the stack: no padding is scanned, so that it stays zero."""
+    def pseudo_inverse(self) -> LinearOperator | None:
         inverse = self.operator.pseudo_inverse
-        return None if inverse is None else lambda y: self.layout.stack(inverse(y))
+        # stacking is the adjoint of unstacking
+        return None if inverse is None else StackedOperator(inverse.T, self.layout, channels=self.range_shape[0]).T
+
+    @property
+    def name(self) -> str:
+        return self.operator.name
 
     def forward(self, x: Tensor) -> Tensor:
         return _each(lambda stack: self.operator(self.layout.volume(stack)), x)

@@ -45,6 +45,8 @@ class SharedDenoiser:
 class SharedOperator(LinearOperator):
     """A scanner of which every process measures its share along the first axis of the measurement.
 
+    Every process has the whole measurement, so that a pseudo-inverse needs no sharing.
+
     `gram` (AᵀA, all that conjugate gradients ask for) and `adjoint` sum volumes over the processes once; `forward`
     gathers the measurement.
 
@@ -55,6 +57,7 @@ class SharedOperator(LinearOperator):
     def __init__(self, operator: LinearOperator) -> None:
         self.domain_shape, self.range_shape = operator.domain_shape, operator.range_shape
         self.matched, self.resolution, self.images = operator.matched, operator.resolution, operator.images
+        self.operator, self.pseudo_inverse = operator, operator.pseudo_inverse
         self._start, self._stop = own_share(operator.range_shape[0])
         self._own = operator.rows(self._start, self._stop) if self._stop > self._start else None
 
@@ -68,6 +71,13 @@ class SharedOperator(LinearOperator):
 
     def gram(self, x: Tensor) -> Tensor:
         return self._sum(None if self._own is None else self._own.gram(x), x)
+
+    def rows(self, start: int, stop: int) -> LinearOperator | None:
+        return share_operator(self.operator.rows(start, stop))
+
+    @property
+    def name(self) -> str:
+        return self.operator.name
 
     def _sum(self, volumes: Tensor | None, like: Tensor) -> Tensor:
         if volumes is None:

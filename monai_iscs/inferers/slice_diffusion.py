@@ -18,6 +18,7 @@ from monai.utils import convert_to_dst_type
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.inferers.batches import SliceBatches, check_batches
 from monai_iscs.inferers.layout import StackedOperator, StackLayout
@@ -198,10 +199,10 @@ class SliceDiffusionInferer(Inferer):
         """Reconstruct a batch of volumes, one after the other.
 
         Args:
-            inputs: measurements (B, C, *operator.range_shape), such as (B, 1, view, v, u).
+            inputs: measurements (B, C, *operator.range_shape), such as (B, 1, view, v, u), real.
             network: prior, `network(x, sigma) -> E[x0 | x]` on (S, C, H, W). A module computes on its own device, in
-                evaluation mode and without gradients. Its attribute `size_divisor`, if it has one, says what H and W
-                must be multiples of.
+                evaluation mode and without gradients. Its attributes `size_divisor` and `in_channels`, if it has them,
+                say what H and W must be multiples of, and what C is.
             operator: goes before the operator of the constructor.
 
         Returns:
@@ -209,9 +210,12 @@ class SliceDiffusionInferer(Inferer):
             and affine (or that of `operator.volume_affine`) if the measurement is one.
 
         Raises:
-            InputError: no operator, a measurement that doesn't fit it or holds values that are not finite, a slice axis
-                other than 0, 1, 2, or noise levels that do not fall.
+            InputError: no operator, a measurement that doesn't fit it or the network, a complex one or one with values
+                that are not finite, a slice axis other than 0, 1, 2, or noise levels that do not fall.
         """
+        inputs = real_tensor(inputs, "the measurement")
+        if inputs.ndim < 3:
+            raise InputError(f"the measurement has shape {tuple(inputs.shape)}, expected (B, C, ...)")
         operator = self.operator if operator is None else operator
         if operator is None:
             raise InputError("operator is missing, expected one at construction or at the call")
@@ -230,7 +234,7 @@ class SliceDiffusionInferer(Inferer):
 
     def _reconstruct(self, measurement: Tensor, network: Denoiser, operator: LinearOperator, title: str) -> Tensor:
         """Turn one measurement (C, *range_shape) into one volume (C, X, Y, Z)."""
-        _check(measurement, operator)
+        _check(measurement, operator, getattr(network, "in_channels", None))
         plain = measurement.as_tensor() if isinstance(measurement, MetaTensor) else measurement
         plain = plain.to(device=_device(network, plain), dtype=torch.float32)
         layout = StackLayout(operator.domain_shape, self.slice_axis, getattr(network, "size_divisor", 1))
@@ -288,11 +292,19 @@ def _device(network: Denoiser, measurement: Tensor) -> torch.device:
     return measurement.device if parameter is None else parameter.device
 
 
-def _check(measurement: Tensor, operator: LinearOperator) -> None:
+def _check(measurement: Tensor, operator: LinearOperator, channels: int | None) -> None:
+    """Raise an `InputError` unless one measurement (C, *range_shape) fits the operator and the prior."""
+    if measurement.ndim != 1 + len(operator.range_shape):
+        raise InputError(
+            f"the measurement has shape (B, {', '.join(map(str, measurement.shape))}), expected (B, C, "
+            f"{', '.join(map(str, operator.range_shape))}): a batch of measurements with their channels"
+        )
     if tuple(measurement.shape[1:]) != tuple(operator.range_shape):
         raise InputError(
             f"the measurement has shape {tuple(measurement.shape[1:])}, expected {tuple(operator.range_shape)}, which "
             f"the operator gives for a volume of {tuple(operator.domain_shape)}"
         )
+    if channels not in (None, len(measurement)):
+        raise InputError(f"the measurement has {len(measurement)} channels, expected {channels}, as the prior's slices")
     if not bool(torch.isfinite(measurement).all()):
         raise InputError("the measurement holds NaN or infinite values, expected finite ones")

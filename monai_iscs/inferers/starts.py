@@ -25,7 +25,7 @@ def pseudo_inverse_start(measurement: Tensor, operator: LinearOperator) -> Tenso
     """
     if operator.pseudo_inverse is None:
         raise InputError(
-            f"the pseudo-inverse start was asked for {type(operator).__name__}, expected an operator that knows its "
+            f"the pseudo-inverse start was asked for {operator.name}, expected an operator that knows its "
             "pseudo-inverse, as SliceAveraging does"
         )
     return operator.pseudo_inverse(measurement)

@@ -10,6 +10,7 @@ from monai.metrics.metric import CumulativeIterationMetric
 from monai.metrics.utils import do_metric_reduction
 from monai.utils import MetricReduction
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 
 
@@ -24,10 +25,11 @@ def data_residual(
         operator: A, a `LinearOperator` or any function that does what the scanner does.
 
     Raises:
-        InputError: if A x isn't shaped like y, or y is zero or not finite.
+        InputError: if A x isn't shaped like y, y is zero or not finite, or one of them is complex.
     """
-    x, y = (torch.Tensor.as_subclass(v.detach(), torch.Tensor) for v in (volume, measurement))
-    seen = operator(x)
+    x, y = real_tensor(volume, "volume"), real_tensor(measurement, "measurement")
+    x, y = (torch.Tensor.as_subclass(v.detach(), torch.Tensor) for v in (x, y))
+    seen = real_tensor(operator(x), "what the operator gives")
     if seen.shape != y.shape:
         raise InputError(
             f"measurement: found shape {tuple(y.shape)}, expected {tuple(seen.shape)}, which the operator gives for a "

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.transforms.lesions import SHELL, Lesion, distances, filled_share
 
@@ -36,6 +37,7 @@ def measure_lesions(
     Raises:
         InputError: shapes that differ, or a lesion too near to another or to the border to have a shell.
     """
+    reconstruction, reference = real_tensor(reconstruction, "reconstruction"), real_tensor(reference, "reference")
     if reconstruction.shape != reference.shape:
         raise InputError(
             f"reconstruction: found shape {tuple(reconstruction.shape)}, expected the reference's "

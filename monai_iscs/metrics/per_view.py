@@ -12,6 +12,7 @@ from monai.metrics import SSIMMetric
 from monai.metrics.regression import RegressionMetric
 from monai.utils import MetricReduction
 
+from monai_iscs.dtypes import computing_dtype, real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.precision import computing_in
 
@@ -34,7 +35,8 @@ def value_range(reference: torch.Tensor) -> float:
 
 
 def slice_stacks(reconstruction: torch.Tensor, reference: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both volumes (X, Y, Z) as plain stacks (S, H, W) with slices along `axis`."""
+    """Both volumes (X, Y, Z) as plain stacks (S, H, W) to compute with, slices along `axis`."""
+    reconstruction, reference = real_tensor(reconstruction, "reconstruction"), real_tensor(reference, "reference")
     if reconstruction.shape != reference.shape:
         raise InputError(
             f"reconstruction: found shape {tuple(reconstruction.shape)}, expected the reference's "
@@ -135,6 +137,8 @@ class ViewMetric(RegressionMetric):
                 f"y_pred: found shape {tuple(y_pred.shape)} for a reference of shape {tuple(y.shape)}, expected both "
                 "(B, C, X, Y, Z)"
             )
+        computing_dtype(y_pred, "y_pred")
+        computing_dtype(y, "y")
 
     def _compute_metric(self, y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return torch.tensor(

@@ -11,6 +11,7 @@ from monai.metrics.regression import RegressionMetric
 from monai.metrics.utils import do_metric_reduction
 from monai.utils import MetricReduction
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 
 
@@ -22,8 +23,9 @@ def slice_difference(volume: torch.Tensor, slice_axis: int = 2) -> float:
         slice_axis: axis that the slices stack along.
 
     Raises:
-        InputError: for another number of axes, or fewer than two slices.
+        InputError: for another number of axes, fewer than two slices, or a complex volume.
     """
+    volume = real_tensor(volume, "volume")
     if volume.ndim != 3 or volume.shape[slice_axis] < 2:
         raise InputError(
             f"volume: found shape {tuple(volume.shape)}, expected (X, Y, Z) with at least two slices along axis "

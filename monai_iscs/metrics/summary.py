@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.metrics.lpips import SliceLPIPS
 from monai_iscs.metrics.per_view import SSIM_WINDOW, VIEWS, psnr_per_slice, ssim_per_slice, value_range
@@ -21,7 +22,7 @@ def _volume(image: torch.Tensor, name: str) -> torch.Tensor:
     shape = tuple(image.shape)
     if len(shape) < 3 or any(n != 1 for n in shape[:-3]):
         raise InputError(f"{name}: found shape {shape}, expected one volume (X, Y, Z)")
-    return torch.Tensor.as_subclass(image.detach(), torch.Tensor).reshape(shape[-3:])
+    return torch.Tensor.as_subclass(real_tensor(image, name).detach(), torch.Tensor).reshape(shape[-3:])
 
 
 def _check_grid(reconstruction: torch.Tensor, reference: torch.Tensor) -> None:
@@ -69,7 +70,7 @@ def summarise(
         have infinite PSNR.
 
     Raises:
-        InputError: if the two aren't volumes on the same grid, hold NaN, or the reference is constant.
+        InputError: if the two aren't volumes on the same grid, are complex, hold NaN, or the reference is constant.
     """
     _check_grid(reconstruction, reference)
     x, y = _volume(reconstruction, "reconstruction"), _volume(reference, "reference")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 
+from monai_iscs.dtypes import computing_dtype
 from monai_iscs.errors import InputError
 from monai_iscs.operators.conjugate_gradient import conjugate_gradient
 from monai_iscs.operators.linear_operator import LinearOperator
@@ -91,13 +92,14 @@ def voxel_weight(A: LinearOperator, like: torch.Tensor) -> float:
 
     Args:
         A: the operator.
-        like: tensor whose type and device A works with.
+        like: real tensor on the device that A works with; computed in float32, or float64 if it is.
 
     Raises:
-        InputError: A is zero.
+        InputError: A is zero, or `like` is complex.
     """
     generator = torch.Generator().manual_seed(0)
-    signs = torch.randint(0, 2, A.domain_shape, generator=generator).to(like) * 2 - 1
+    signs = torch.randint(0, 2, A.domain_shape, generator=generator) * 2 - 1
+    signs = signs.to(like.device, computing_dtype(like, "like"))
     weight = float(A(signs).square().sum()) / signs.numel()
     if weight == 0:
         raise InputError(f"{type(A).__name__} maps everything to zero, expected an operator that measures something")

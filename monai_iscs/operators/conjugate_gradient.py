@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 
 
@@ -32,7 +33,7 @@ def conjugate_gradient(
 
     Args:
         A: symmetric positive semidefinite linear map; must keep the shape.
-        b: right-hand side, any shape; not modified.
+        b: right-hand side, any shape, real; not modified. All is computed in float32, or float64 if b is.
         x0: the start, shape of b, default zeros; not modified.
         iterations: number of steps, at least 0.
         rtol: 0 makes exactly `iterations` steps without ever waiting for the device; above 0 stops as soon as
@@ -48,8 +49,10 @@ def conjugate_gradient(
         x, shape of b.
 
     Raises:
-        InputError: if an argument is out of range.
+        InputError: if an argument is out of range, or complex.
     """
+    b = real_tensor(b, "b")
+    x0 = None if x0 is None else real_tensor(x0, "x0").to(b)
     if iterations < 0 or rtol < 0 or math.isnan(enough) or not 0 <= batch_dims <= b.dim():
         raise InputError(
             f"iterations={iterations}, rtol={rtol}, enough={enough}, batch_dims={batch_dims}: expected "

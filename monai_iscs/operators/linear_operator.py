@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 
 
@@ -44,7 +45,11 @@ class LinearOperator(ABC):
     A subclass sets both shapes and writes `forward` and `adjoint` on tensors with exactly one leading batch dimension,
     and `gram` and `rows` where it knows better than the ones here.
     Users call `A(x)` and `A.T(y)`: they check the trailing shape, accept any number of leading dimensions (also none)
-    and are differentiable, the gradient of one being the other.
+    and are differentiable, the gradient of one being the other. Everything is real: float64 stays float64, integers,
+    booleans and halves are computed in float32 and give float32, complex tensors are refused.
+
+    What wraps an operator (its adjoint, a multiple, a product, `StackedOperator`, ...) carries these attributes over as
+    they are for the whole, and says None where they have no meaning or are not known.
 
     Attributes:
         domain_shape: trailing shape of what A takes.
@@ -53,7 +58,7 @@ class LinearOperator(ABC):
         resolution: distance of the measurement's samples along each axis of the domain, in voxels, or None where that
             has no meaning. Above 1 the measurement does not tell neighbouring voxels apart.
         images: what is known of a measurement as images, or None where it is none.
-        pseudo_inverse: A⁺, from the range to the domain (any leading dimensions), or None where it isn't known exactly.
+        pseudo_inverse: A⁺, an operator from the range to the domain, or None where it isn't known exactly.
     """
 
     domain_shape: tuple[int, ...]
@@ -61,7 +66,7 @@ class LinearOperator(ABC):
     matched: bool = True
     resolution: tuple[float, ...] | None = None
     images: MeasuredImages | None = None
-    pseudo_inverse: Callable[[torch.Tensor], torch.Tensor] | None = None
+    pseudo_inverse: LinearOperator | None = None
 
     @abstractmethod
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -86,17 +91,15 @@ class LinearOperator(ABC):
         """A x.
 
         Args:
-            x: floating point, (..., *domain_shape).
+            x: real, (..., *domain_shape).
 
         Returns:
-            (..., *range_shape), same type and device.
+            (..., *range_shape), on the same device; float64 for float64, else float32.
 
         Raises:
-            InputError: if x does not end in `domain_shape`.
+            InputError: if x is complex or no tensor, or does not end in `domain_shape`.
         """
-        lead = self._leading(x)
-        flat = x.as_subclass(torch.Tensor).reshape(prod(lead), *self.domain_shape)
-        return _LinearMap.apply(flat, self.forward, self.adjoint).reshape(*lead, *self.range_shape)
+        return self._map(x, self.forward, self.adjoint, self.range_shape)
 
     @property
     def T(self) -> LinearOperator:
@@ -107,8 +110,7 @@ class LinearOperator(ABC):
 
     def normal(self, x: torch.Tensor) -> torch.Tensor:
         """AᵀA x, (..., *domain_shape) to the same shape."""
-        flat = x.as_subclass(torch.Tensor).reshape(prod(self._leading(x)), *self.domain_shape)
-        return _LinearMap.apply(flat, self.gram, self.gram).reshape(x.shape)
+        return self._map(x, self.gram, self.gram, self.domain_shape)
 
     def __rmul__(self, scalar: float) -> LinearOperator:
         return _Scaled(self, float(scalar))
@@ -117,27 +119,37 @@ class LinearOperator(ABC):
         """The operator `x -> self(inner(x))`."""
         return _Composed(self, inner)
 
+    @property
+    def name(self) -> str:
+        """What error messages call it: the wrapped one's name where it is a wrapper."""
+        return type(self).__name__
+
     def _describe_input(self) -> str:
         """What error messages call an input; `_describe_output` says what they call the adjoint's."""
-        return f"the input of {type(self).__name__}"
+        return f"the input of {self.name}"
 
     def _describe_output(self) -> str:
-        return f"the input of {type(self).__name__}'s adjoint"
+        return f"the input of {self.name}'s adjoint"
 
-    def _leading(self, x: torch.Tensor) -> tuple[int, ...]:
-        if not torch.is_tensor(x) or not x.is_floating_point():
-            found = f"{x.dtype}" if torch.is_tensor(x) else type(x).__name__
-            raise TypeError(f"{self._describe_input()} is {found}, expected a floating point tensor")
+    def _map(self, x: torch.Tensor, there: Callable, back: Callable, shape: tuple[int, ...]) -> torch.Tensor:
+        """A map of x, (..., *domain_shape) to (..., *shape), whose gradient is `back`."""
+        x = real_tensor(x, f"the input of {self.name}").as_subclass(torch.Tensor)
         lead = len(x.shape) - len(self.domain_shape)
         if lead < 0 or tuple(x.shape[lead:]) != tuple(self.domain_shape):
             raise InputError(
                 f"{self._describe_input()} has shape {tuple(x.shape)}, expected it to end in {tuple(self.domain_shape)}"
             )
-        return tuple(x.shape[:lead])
+        leading = tuple(x.shape[:lead])
+        flat = x.reshape(prod(leading), *self.domain_shape)
+        out = _LinearMap.apply(flat, there, back) if len(flat) else flat.new_zeros(0, *shape)
+        return out.reshape(*leading, *shape)
 
 
 class _Adjoint(LinearOperator):
-    """The transpose of `parent`: nothing of its own but the exchange of the two directions."""
+    """The transpose of `parent`: nothing of its own but the exchange of the two directions.
+
+    It measures volumes "of" measurements, which have no resolution and make no images; (Aᵀ)⁺ = (A⁺)ᵀ.
+    """
 
     def __init__(self, parent: LinearOperator) -> None:
         self.parent = parent
@@ -154,12 +166,24 @@ class _Adjoint(LinearOperator):
     def T(self) -> LinearOperator:
         return self.parent
 
+    @property
+    def pseudo_inverse(self) -> LinearOperator | None:
+        inverse = self.parent.pseudo_inverse
+        return None if inverse is None else inverse.T
+
+    @property
+    def name(self) -> str:
+        return f"{self.parent.name}'s adjoint"
+
     def _describe_input(self) -> str:
         return self.parent._describe_output()
 
+    def _describe_output(self) -> str:
+        return self.parent._describe_input()
+
 
 class _Scaled(LinearOperator):
-    """scalar * A."""
+    """scalar * A, which measures as A does; (s A)⁺ = A⁺ / s, and 0⁺ = 0."""
 
     def __init__(self, parent: LinearOperator, scalar: float) -> None:
         self.parent, self.scalar = parent, scalar
@@ -179,6 +203,17 @@ class _Scaled(LinearOperator):
         part = self.parent.rows(start, stop)
         return None if part is None else self.scalar * part
 
+    @property
+    def pseudo_inverse(self) -> LinearOperator | None:
+        if self.scalar == 0:
+            return 0.0 * self.parent.T
+        inverse = self.parent.pseudo_inverse
+        return None if inverse is None else (1 / self.scalar) * inverse
+
+    @property
+    def name(self) -> str:
+        return self.parent.name
+
     def _describe_input(self) -> str:
         return self.parent._describe_input()
 
@@ -187,17 +222,21 @@ class _Scaled(LinearOperator):
 
 
 class _Composed(LinearOperator):
-    """outer after inner."""
+    """outer after inner: its images and rows are the outer one's.
+
+    Neither the resolution nor the pseudo-inverse is known: samples of the outer one lie anywhere in the inner one's
+    domain, and A⁺ B⁺ is (B A)⁺ in special cases only.
+    """
 
     def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
         if outer.domain_shape != inner.range_shape:
             raise InputError(
-                f"{type(outer).__name__} takes {outer.domain_shape}, which {type(inner).__name__} doesn't return: it "
+                f"{outer.name} takes {outer.domain_shape}, which {inner.name} doesn't return: it "
                 f"returns {inner.range_shape}"
             )
         self.outer, self.inner = outer, inner
         self.domain_shape, self.range_shape = inner.domain_shape, outer.range_shape
-        self.matched = outer.matched and inner.matched
+        self.matched, self.images = outer.matched and inner.matched, outer.images
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.outer.forward(self.inner.forward(x))
@@ -207,6 +246,14 @@ class _Composed(LinearOperator):
 
     def gram(self, x: torch.Tensor) -> torch.Tensor:
         return self.inner.adjoint(self.outer.gram(self.inner.forward(x)))
+
+    def rows(self, start: int, stop: int) -> LinearOperator | None:
+        part = self.outer.rows(start, stop)
+        return None if part is None else part @ self.inner
+
+    @property
+    def name(self) -> str:
+        return f"{self.outer.name} @ {self.inner.name}"
 
 
 def operator_norm(A: LinearOperator, *, iterations: int = 20, generator: torch.Generator | None = None) -> float:

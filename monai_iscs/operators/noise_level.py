@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.operators.linear_operator import LinearOperator
 from monai_iscs.precision import computing_in
@@ -31,13 +32,17 @@ def estimate_noise_level(measurement: Tensor, operator: LinearOperator) -> float
     a weak noise in a rich image too: the estimate is then too low.
 
     Args:
-        measurement: such as line integrals (C, view, v, u).
+        measurement: such as line integrals (C, view, v, u), real.
         operator: what measured it; its `images` say where the images are.
 
     Returns:
         Root mean square of the noise's standard deviation, in the measurement's units; 0 where none can be told from
         the image: the operator measures no images, or images of less than 5 × 5 pixels.
+
+    Raises:
+        InputError: a complex measurement.
     """
+    measurement = real_tensor(measurement, "measurement")
     if operator.images is None or min(measurement.shape[axis] for axis in operator.images.axes) < 5:
         return 0.0
     images = measurement.movedim(operator.images.axes, (-2, -1)).float()
@@ -82,10 +87,11 @@ class Discrepancy:
         norm: the norm of the noise, what is left of `y - A x` at the true x; 0 where y is to be met exactly.
 
     Raises:
-        InputError: a negative level.
+        InputError: a negative level, or a complex measurement.
     """
 
     def __init__(self, operator: LinearOperator, measurement: Tensor, noise_level: NoiseLevel) -> None:
+        measurement = real_tensor(measurement, "measurement")
         level = tell_noise_level(noise_level, measurement, operator)
         self.operator = operator
         self.measurement = measurement

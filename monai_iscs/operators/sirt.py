@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import torch
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.operators.linear_operator import LinearOperator
+
+ROUNDING = 1e-4  # of the largest row sum: no row is more negative than this by rounding alone
 
 
 class SIRT:
     """x ← x + λ C Aᵀ R (y − A x), R and C the inverse row and column sums of A (Gregor and Benson 2008).
 
     It converges to a least-squares solution in the norm weighted by R; started from zero, to the one of least norm
-    weighted by C⁻¹. As a pseudo-inverse A† it is the one of DDNM (Eq. 14). A's entries must not be negative.
+    weighted by C⁻¹. As a pseudo-inverse A† it is the one of DDNM (Eq. 14). A's entries must not be negative; a row
+    that sums to less than 0 shows that they are, and is refused.
 
     Args:
         A: the operator; a scalar factor cancels.
@@ -54,13 +58,18 @@ class SIRT:
         """Reconstruct from y.
 
         Args:
-            y: (..., *A.range_shape).
+            y: (..., *A.range_shape), real; computed in float32 unless it is float64.
             x0: the start, (..., *A.domain_shape); default zeros; not modified.
             stop_residual: goes before that of the constructor.
 
         Returns:
             (..., *A.domain_shape).
+
+        Raises:
+            InputError: a complex tensor, or an A with negative entries.
         """
+        y = real_tensor(y, "y")
+        x0 = None if x0 is None else real_tensor(x0, "x0").to(y)
         R, C = self._inverse_sums(y)
         residual = y if x0 is None else y - self.A(x0)
         batch = y.shape[: y.dim() - len(self.A.range_shape)]
@@ -87,5 +96,10 @@ class SIRT:
         if self._weights is None or self._weights[0].device != like.device or self._weights[0].dtype != like.dtype:
             rows = self.A(like.new_ones(self.A.domain_shape))
             columns = self.A.T(like.new_ones(self.A.range_shape))
+            if float(rows.min()) < -ROUNDING * float(rows.abs().max()):
+                raise InputError(
+                    f"{self.A.name} has rows that sum to {float(rows.min()):.3g}, expected entries of at least 0: "
+                    "SIRT weights rays and voxels by their sums"
+                )
             self._weights = tuple(torch.where(s > 0, 1 / torch.where(s > 0, s, 1.0), 0.0) for s in (rows, columns))
         return self._weights

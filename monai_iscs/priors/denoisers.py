@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 
 
@@ -20,23 +21,28 @@ class Denoiser(nn.Module, ABC):
 
     Attributes:
         size_divisor: in-plane sizes must be multiples of it.
+        in_channels: channels of the slices, or None where the network doesn't say.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
         self.size_divisor = int(getattr(network, "size_divisor", 1))
+        self.in_channels: int | None = getattr(network, "in_channels", None)
 
     @abstractmethod
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """Posterior mean ``E[x0 | x]``.
 
         Args:
-            x: noisy slices ``(S, C, H, W)``, ``x = x0 + sigma * n``.
+            x: noisy slices ``(S, C, H, W)``, ``x = x0 + sigma * n``, real.
             sigma: noise level, one for all slices or one a slice ``(S,)``.
 
         Returns:
-            The denoised slices, shaped and typed like ``x``.
+            The denoised slices, shaped like ``x``; float64 for float64, else float32.
+
+        Raises:
+            InputError: complex slices, or another number of noise levels.
         """
 
 
@@ -88,6 +94,7 @@ class EDMDenoiser(Denoiser):
         return (x0 - c_skip * x) / c_out
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        x = real_tensor(x, "x")
         c_skip, c_out, _ = self._scales(_per_slice(sigma, x))
         inputs, timesteps = self.network_inputs(x, sigma)
         return c_skip * x + c_out * self.network(inputs, timesteps=timesteps)
@@ -132,6 +139,7 @@ class EpsilonDenoiser(Denoiser):
         return upper - 1 + (log_sigma - low) / (high - low)
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        x = real_tensor(x, "x")
         sigma = _per_slice(sigma, x) * self.scale
         x = x * self.scale + self.offset
         noise = self.network(x / (1 + sigma**2).sqrt(), timesteps=self.timestep(sigma.flatten()))
@@ -159,6 +167,7 @@ class ScoreDenoiser(Denoiser):
         self.sigma_min, self.sigma_max = float(sigma_min), float(sigma_max)
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        x = real_tensor(x, "x")
         sigma = _per_slice(sigma, x)
         known = sigma.clamp(self.sigma_min, self.sigma_max)
         return x + sigma * known * self.network(x, known.flatten())

@@ -136,6 +136,7 @@ class NCSNpp(ResidualUNet):
         self.embedding = embedding_layers(2 * width, 4 * width)
         for layer in (self.embedding[0], self.embedding[2]):
             _initialise(layer)
+        self.in_channels = in_channels
         self.conv_in = _initialise(nn.Conv2d(in_channels, width, 3, padding=1))
         self.norm_out = _norm(width)
         self.conv_out = _initialise(nn.Conv2d(width, in_channels, 3, padding=1), scale=NEARLY_ZERO)

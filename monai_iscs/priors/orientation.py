@@ -24,6 +24,7 @@ class DisplayOriented(nn.Module):
         super().__init__()
         self.network = network
         self.size_divisor = int(getattr(network, "size_divisor", 1))
+        self.in_channels: int | None = getattr(network, "in_channels", None)
 
     def forward(self, x: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
         """(S, C, H, W) to the same; everything past ``x`` goes to the network as it is."""

@@ -38,6 +38,8 @@ class PatchNetwork(nn.Module):
         if size_divisor < 1 or size_divisor % patch_size:
             raise InputError(f"size_divisor is {size_divisor}, expected a multiple of the patch size {patch_size}")
         self.network, self.patch_size, self.size_divisor = network, patch_size, size_divisor
+        channels = getattr(network, "in_channels", None)
+        self.in_channels = None if channels is None else channels // patch_size**2
 
     def forward(self, x: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
         """Runs the network; everything past ``x`` goes to it as it is."""

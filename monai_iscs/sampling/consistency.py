@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.operators import SIRT, Discrepancy, GaussianSmoothing, LinearOperator, NoiseLevel, conjugate_gradient
 
@@ -59,7 +60,7 @@ class DDS:
 
     Raises:
         InputError: an unmatched operator that is not allowed, fewer than one iteration, a negative smoothing or
-            noise level, or a noise level where it has no meaning: with `gamma` or `batch_dims`.
+            noise level, a noise level where it has no meaning, with `gamma` or `batch_dims`, or a complex measurement.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class DDS:
 
     def __call__(self, x0: Tensor, sigma: float) -> Tensor:
         """Return the estimate after the consistency step, shaped like `x0`."""
+        x0 = real_tensor(x0, "x0")
         if self.gamma is None:
             system, right_side = self.operator.normal, self._backprojection
         else:
@@ -143,7 +145,8 @@ class DDNM:
         smoothing: as in `DDS`: the correction is `S (A S)⁺ (y - A x0)`. Only without a `pseudo_inverse`.
 
     Raises:
-        InputError: a negative smoothing or noise level, or a smoothing with a pseudo-inverse that it cannot change.
+        InputError: a negative smoothing or noise level, a smoothing with a pseudo-inverse that it cannot change, or a
+            complex measurement.
     """
 
     def __init__(
@@ -160,7 +163,7 @@ class DDNM:
         if smoothing and pseudo_inverse is not None:
             raise InputError(f"smoothing is {smoothing} and pseudo_inverse is given, expected one of them")
         self.operator = operator
-        self.measurement = measurement
+        self.measurement = real_tensor(measurement, "measurement")
         self._discrepancy = Discrepancy(operator, measurement, noise_level)
         self._smoother = smoothing_along(operator, smoothing)
         if self._smoother is None:
@@ -170,6 +173,7 @@ class DDNM:
 
     def __call__(self, x0: Tensor, sigma: float) -> Tensor:
         """Return the estimate after the consistency step, shaped like `x0`."""
+        x0 = real_tensor(x0, "x0")
         residual = self.measurement - self.operator(x0)
         noise_share = self._discrepancy.share(residual)
         if noise_share >= 1:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.sampling.noise import SliceNoise
 from monai_iscs.sampling.renoise import DDSRule, renoise
@@ -58,7 +59,8 @@ def reconstruct(
         consistency: `consistency(x0, sigma) -> x0_hat`, see `monai_iscs.sampling.consistency`.
         noise: slice noise of the start and of every re-noising.
         sigmas: positive, strictly decreasing noise levels, see `geometric_sigmas`.
-        start: stack (S, C, H, W) to which the noise of the first level is added; computed in its type.
+        start: stack (S, C, H, W) to which the noise of the first level is added; computed in float32, or in float64 if
+            it is.
         rule: `rule(sigma, sigma_next) -> k`, the share of new noise.
         momentum: share of its last change by which an estimate is taken further before it is noised again, at least 0
             and below 1: with it fewer steps go as far (Nesterov 1983; Kamilov, Mansour and Wohlberg 2017 for priors
@@ -69,8 +71,9 @@ def reconstruct(
         The last step's data-consistent estimate, (S, C, H, W).
 
     Raises:
-        InputError: noise levels that are not positive and strictly decreasing, or another momentum.
+        InputError: noise levels that are not positive and strictly decreasing, another momentum, or a complex start.
     """
+    start = real_tensor(start, "start")
     levels = check_sigmas(sigmas)
     check_momentum(momentum)
     previous = None

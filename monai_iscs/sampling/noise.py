@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from monai_iscs.dtypes import computing_dtype
 from monai_iscs.errors import InputError
 from monai_iscs.randomness import random_stream
 
@@ -53,8 +54,11 @@ class SliceNoise(ABC):
         """Draw noise of unit variance.
 
         Args:
-            like: stack (S, C, H, W) that gives shape, device and type.
+            like: stack (S, C, H, W) that gives shape and device, and the type: float64 for float64, else float32.
             sigma: noise level that the noise will be multiplied with, for correlations that depend on it.
+
+        Raises:
+            InputError: a complex stack.
         """
 
     def _draw(self, *shape: int) -> Tensor:
@@ -63,7 +67,7 @@ class SliceNoise(ABC):
 
 def _moved(tensor: Tensor, like: Tensor) -> Tensor:
     """A tensor of the CPU as one like another; a GPU is not waited for, which computes while the next one is drawn."""
-    tensor = tensor.to(like.dtype)
+    tensor = tensor.to(computing_dtype(like, "the stack"))
     return (tensor.pin_memory() if like.is_cuda else tensor).to(like.device, non_blocking=like.is_cuda)
 
 

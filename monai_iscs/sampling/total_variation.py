@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.operators import (
     ADMM,
@@ -44,7 +45,7 @@ class DDSTV:
             `gamma` to (sigma / noise level)²: x0's error is taken to be sigma. Only without a `gamma`.
 
     Raises:
-        InputError: an unmatched operator, or an argument out of range.
+        InputError: an unmatched operator, an argument out of range, or a complex measurement.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class DDSTV:
 
     def __call__(self, x0: Tensor, sigma: float) -> Tensor:
         """Return the estimate after the consistency step, shaped like `x0`."""
+        x0 = real_tensor(x0, "x0")
         gamma = self.gamma(sigma) if callable(self.gamma) else self.gamma
         near = 0.0 if gamma is None else 1 / gamma
         right_side = self._backprojection + near * x0

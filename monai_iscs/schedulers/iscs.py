@@ -10,6 +10,7 @@ from monai.networks.schedulers import Scheduler
 from monai.networks.schedulers.ddpm import DDPMPredictionType
 from torch import Tensor
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.sampling import DDIMRule, Rule, SlerpNoise, SliceNoise, renoise
 
@@ -27,7 +28,8 @@ class ISCSScheduler(Scheduler):
 
     A step goes to the next timestep of its own list, whatever the number of steps, and the last one to the clean
     image (MONAI 1.6's `DDIMScheduler` steps by T // n although its list does not). Levels are computed from a float64
-    copy of `alphas_cumprod` that a half precision `add_noise` cannot spoil. Samples are not clipped.
+    copy of `alphas_cumprod` that a half precision `add_noise` cannot spoil. Samples are not clipped. Stacks of half
+    precision are computed in float32 and come back in it: call a network of half precision under autocast.
 
     Args:
         num_train_timesteps: T of the training.
@@ -98,8 +100,9 @@ class ISCSScheduler(Scheduler):
             The stack at the next timestep and the predicted clean stack.
 
         Raises:
-            InputError: a timestep that is not in the list.
+            InputError: a timestep that is not in the list, or a complex stack.
         """
+        model_output, sample = real_tensor(model_output, "model_output"), real_tensor(sample, "sample")
         timestep = int(timestep)
         if timestep not in self.timesteps:
             raise InputError(f"timestep is {timestep}, expected one of those that set_timesteps chose")

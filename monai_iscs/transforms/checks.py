@@ -12,6 +12,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
+from monai_iscs.dtypes import computing_dtype, real_tensor
 from monai_iscs.errors import InputError
 
 AIR_BELOW = -500.0  # HU; every body CT has air around or inside the patient, no MRI or 8-bit image reaches this
@@ -26,6 +27,19 @@ def image_name(image: torch.Tensor, default: str = "image") -> str:
     """The file that an image was read from, for messages."""
     meta = image.meta if isinstance(image, MetaTensor) else {}
     return str(meta.get("filename_or_obj", default))
+
+
+def real_image(img: torch.Tensor) -> torch.Tensor:
+    """An image as one to compute with: float64 as it is, all other real types in float32; a `MetaTensor` stays one.
+
+    Raises:
+        InputError: no tensor of shape (C, X, Y, Z), or a complex one.
+    """
+    name = image_name(img)
+    img = real_tensor(img, name)
+    if img.ndim != 4:
+        raise InputError(f"{name}: found shape {tuple(img.shape)}, expected (C, X, Y, Z), channels first and no batch")
+    return img
 
 
 class _CheckVolume(Transform):
@@ -45,13 +59,14 @@ class _CheckVolume(Transform):
             `img` itself.
 
         Raises:
-            InputError: for a 2D, 4D or multi-channel image, a single slice, NaN or infinite values, a constant
+            InputError: for a 2D, 4D or multi-channel image, a single slice, complex, NaN or infinite values, a constant
                 image, values that can't be of this modality, or an affine that is singular or sheared.
         """
         name = image_name(img)
         found = img.meta.get("modality", self.dicom) if isinstance(img, MetaTensor) else self.dicom
         if self.dicom not in (None, found):
             raise InputError(f"{name}: found DICOM images of modality {found}, expected {self.dicom}")
+        computing_dtype(img, name)
         _check_shape(img, name)
         values = torch.as_tensor(img.as_tensor() if isinstance(img, MetaTensor) else img)
         bad = int((~torch.isfinite(values)).sum())

@@ -12,7 +12,9 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
+from monai_iscs.transforms.checks import image_name
 
 
 def area_weights(fine: int, coarse: int) -> torch.Tensor:
@@ -47,7 +49,14 @@ class FitInPlane(InvertibleTransform):
         self.fill = fill
 
     def __call__(self, img: torch.Tensor) -> torch.Tensor:
-        """Map (C, X, Y, Z) to (C, size, size, Z), or a slice (C, X, Y) to (C, size, size)."""
+        """Map (C, X, Y, Z) to (C, size, size, Z), or a slice (C, X, Y) to (C, size, size).
+
+        Raises:
+            InputError: an image of another shape, or a complex one.
+        """
+        img = real_tensor(img, image_name(img))
+        if img.ndim not in (3, 4):
+            raise InputError(f"{image_name(img)}: found shape {tuple(img.shape)}, expected (C, X, Y, Z) or (C, X, Y)")
         data = img.as_tensor() if isinstance(img, MetaTensor) else img
         shape = tuple(data.shape[1:])
         side, before, matrix = self._grid(shape)
@@ -55,7 +64,6 @@ class FitInPlane(InvertibleTransform):
         across = (0, 0) * (len(shape) - 2)
         out = F.pad(data, (*across, before[1], after[1], before[0], after[0]), value=self.fill)
         if side > self.size:
-            out = out.to(torch.promote_types(out.dtype, torch.float32))  # halves would round the weights
             weights = area_weights(side, self.size).to(out)
             out = torch.einsum("by,cxy...->cxb...", weights, out)
             out = torch.einsum("ax,cxy...->cay...", weights, out).contiguous()

@@ -16,7 +16,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from monai_iscs.errors import InputError
-from monai_iscs.transforms.checks import image_name
+from monai_iscs.transforms.checks import image_name, real_image
 
 SUPERSAMPLING = 5  # points a voxel and axis: a sphere of 4 mm in voxels of 3 mm is right within 1 % of its volume
 SHELL = (1.0, 4.0)  # mm from the sphere's surface: the tissue it is compared with, past the partly filled voxels
@@ -102,8 +102,9 @@ class InsertLesions(Transform):
         """Give (1, X, Y, Z) with the lesions, and what they are.
 
         Raises:
-            InputError: too little soft tissue to hold them.
+            InputError: too little soft tissue to hold them, or an image that is complex or of another shape.
         """
+        img = real_image(img)
         spacing = [float(step) for step in affine_to_spacing(img.affine)]
         volume = img.as_tensor()[0]
         low, high = self.tissue

@@ -14,6 +14,7 @@ from monai.transforms import MapTransform, Transform
 from monai_iscs.errors import InputError
 from monai_iscs.operators import LinearOperator
 from monai_iscs.randomness import random_stream
+from monai_iscs.transforms.checks import real_image
 from monai_iscs.transforms.scan import Scan
 
 Noise = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -62,13 +63,17 @@ class SimulateMeasurement(Transform):
         """Measure `img`.
 
         Args:
-            img: volume (C, X, Y, Z) in prior units.
+            img: volume (C, X, Y, Z) in prior units, real.
 
         Returns:
             (C, *operator.range_shape), such as line integrals (C, view, v, u). The file name is the volume's and so is
             the affine, unless the scan says another, and `meta["volume_shape"]` is (X, Y, Z): enough to rebuild the
-            operator from the measurement alone.
+            operator from the measurement alone. float64 for float64, else float32.
+
+        Raises:
+            InputError: a volume of another shape or a complex one, or one that the scan can't see all of.
         """
+        img = real_image(img)
         if isinstance(self.operator, Scan):
             self.operator.check_field(img)
         operator = self.operator if isinstance(self.operator, LinearOperator) else self.operator(img)

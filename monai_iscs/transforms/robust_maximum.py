@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.transforms.utils_pytorch_numpy_unification import percentile
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.transforms.checks import image_name
 
@@ -29,9 +30,9 @@ def robust_maximum(image: torch.Tensor) -> float:
         image: any shape, any units, not negative on the whole.
 
     Raises:
-        InputError: an image without signal.
+        InputError: an image without signal, or a complex one.
     """
-    values = torch.as_tensor(image.as_tensor() if isinstance(image, MetaTensor) else image).float()
+    values = real_tensor(image, image_name(image)).as_subclass(torch.Tensor).float()
     bright = values[values > values.mean()]
     result = float(percentile(bright, PERCENTILE)) if len(bright) else 0.0
     if not result > 0:
@@ -105,7 +106,7 @@ class RestoreSignald(MapTransform):
 
 
 def _divide(img: MetaTensor, maximum: float) -> MetaTensor:
-    result = img / maximum
+    result = real_tensor(img, image_name(img)) / maximum
     if isinstance(result, MetaTensor):
         result.meta[META_KEY] = maximum
     return result

@@ -8,7 +8,7 @@ from monai.data.utils import affine_to_spacing
 from monai.transforms import Transform
 
 from monai_iscs.errors import InputError
-from monai_iscs.transforms.checks import image_name
+from monai_iscs.transforms.checks import image_name, real_image
 from monai_iscs.transforms.thick_slices import ThickSliceScan
 
 SAME = 0.01  # share of the thickness by which a volume's slices may be thicker than asked for
@@ -36,8 +36,10 @@ class ThickenSlices(Transform):
         """Map (C, X, Y, Z) to (C, X, Y, Z').
 
         Raises:
-            InputError: slices that are thicker already, or too few of them for one.
+            InputError: slices that are thicker already, or too few of them for one, or an image that is complex or of
+                another shape.
         """
+        img = real_image(img)
         spacing = float(affine_to_spacing(img.affine)[2])
         ratio = self.thickness / spacing
         if ratio < 1 - SAME:

@@ -15,6 +15,7 @@ from torch import nn
 from monai_iscs.errors import InputError
 from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.operators import ForeignOperator
+from monai_iscs.priors import EDMDenoiser, PatchNetwork
 from monai_iscs.sampling import IndependentNoise, SlerpNoise, geometric_sigmas
 
 VOLUME, MEASUREMENT = (8, 12, 6), (5, 9, 4)
@@ -271,6 +272,24 @@ def test_operator_is_needed(make, measurement):
 def test_a_measurement_that_does_not_fit_is_refused_with_both_shapes(make, measurement):
     with pytest.raises(InputError, match=r"\(5, 9, 3\), expected \(5, 9, 4\).* \(8, 12, 6\)"):
         make()(measurement[..., :3], Shrink())
+
+
+@pytest.mark.parametrize(
+    "index", [0, (0, 0), (0, 0, 0), (None,)], ids=["no batch", "no channel", "neither", "one more"]
+)
+def test_a_forgotten_batch_or_channel_dimension_is_named(make, measurement, operator, index):
+    plain = measurement.as_tensor()[index]
+    for scanner in (operator, lambda one: operator):
+        with pytest.raises(InputError, match=r"the measurement has shape .*, expected \(B, C, "):
+            make(operator=scanner)(plain, Shrink())
+
+
+def test_channels_that_the_network_does_not_take_are_named(make, measurement):
+    network = EDMDenoiser(PatchNetwork(UNetDenoiser().network, patch_size=1, size_divisor=4), sigma_data=0.3)
+    assert network.in_channels == 1
+    both = torch.cat([measurement.as_tensor()] * 2, 1)
+    with pytest.raises(InputError, match="the measurement has 2 channels, expected 1, as the prior's slices"):
+        make()(both, network)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

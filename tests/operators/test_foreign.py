@@ -78,3 +78,53 @@ def test_unknown_form_and_wrong_shape():
     A = ForeignOperator(Callable(MATRIX), domain_shape=[3], range_shape=[5])
     with pytest.raises(InputError, match=r"returned shape \(4,\), expected \(5,\)"):
         A(torch.rand(3))
+
+
+def test_a_claimed_adjoint_is_tested():
+    """A factor, another matrix, a constant, a dropped row: each is found, and the mismatch is told."""
+    wrong = {
+        "a factor": (lambda x: MATRIX @ x, lambda y: 1.01 * (MATRIX.T @ y)),
+        "another matrix": (lambda x: MATRIX @ x, lambda y: MATRIX.flip(0).T @ y),
+        "a constant": (lambda x: MATRIX @ x + 0.1, lambda y: MATRIX.T @ y),
+        "nothing": (lambda x: MATRIX @ x, lambda y: 0 * (MATRIX.T @ y)),
+        "something": (lambda x: 0 * (MATRIX @ x), lambda y: MATRIX.T @ y),
+        "NaN": (lambda x: MATRIX @ x, lambda y: torch.nan * (MATRIX.T @ y)),
+    }
+    for name, pair in wrong.items():
+        A = ForeignOperator(pair, domain_shape=[3], range_shape=[4])
+        for use, given in ((A, torch.ones(3)), (A.T, torch.ones(4)), ((2 * A).normal, torch.ones(3))):
+            with pytest.raises(InputError, match=r"adjoint does not match it: .* differ by .* at most 0\.001"):
+                use(given)
+        told = ForeignOperator(pair, domain_shape=[3], range_shape=[4], matched=False)
+        assert told(torch.ones(3)).shape == (4,), name
+
+
+def test_an_exact_adjoint_is_tested_once_and_draws_no_random_numbers_of_the_user():
+    calls = []
+    pair = (lambda x: calls.append(1) or MATRIX @ x, lambda y: MATRIX.T @ y)
+    A = ForeignOperator(pair, domain_shape=[3], range_shape=[4])
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    A(torch.ones(3))
+    first = len(calls)
+    A(torch.ones(3))
+    assert len(calls) == first + 1
+    assert torch.equal(torch.random.get_rng_state(), before)
+    zero = ForeignOperator((lambda x: 0 * x, lambda y: 0 * y), domain_shape=[3], range_shape=[3])
+    assert not zero(torch.ones(3)).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_is_no_mismatch(dtype):
+    """A long sum of many rounded products in an order of its own."""
+    matrix = torch.randn(2000, 3000, generator=torch.Generator().manual_seed(0))
+    pair = (lambda x: matrix @ x.float(), lambda y: matrix.T.contiguous() @ y.float())
+    A = ForeignOperator(pair, domain_shape=[3000], range_shape=[2000])
+    assert A(torch.ones(3000, dtype=dtype)).dtype == dtype
+
+
+def test_a_complex_result_is_refused():
+    pair = (lambda x: torch.fft.fft(x), lambda y: torch.fft.ifft(y).real)
+    A = ForeignOperator(pair, domain_shape=[4], range_shape=[4], matched=False)
+    with pytest.raises(InputError, match="the foreign operator's result: found complex64, expected a real"):
+        A(torch.rand(4))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -71,11 +72,11 @@ def test_a_wrong_shape_names_found_and_expected(A):
         A.T(torch.rand(3))
 
 
-def test_a_wrong_type(A):
-    with pytest.raises(TypeError, match="int64, expected a floating point tensor"):
-        A(torch.arange(3))
-    with pytest.raises(TypeError, match="list, expected"):
+def test_what_is_no_tensor_is_refused(A):
+    with pytest.raises(InputError, match="the input of Matrix: found list, expected a tensor"):
         A([1.0, 2.0, 3.0])
+    with pytest.raises(InputError, match="the input of Matrix's adjoint: found ndarray, expected a tensor"):
+        A.T(np.zeros(4))
 
 
 def test_operator_norm_is_the_largest_singular_value():

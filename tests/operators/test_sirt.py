@@ -16,6 +16,8 @@ class Counted:
         self.calls = self.backprojections = 0
         pair = (self._there, self._back)
         self.operator = ForeignOperator(pair, domain_shape=[len(rows[0])], range_shape=[len(rows)])
+        self.operator(self.matrix[0])  # its adjoint is tested, once
+        self.calls = self.backprojections = 0
 
     def _there(self, x):
         self.calls += 1
@@ -112,3 +114,11 @@ def test_rays_and_voxels_outside_do_no_harm(plain):
 def test_bad_arguments(bad, plain):
     with pytest.raises(InputError, match=f"{next(iter(bad))}="):
         SIRT(ConeBeamProjector(plain), **bad)
+
+
+@pytest.mark.parametrize("scale", [-1.0, -0.052])
+def test_negative_entries_are_refused(scale, plain):
+    """Their weights would be 0, and the result an empty volume."""
+    A = scale * ConeBeamProjector(plain)
+    with pytest.raises(InputError, match=r"ConeBeamProjector has rows that sum to -.*, expected entries of at least 0"):
+        SIRT(A)(torch.ones(plain.projection_shape))

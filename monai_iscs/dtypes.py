@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which numbers are computed with: one rule for every tensor that comes in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from monai_iscs.errors import InputError
+
+
+def computing_dtype(x: Tensor, name: str) -> torch.dtype:
+    """The type in which something is computed from x: float64 for float64, float32 for all other real types.
+
+    Integers, booleans and halves are taken as the numbers they are, and results are not rounded back to their type,
+    which would lose them.
+
+    Args:
+        x: the tensor.
+        name: what messages call it.
+
+    Raises:
+        InputError: no tensor, or a complex one: its real part is not what it stands for.
+    """
+    if not torch.is_tensor(x):
+        raise InputError(f"{name}: found {type(x).__name__}, expected a tensor")
+    if x.is_complex():
+        found = str(x.dtype).removeprefix("torch.")
+        raise InputError(f"{name}: found {found}, expected a real tensor (such as its magnitude, abs())")
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def real_tensor(x: Tensor, name: str) -> Tensor:
+    """x as a tensor to compute with, see `computing_dtype`; itself where nothing has to change."""
+    return x.to(computing_dtype(x, name))
