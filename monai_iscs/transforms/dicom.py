@@ -81,15 +81,15 @@ class DICOMReader(ImageReader):
         _check_alike(source, slices)
         slices, affine = _stack(source, slices)
         volume = _values(source, slices)
-        modality = slices[0].alike["Modality"]
-        return volume, {
+        meta = {
             "affine": affine,
             "original_affine": affine.copy(),
             "spatial_shape": np.asarray(volume.shape),
             "original_channel_dim": "no_channel",
             "space": "RAS",
-            "modality": modality if modality != _NONE else None,
         }
+        modality = slices[0].alike["Modality"]
+        return volume, meta if modality == _NONE else {**meta, "modality": modality}
 
     def get_data(self, img: tuple[np.ndarray, dict[str, Any]]) -> tuple[np.ndarray, dict[str, Any]]:
         """What `read` has read."""
