@@ -63,8 +63,8 @@ class _CheckVolume(Transform):
                 image, values that can't be of this modality, or an affine that is singular or sheared.
         """
         name = image_name(img)
-        found = img.meta.get("modality", self.dicom) if isinstance(img, MetaTensor) else self.dicom
-        if self.dicom not in (None, found):
+        found = img.meta.get("modality") if isinstance(img, MetaTensor) else None
+        if self.dicom and found and found != self.dicom:
             raise InputError(f"{name}: found DICOM images of modality {found}, expected {self.dicom}")
         computing_dtype(img, name)
         _check_shape(img, name)

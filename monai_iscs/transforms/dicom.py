@@ -40,6 +40,7 @@ _GROUPS = {
     "TemporalPositionIndex": "FrameContentSequence",
     "NominalPercentageOfCardiacPhase": "CardiacSynchronizationSequence",
 }
+_NONE = "none"  # what isn't said, among the values that must be alike
 
 
 class _Slice(NamedTuple):
@@ -80,14 +81,15 @@ class DICOMReader(ImageReader):
         _check_alike(source, slices)
         slices, affine = _stack(source, slices)
         volume = _values(source, slices)
-        return volume, {
+        meta = {
             "affine": affine,
             "original_affine": affine.copy(),
             "spatial_shape": np.asarray(volume.shape),
             "original_channel_dim": "no_channel",
             "space": "RAS",
-            "modality": slices[0].alike["Modality"],
         }
+        modality = slices[0].alike["Modality"]
+        return volume, meta if modality == _NONE else {**meta, "modality": modality}
 
     def get_data(self, img: tuple[np.ndarray, dict[str, Any]]) -> tuple[np.ndarray, dict[str, Any]]:
         """What `read` has read."""
@@ -140,13 +142,13 @@ def _slice(path: Path, frame: int, groups: Sequence[pydicom.Dataset], header: py
         if rescale[0] == 0:
             raise InputError(f"{path}: found RescaleSlope 0, expected another number")
     alike = {keyword: _text(find(keyword)) for keyword in _ALIKE}
-    alike["RescaleSlope"] = "none" if rescale is None else "some"
+    alike["RescaleSlope"] = _NONE if rescale is None else "some"
     return _Slice(path, frame, corner, axes / lengths[:, None], pixel, rescale, alike)
 
 
 def _text(value: Any) -> str:
     """A value as it is compared; numbers without what their rounding adds."""
-    return "none" if value in (None, "") else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return _NONE if value in (None, "") else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _check_alike(source: Path, slices: Sequence[_Slice]) -> None:
@@ -202,7 +204,7 @@ def _values(source: Path, slices: Sequence[_Slice]) -> np.ndarray:
 
     Padding stands for no value: it becomes the lowest of the rest, or 0 where that is above 0.
     """
-    volume = np.empty((int(slices[0].alike["Columns"]), int(slices[0].alike["Rows"]), len(slices)), np.float32)
+    volume = np.empty((len(slices), int(slices[0].alike["Rows"]), int(slices[0].alike["Columns"])), np.float32)
     padding: dict[int, np.ndarray] = {}
     of_file = defaultdict(list)
     for k, one in enumerate(slices):
@@ -212,13 +214,13 @@ def _values(source: Path, slices: Sequence[_Slice]) -> np.ndarray:
             stored, padded = stored_values(path)
             for k, one in ones:
                 slope, intercept = one.rescale or (1.0, 0.0)
-                volume[:, :, k] = (stored[one.frame] * slope + intercept).T
+                volume[k] = stored[one.frame] * slope + intercept
                 if padded is not None and padded[one.frame].any():
-                    padding[k] = padded[one.frame].T
+                    padding[k] = padded[one.frame]
     if padding:
-        lowest = min(float(volume[:, :, k][~padding.get(k, False)].min(initial=np.inf)) for k in range(len(slices)))
+        lowest = min(float(values[~padding.get(k, False)].min(initial=np.inf)) for k, values in enumerate(volume))
         if lowest == np.inf:
             raise InputError(f"{source}: found nothing but padding in the DICOM slices, expected values")
         for k, outside in padding.items():
-            volume[:, :, k][outside] = min(lowest, 0.0)
-    return volume
+            volume[k][outside] = min(lowest, 0.0)
+    return volume.T

@@ -17,15 +17,17 @@ def stored_values(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """The grey values of a file, (frames, rows, columns), and a mask of those that are padding, if any may be.
 
     Raises:
-        InputError: its pixels are no grey values, or their bits are arranged in an unknown way.
+        InputError: it has no pixels, these are no grey values, or their bits are arranged in an unknown way.
         Exception: many kinds, where the file is damaged.
     """
     header = pydicom.dcmread(path, force=True)
+    if not any(keyword in header for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise InputError(f"{path}: can't be read as DICOM, it holds no pixels; truncated?")
     kind = header.get("PhotometricInterpretation")
     if header.get("SamplesPerPixel", 1) != 1 or kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise InputError(f"{path}: found {kind} pixels, expected one grey value each")
-    if header.get("BitsStored") and header.get("HighBit") != header.BitsStored - 1:
-        raise InputError(f"{path}: found HighBit {header.get('HighBit')}, expected {header.BitsStored - 1}")
+    if "HighBit" in header and header.HighBit != header.BitsStored - 1:
+        raise InputError(f"{path}: found HighBit {header.HighBit}, expected {header.BitsStored - 1}")
     if "TransferSyntaxUID" not in header.file_meta:  # as in files without a prefix
         implicit, little = header.original_encoding
         named = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian

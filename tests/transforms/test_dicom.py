@@ -12,7 +12,8 @@ import itk
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
+from monai.data import DataLoader, Dataset, decollate_batch
+from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import (
     CTImageStorage,
@@ -23,15 +24,15 @@ from pydicom.uid import (
 )
 
 from monai_iscs.errors import InputError, InputWarning
-from monai_iscs.transforms import LoadVolume, ct_preprocessing, mr_preprocessing
+from monai_iscs.transforms import CheckCTVolumed, LoadVolume, LoadVolumed, ct_preprocessing, mr_preprocessing
 
 AXIAL, CORONAL = [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1]
 OBLIQUE = [0.8, 0.6, 0, -0.48, 0.64, 0.6]
 
 
-def image(values: np.ndarray, uid: str = "1.2.3.4.1") -> Dataset:
+def image(values: np.ndarray, uid: str = "1.2.3.4.1") -> pydicom.Dataset:
     """An image without a place: (rows, columns) or (frames, rows, columns), int16 HU + 1024."""
-    data = Dataset()
+    data = pydicom.Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, uid
@@ -45,7 +46,7 @@ def image(values: np.ndarray, uid: str = "1.2.3.4.1") -> Dataset:
 
 def series(
     hu: np.ndarray, directions: Sequence[float] = AXIAL, corner: Sequence[float] = (-40, -30, 5)
-) -> list[Dataset]:
+) -> list[pydicom.Dataset]:
     """Slices of (X, Y, Z): rows 2.5 mm and columns 2 mm apart, slices 3 mm."""
     axes = np.reshape(directions, (2, 3)).astype(float)
     slices = []
@@ -60,20 +61,20 @@ def series(
     return slices
 
 
-def enhanced(hu: np.ndarray, order: Sequence[int]) -> Dataset:
+def enhanced(hu: np.ndarray, order: Sequence[int]) -> pydicom.Dataset:
     """The same slices as frames of one file, in any order."""
     data = image(hu.T[list(order)])
     data.SOPClassUID = EnhancedCTImageStorage
     data.NumberOfFrames = len(order)
 
-    def group(**items: Dataset) -> Dataset:
-        holder = Dataset()
+    def group(**items: pydicom.Dataset) -> pydicom.Dataset:
+        holder = pydicom.Dataset()
         for name, item in items.items():
             setattr(holder, name, Items([item]))
         return holder
 
-    def item(**values: object) -> Dataset:
-        made = Dataset()
+    def item(**values: object) -> pydicom.Dataset:
+        made = pydicom.Dataset()
         for name, value in values.items():
             setattr(made, name, value)
         return made
@@ -96,7 +97,7 @@ Write = Callable[..., Path]
 def write(tmp_path: Path) -> Write:
     """Writes slices as a folder, with file names in no order."""
 
-    def save(slices: Sequence[Dataset], name: str = "dicom", *, ending: str = ".dcm") -> Path:
+    def save(slices: Sequence[pydicom.Dataset], name: str = "dicom", *, ending: str = ".dcm") -> Path:
         (tmp_path / name).mkdir(exist_ok=True, parents=True)
         for k, data in enumerate(slices):
             data.save_as(tmp_path / name / f"IM{k * 7 % 100:03d}{ending}", enforce_file_format=True)
@@ -207,8 +208,8 @@ def test_files_without_the_prefix(phantom, write):
     check(folder, phantom)
 
 
-def _without_meta(data: Dataset) -> Dataset:
-    bare = Dataset()
+def _without_meta(data: pydicom.Dataset) -> pydicom.Dataset:
+    bare = pydicom.Dataset()
     bare.update({element.tag: element for element in data})
     return bare
 
@@ -253,7 +254,7 @@ def test_frames_have_their_own_rescale(phantom, tmp_path, compressed):
     hu = phantom.astype(np.float32)
     del data.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence
     for k, frame in enumerate(data.PerFrameFunctionalGroupsSequence):
-        rescale = Dataset()
+        rescale = pydicom.Dataset()
         rescale.RescaleSlope, rescale.RescaleIntercept = 1 + k / 4, -1024
         frame.PixelValueTransformationSequence = Items([rescale])
         hu[:, :, k] = (hu[:, :, k] + 1024) * (1 + k / 4) - 1024
@@ -389,6 +390,21 @@ def test_nested_folders_are_named(phantom, write, tmp_path):
     )
     write(series(phantom)[:6], "patient")
     refused(tmp_path / "patient", "found 6 DICOM files in the folder itself but 12")
+
+
+@pytest.mark.parametrize("modality", ["CT", ""])
+def test_a_batch_of_series(phantom, write, modality):
+    """Through MONAI's loader and back, which takes no meta data that are None."""
+    slices = series(phantom)
+    for data in slices:
+        data.Modality = modality
+    items = [{"image": str(write(slices, name))} for name in ("1.2.1", "1.2.2")]
+    loader = DataLoader(Dataset(items, LoadVolumed("image")), batch_size=2)
+    for one, item in zip(decollate_batch(next(iter(loader))), items, strict=True):
+        np.testing.assert_array_equal(one["image"][0].numpy(), phantom)
+        np.testing.assert_allclose(one["image"].affine, expected_affine(AXIAL), atol=2e-6)
+        assert one["image"].meta["filename_or_obj"] == item["image"]
+        CheckCTVolumed("image")(one)
 
 
 def test_a_modality_that_a_bundle_is_not_for(phantom, write):
