@@ -155,9 +155,9 @@ def test_a_folder_that_another_run_writes_to(fails, reconstruct, bundle, body, r
 
 
 def test_a_disk_that_is_full(fails, reconstruct, body, small_disk):
-    disk = small_disk(megabytes=0.05, files=50)
+    disk = small_disk(megabytes=0.03, files=50)
     line = fails(*reconstruct(body, disk / "run"))
-    assert f"{disk / 'run'}: the disk is full (0 MB free), nothing was written" in line
+    assert f"{disk / 'run'}: the disk is full (0 MB free), " in line
     assert not list(disk.iterdir())
 
 
