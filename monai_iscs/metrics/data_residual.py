@@ -63,12 +63,10 @@ class DataResidual(CumulativeIterationMetric):
         if y is None or len(y) != len(y_pred):
             found = "none" if y is None else len(y)
             raise InputError(f"y: found {found} measurements for {len(y_pred)} volumes, expected one for each")
-        residuals = [
-            data_residual(
-                volume, measured, self.operator(measured) if isinstance(self.operator, Scan) else self.operator
-            )
-            for volume, measured in zip(y_pred, y, strict=True)
-        ]
+        residuals = []
+        for volume, measured in zip(y_pred, y, strict=True):
+            operator = self.operator(measured) if isinstance(self.operator, Scan) else self.operator
+            residuals.append(data_residual(volume, measured, operator))
         return torch.tensor(residuals)[:, None]
 
     def aggregate(self) -> torch.Tensor:
