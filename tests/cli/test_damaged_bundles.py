@@ -48,7 +48,7 @@ NAMED = {
     "inference: comparison of another class": "entry 'comparison'",
     "inference: noise of an unknown class": "entry 'noise'",
     "inference: inferer of another class": "entry 'inferer'",
-    "inference: inferer::slice_axis negative": "entry 'inferer::slice_axis': found -1, expected a whole number from 0 to 2",
+    "inference: inferer::slice_axis negative": "entry 'inferer::slice_axis': found -1, expected a whole number",
     "train: the file missing": "missing",
     "train: epochs null": "entry 'epochs': found None",
     "train: batch_size of another type": "entry 'batch_size'",
