@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from types import TracebackType
 
 
 class InputError(ValueError):
@@ -33,3 +35,55 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         seen.append(cause)
         yield cause
         cause = cause.__cause__ or cause.__context__
+
+
+def explain(error: BaseException) -> str | None:
+    """One line about an error that a user can mend, or None when it is a defect of the program.
+
+    MONAI's transforms, configs and engines wrap what happens inside them in a ``RuntimeError``; so does PyTorch a full
+    disk. The chain of causes is searched for the one that a user can act on.
+    """
+    chain = list(causes(error))
+    for kind, line in _MENDABLE:
+        for link in chain:
+            if isinstance(link, kind):
+                return " ".join(line(link).split())
+    for link in chain:
+        text = str(link)
+        if type(link).__name__ == "OutOfMemoryError":
+            return "not enough memory on the device: give --device cpu or a smaller volume"
+        if "PytorchStreamWriter failed" in text:
+            return "the model could not be written: is the disk full?"
+    return None
+
+
+def _describe_os_error(error: BaseException) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
+    name = getattr(error, "filename", None)
+    return f"{name}: {reason}" if name else reason
+
+
+_MENDABLE = (
+    (InputError, str),
+    (MemoryError, lambda _: "not enough memory: take a smaller volume or fewer slices"),
+    (OSError, _describe_os_error),
+)
+
+
+def explain_uncaught() -> None:
+    """Let an uncaught error that a user can mend end in one line that says what to mend.
+
+    For the `initialize` of bundles, which run outside the command line: MONAI wraps what happens in transforms and
+    engines, and the traceback's last line would be the wrapper's. The traceback stays, above that line.
+    """
+    before = sys.excepthook
+    if getattr(before, "explains", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        before(kind, error, trace)
+        if (line := explain(error)) is not None:
+            print(f"monai_iscs: error: {line}", file=sys.stderr)
+
+    hook.explains = True
+    sys.excepthook = hook

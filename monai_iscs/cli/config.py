@@ -11,7 +11,7 @@ from typing import Any
 from monai.bundle import ConfigParser, ReferenceResolver
 
 from monai_iscs.cli.contract import EXPECTED, PLAIN
-from monai_iscs.errors import InputError
+from monai_iscs.errors import InputError, explain
 
 
 class BundleConfig(ConfigParser):
@@ -56,7 +56,6 @@ class BundleConfig(ConfigParser):
 
         What a user can mend elsewhere (an `InputError`, a full disk, too little memory) is passed on as it is.
         """
-        from monai_iscs.cli.entry import explain
 
         try:
             yield
@@ -66,7 +65,6 @@ class BundleConfig(ConfigParser):
             raise self._fault(entry, error) from error
 
     def _fault(self, entry: str, error: Exception) -> InputError:
-        from monai_iscs.cli.entry import explain
 
         while isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # as MONAI wraps errors
             error = error.__cause__

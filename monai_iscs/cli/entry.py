@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from monai_iscs.cli.parser import build_parser
-from monai_iscs.errors import InputError, InputWarning, causes
+from monai_iscs.errors import InputWarning, explain
 
 USER_ERROR = 2
 STOPPED = 128 + signal.SIGINT  # as shells count
@@ -60,39 +60,6 @@ def _stopped(terminated: Sequence[int]) -> int:
     if os.environ.get("RANK", "0") == "0":  # of several processes one talks
         print("monai-iscs: stopped", file=sys.stderr)
     return TERMINATED if terminated else STOPPED
-
-
-def explain(error: BaseException) -> str | None:
-    """One line about an error that a user can mend, or None when it is a defect of the program.
-
-    MONAI's transforms, configs and engines wrap what happens inside them in a ``RuntimeError``; so does PyTorch a full
-    disk. The chain of causes is searched for the one that a user can act on.
-    """
-    chain = list(causes(error))
-    for kind, line in _MENDABLE:
-        for link in chain:
-            if isinstance(link, kind):
-                return " ".join(line(link).split())
-    for link in chain:
-        text = str(link)
-        if type(link).__name__ == "OutOfMemoryError":
-            return "not enough memory on the device: give --device cpu or a smaller volume"
-        if "PytorchStreamWriter failed" in text:
-            return "the model could not be written: is the disk full?"
-    return None
-
-
-def _describe_os_error(error: BaseException) -> str:
-    reason = getattr(error, "strerror", None) or str(error)
-    name = getattr(error, "filename", None)
-    return f"{name}: {reason}" if name else reason
-
-
-_MENDABLE = (
-    (InputError, str),
-    (MemoryError, lambda _: "not enough memory: take a smaller volume or fewer slices"),
-    (OSError, _describe_os_error),
-)
 
 
 @contextmanager

@@ -13,13 +13,12 @@ from monai.data.utils import affine_to_spacing
 from monai.transforms import CenterSpatialCrop
 
 from monai_iscs.cli.cells import RESULTS, Cell, fingerprint
-from monai_iscs.cli.entry import explain
 from monai_iscs.cli.measured import MeasuredVolume
 from monai_iscs.cli.methods import Method
 from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.cli.progress import Progress
 from monai_iscs.cli.suites import Row, Suite
-from monai_iscs.errors import InputError, OutputError, causes
+from monai_iscs.errors import InputError, OutputError, causes, explain
 from monai_iscs.files import sha256
 from monai_iscs.metrics import SliceLPIPS, measure_lesions, summarise
 from monai_iscs.reports import (

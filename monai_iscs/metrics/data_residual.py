@@ -12,6 +12,7 @@ from monai.utils import MetricReduction
 
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
+from monai_iscs.transforms.scan import Scan
 
 
 def data_residual(
@@ -45,13 +46,14 @@ class DataResidual(CumulativeIterationMetric):
     """Mean relative residual of volumes (B, C, X, Y, Z), given as `y_pred`, to their measurements, given as `y`.
 
     Args:
-        operator: A, a `LinearOperator` or any function from (C, X, Y, Z) to (C, *range_shape).
+        operator: A, a `LinearOperator` or any function from (C, X, Y, Z) to (C, *range_shape), or a `Scan`, which makes
+            the operator of each measurement from its meta.
         reduction: see `monai.metrics.RegressionMetric`.
     """
 
     def __init__(
         self,
-        operator: Callable[[torch.Tensor], torch.Tensor],
+        operator: Callable[[torch.Tensor], torch.Tensor] | Scan,
         *,
         reduction: MetricReduction | str = MetricReduction.MEAN,
     ) -> None:
@@ -63,7 +65,10 @@ class DataResidual(CumulativeIterationMetric):
         if y is None or len(y) != len(y_pred):
             found = "none" if y is None else len(y)
             raise InputError(f"y: found {found} measurements for {len(y_pred)} volumes, expected one for each")
-        residuals = [data_residual(volume, measured, self.operator) for volume, measured in zip(y_pred, y, strict=True)]
+        residuals = []
+        for volume, measured in zip(y_pred, y, strict=True):
+            operator = self.operator(measured) if isinstance(self.operator, Scan) else self.operator
+            residuals.append(data_residual(volume, measured, operator))
         return torch.tensor(residuals)[:, None]
 
     def aggregate(self) -> torch.Tensor:

@@ -10,8 +10,8 @@ import warnings
 import pytest
 
 from monai_iscs.cli import main
-from monai_iscs.cli.entry import _quiet, explain
-from monai_iscs.errors import InputError, InputWarning
+from monai_iscs.cli.entry import _quiet
+from monai_iscs.errors import InputError, InputWarning, explain
 
 
 def _wrapped(inner: Exception) -> RuntimeError:

@@ -99,9 +99,7 @@ def test_evaluate_judges_in_the_bundle_s_units(mri, run, no_figure, thin, tmp_pa
     arguments = ["evaluate", result, thin, "--bundle", mri, "--lpips", "none", "--output", tmp_path / "judged"]
     assert main([str(a) for a in arguments]) == 0
     judged = json.loads((tmp_path / "judged" / "metrics.json").read_text())
-    for view in ("axial", "coronal", "sagittal"):
-        assert judged[view]["psnr"] == pytest.approx(metrics[view]["psnr"], abs=0.1)
-        assert judged[view]["ssim"] == pytest.approx(metrics[view]["ssim"], abs=0.01)
+    assert judged == metrics  # to the last digit
 
 
 def test_a_benchmark_of_simulated_scans(mri, no_figure, thin, tmp_path):

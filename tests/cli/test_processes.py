@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from monai_iscs.cli import main
+from monai_iscs.cli.processes import local_process
+from monai_iscs.errors import InputError
 
 
 @pytest.fixture
@@ -71,3 +73,24 @@ def test_a_training_of_two_processes(torchrun, bundle, body, tmp_path):
 def test_a_verb_that_does_not_share_its_work(monkeypatch, fails):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "demo: found 2 processes (torchrun), expected one" in fails("demo")
+
+
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "LOCAL_RANK"])
+@pytest.mark.parametrize("value", ["abc", "", "-1", "1.5"])
+def test_an_environment_that_torchrun_would_not_make(monkeypatch, fails, bundle, body, tmp_path, variable, value):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv(variable, value)
+    if variable == "LOCAL_RANK":
+        with pytest.raises(InputError, match=f"LOCAL_RANK: found '{value}' in the environment, expected a whole"):
+            local_process()
+        return
+    line = fails("reconstruct", body, "--bundle", bundle, "--output", tmp_path / "out")
+    assert f"WORLD_SIZE: found '{value}' in the environment, expected a whole number of at least 1" in line
+
+
+def test_a_process_whose_fellows_nobody_started(monkeypatch, fails, bundle, body, tmp_path):
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    line = fails("reconstruct", body, "--bundle", bundle, "--device", "cpu", "--output", tmp_path / "out")
+    assert "WORLD_SIZE: found 2 in the environment, expected other processes to join" in line
