@@ -3,16 +3,13 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
+from numba import prange
 
-import monai_iscs
 from monai_iscs.operators.backends.compiled import compiled
 
 LOADER = """
@@ -39,12 +36,17 @@ for expected, found in zip(here, workers, strict=True):
 """
 
 STARTED = """
-import torch, monai_iscs
+import torch
+from numba.core.caching import _CacheLocator
+
+def refuse(*_):
+    raise PermissionError("read-only")
+
+_CacheLocator.ensure_cache_path = refuse
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
 
 geometry = ConeBeamGeometry.paper((4, 4, 2), (20.0, 20.0, 20.0), views=1)
 assert ConeBeamProjector(geometry, backend="numba")(torch.ones(geometry.volume_shape)).max() > 0
-print(monai_iscs.__file__)
 """
 
 
@@ -63,36 +65,16 @@ def test_forked_workers_of_a_loader_end_and_agree():
 
 
 def test_starts_where_nothing_can_be_written():
-    """A package that belongs to another user, in the hands of one without a home."""
-    folder = Path(tempfile.mkdtemp())
-    try:
-        copy = shutil.copytree(
-            Path(monai_iscs.__file__).parent, folder / "monai_iscs", ignore=shutil.ignore_patterns("__pycache__")
-        )
-        for path in (folder, copy, *copy.rglob("*")):
-            path.chmod(0o555 if path.is_dir() else 0o444)
-        root = {"user": 65534, "group": 65534} if os.geteuid() == 0 else {}  # root may write everywhere
-        env = {
-            name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "XDG_", "MPL", "COV_"))
-        }
-        env |= {"HOME": "/nonexistent", "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-        options = {"env": env, "cwd": folder, "capture_output": True, "text": True, "timeout": 300, **root}
-        try:
-            subprocess.run([sys.executable, "-c", "import numba, torch"], check=True, **options)
-        except (OSError, subprocess.CalledProcessError):
-            pytest.skip("another user cannot read this Python")
-        done = subprocess.run([sys.executable, "-c", STARTED], check=False, **options)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.strip().startswith(str(copy))
-        assert not list(folder.rglob("__pycache__"))
-    finally:
-        for path in (folder, *folder.rglob("*")):
-            path.chmod(0o755)
-        shutil.rmtree(folder)
+    """As in a package that belongs to another user, for one without a home (root, which tests may be, writes there)."""
+    env = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED], env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def double(values: np.ndarray) -> None:
-    for index in range(len(values)):
+    for index in prange(len(values)):
         values[index] *= 2
 
 
