@@ -4,6 +4,10 @@
 Everything else is computed by every process from the same numbers, noise included, so that all hold the same volume.
 One process alone has all of it. The devices must be equal ones: unequal ones round differently, and may
 iterate once more or less than the others.
+
+One process sums the views in another order than two. That is rounding in the last bit, but conjugate gradients amplify
+it, as they amplify a change of the measurement by one unit in the last place: to some 1e-3 of the volume's range after
+one step of 20 iterations, and by a few times that after all steps (`benchmarks/processes.py`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far rounding alone carries a reconstruction: two processes, another slice batch, and a change of one ulp.
+
+Two processes sum the views in two parts, which is all that differs from one: here both sums run in one process. Prints
+the largest difference over the range of the volume after each step, for the steps of a preset.
+
+Usage: python benchmarks/processes.py [--size 64] [--slices 8] [--views 30] [--steps 2 10] [--preset default]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from monai.transforms import CenterSpatialCrop
+from torch import Tensor
+
+from monai_iscs.cli.bundle import find_bundle
+from monai_iscs.cli.pipeline import Pipeline
+from monai_iscs.operators import LinearOperator
+
+
+class TwoParts(LinearOperator):
+    """A scanner whose two halves are summed one after the other, as `SharedOperator` of two processes does."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        self.operator = operator
+        self.domain_shape, self.range_shape = operator.domain_shape, operator.range_shape
+        self.resolution, self.images = operator.resolution, operator.images
+        views = operator.range_shape[0]
+        self.half = -(-views // 2)
+        self.parts = operator.rows(0, self.half), operator.rows(self.half, views)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([part.forward(x) for part in self.parts], 1)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.parts[0].adjoint(y[:, : self.half]) + self.parts[1].adjoint(y[:, self.half :])
+
+    def gram(self, x: Tensor) -> Tensor:
+        return self.parts[0].gram(x) + self.parts[1].gram(x)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--slices", type=int, default=8)
+    parser.add_argument("--views", type=int, default=30)
+    parser.add_argument("--steps", type=int, nargs="+", default=[2, 10])
+    parser.add_argument("--preset", default="default")
+    given = parser.parse_args()
+    bundle = find_bundle("body_ct_reconstruction")
+    overrides = {"size": given.size, "views": given.views, "preset": given.preset}
+    pipeline = Pipeline(Path(bundle), device="cpu", overrides=overrides)
+    volume = CenterSpatialCrop([-1, -1, given.slices])(pipeline.load(bundle / "demo" / "body_ct.nii.gz"))
+    measurement = pipeline.measure(volume).measurement
+    operator = pipeline.scan(measurement)
+    start = pipeline.sampler("dds").start(measurement.as_tensor(), operator)
+
+    signs = torch.randint(0, 2, measurement.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    nudged = measurement * (1 + torch.finfo(torch.float32).eps * signs)
+
+    def run(steps: int, scanner: LinearOperator, y: Tensor, batch: int) -> list[Tensor]:
+        inferer = pipeline.sampler("dds", "slerp", changes={"steps": steps, "slice_batch": batch})
+        inferer.operator, inferer.start = scanner, lambda *_: start
+        inferer.non_negative = False
+        estimates: list[Tensor] = []
+        pipeline.sample(inferer, y, lambda step: estimates.append(step.x0_hat.clone()))
+        return estimates
+
+    for steps in given.steps:
+        base = run(steps, operator, measurement, 8)
+        others = {
+            "again": run(steps, operator, measurement, 8),
+            "two parts": run(steps, TwoParts(operator), measurement, 8),
+            "slice batch of 3": run(steps, operator, measurement, 3),
+            "measurement changed by 1 ulp": run(steps, operator, nudged, 8),
+        }
+        print(f"{steps} steps, largest difference over the range and (relative norm) after each step")
+        for name, estimates in others.items():
+            parts = []
+            for a, b in zip(base, estimates, strict=True):
+                largest = float((a - b).abs().max() / (a.max() - a.min()))
+                parts.append(f"{largest:.1e} ({float((a - b).norm() / a.norm()):.1e})")
+            print(f"  {name}: {', '.join(parts)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
