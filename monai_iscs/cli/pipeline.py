@@ -167,7 +167,9 @@ class Pipeline:
             plugs["noise"] = CHOICES["noise"][method.noise]
         config = self._read({**self._overrides, **plugs, **(changes or {})})
         check_memory(
-            "steps", config.get("steps"), BYTES_A_STEP * (config.get_parsed_content("steps", default=None) or 0)
+            config.place("steps"),
+            config.get("steps"),
+            BYTES_A_STEP * (config.get_parsed_content("steps", default=None) or 0),
         )
         inferer = config.get_parsed_content("inferer")
         check_precision(inferer.precision, self.device)
