@@ -117,7 +117,7 @@ def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: 
             if key not in config:
                 raise InputError(f"{config.file}: has no entry {key!r}, which {setter} sets")
             config[key] = value
-            config.origins[key] = source
+            config.origins[key] = setter if source == "the command line" else source
     config["bundle_root"] = str(folder)
     config.check_plain()
     return config

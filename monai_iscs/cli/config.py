@@ -40,14 +40,14 @@ class BundleConfig(ConfigParser):
             InputError: the entry is missing, cannot be made, or is not what `EXPECTED` says.
         """
         if id and id not in self and "default" not in kwargs:
-            raise InputError(f"{self._place(id)}: missing")
+            raise InputError(f"{self.place(id)}: missing")
         try:
             value = super().get_parsed_content(id, **kwargs)
         except Exception as error:
             raise self._fault(self._culprit(id), error) from error
         check = EXPECTED.get(id)
         if check is not None and not check.usable(value):
-            raise InputError(f"{self._place(id)}: found {_shown(value)}, expected {check.expected}")
+            raise InputError(f"{self.place(id)}: found {_shown(value)}, expected {check.expected}")
         return value
 
     @contextmanager
@@ -69,11 +69,12 @@ class BundleConfig(ConfigParser):
         while isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # as MONAI wraps errors
             error = error.__cause__
         said = explain(error) or f"{type(error).__name__}: {error}"
-        return InputError(f"{self._place(entry)}: cannot be used ({' '.join(said.split())[:300]})")
+        return InputError(f"{self.place(entry)}: cannot be used ({' '.join(said.split())[:300]})")
 
-    def _place(self, entry: str) -> str:
+    def place(self, entry: str) -> str:
+        """Where an entry was set, for messages: file and entry, or the option of the command line."""
         origin = self.origins.get(entry) or self.origins.get(entry.split("::")[0]) or str(self.file)
-        return f"{origin}: entry {entry!r}"
+        return origin if origin.startswith("--") else f"{origin}: entry {entry!r}"
 
     def _culprit(self, entry: str) -> str:
         """Of a faulty entry and those that it refers to: one that is faulty though all that it refers to are not."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ignite.engine import Engine
 from torch import nn
 
-from monai_iscs.cli.names import CHOICES
+from monai_iscs.cli.names import CHOICES, MOST_SMOOTHING
 from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.precision import PRECISIONS
 
@@ -104,7 +104,7 @@ PLAIN: dict[str, Check] = {
     "steps": _or_null(_whole(1)),
     "eta": _or_null(_from(0, 1)),
     "noise_level": _or_null(_or_function(_from(0))),
-    "smoothing": _or_null(_from(0)),
+    "smoothing": _or_null(_from(0, MOST_SMOOTHING)),
     "seed": _whole(0, MOST_SEED),
     "measurement_seed": _whole(0, MOST_SEED),
     "slice_batch": _or_null(_whole(1)),

@@ -12,6 +12,8 @@ OVERRIDES = (
     *("seed", "slice_batch", "precision", "compiled"),
 )
 
+MOST_SMOOTHING = 1000  # samples of the scan: its kernel is as long
+
 CHOICES: dict[str, dict[str, Any]] = {
     # A sampler's entry is the consistency step of the bundle's config; null is that of the preset, DDS.
     "sampler": {

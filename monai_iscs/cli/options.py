@@ -7,7 +7,7 @@ import argparse
 import math
 
 from monai_iscs.cli.argument_types import RemovedNoise, count, number
-from monai_iscs.cli.names import CHOICES
+from monai_iscs.cli.names import CHOICES, MOST_SMOOTHING
 
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,7 @@ def add_sampler_options(parser: argparse.ArgumentParser) -> None:
     )
     sampler.add_argument(
         "--smoothing",
-        type=number(0, math.inf, include_low=True),
+        type=number(0, MOST_SMOOTHING, include_low=True),
         metavar="F",
         help="how far across slices a correction of dds or ddnm reaches at least, in samples of the scan (CT: detector "
         "rows); 0 leaves every slice free",

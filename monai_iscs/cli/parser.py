@@ -27,6 +27,8 @@ from monai_iscs.cli.processes import joined
 from monai_iscs.cli.suites import SUITES
 from monai_iscs.errors import InputError
 
+MOST_COUNT, MOST_VALUE = 1e15, 1e30  # of photons and noise, of a voxel: beyond, single precision overflows
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -132,14 +134,14 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     )
     scan.add_argument(
         "--photons",
-        type=number(0, math.inf),
+        type=number(0, MOST_COUNT),
         metavar="N",
         help="photons sent to each detector pixel in each view, for Poisson noise: 1e5 is a good scan, 1e4 a noisy one "
         "(default: no noise)",
     )
     scan.add_argument(
         "--noise-std",
-        type=number(0, math.inf),
+        type=number(0, MOST_COUNT),
         metavar="F",
         help="Gaussian noise: its standard deviation in line integrals (CT; a body reaches 5 or more), or as a share "
         "of the signal (MRI with --factor; 0.02 is usual)",
@@ -223,7 +225,7 @@ def _add_evaluate(verbs: Any) -> None:
     scale.add_argument(
         "--window",
         nargs=2,
-        type=number(-math.inf, math.inf),
+        type=number(-MOST_VALUE, MOST_VALUE, include_low=True),
         metavar=("LOW", "HIGH"),
         help="judge both at their own size, with values clipped to LOW..HIGH",
     )

@@ -124,7 +124,7 @@ class Pipeline:
         """Refuse slices of which memory would not hold the two that a volume has at least."""
         if "size" in self.config:
             size = self.config.get_parsed_content("size")
-            check_memory("size", size, 2 * BYTES_A_NUMBER * size**2)
+            check_memory(self.config.place("size"), size, 2 * BYTES_A_NUMBER * size**2)
 
     def load(self, path: Path) -> MetaTensor:
         """The volume of a file, (1, X, Y, Z), RAS, on the grid on which it is measured (or was)."""
@@ -148,7 +148,7 @@ class Pipeline:
         one.views = 1
         with self.config.blamed("scan"):
             numbers = math.prod(one(volume).range_shape)
-        check_memory("views", views, BYTES_A_NUMBER * numbers * views)
+        check_memory(self.config.place("views"), views, BYTES_A_NUMBER * numbers * views)
 
     def sampler(
         self, method: Method | None = None, *, changes: Mapping[str, Any] | None = None, **arguments: Any
@@ -167,7 +167,9 @@ class Pipeline:
             plugs["noise"] = CHOICES["noise"][method.noise]
         config = self._read({**self._overrides, **plugs, **(changes or {})})
         check_memory(
-            "steps", config.get("steps"), BYTES_A_STEP * (config.get_parsed_content("steps", default=None) or 0)
+            config.place("steps"),
+            config.get("steps"),
+            BYTES_A_STEP * (config.get_parsed_content("steps", default=None) or 0),
         )
         inferer = config.get_parsed_content("inferer")
         check_precision(inferer.precision, self.device)

@@ -35,7 +35,7 @@ def test_both_numbers_are_said(monkeypatch):
 @pytest.mark.parametrize("option", ["--views", "--steps"])
 def test_a_reconstruction_of_more_than_there_is(fails, bundle, body, tmp_path, option):
     line = fails("reconstruct", body, "--bundle", bundle, "--output", tmp_path / "out", option, HUGE)
-    assert f"{option.strip('-')}: found {HUGE}, which needs at least" in line
+    assert f"{option}: found {HUGE}, which needs at least" in line
     assert "GB that are free" in line
 
 
