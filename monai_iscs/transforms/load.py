@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import itk
-import nibabel
 from monai.config import KeysCollection, PathLike
-from monai.data import ImageReader, ITKReader, MetaTensor, NibabelReader
+from monai.data import ImageReader, ITKReader, MetaTensor
 from monai.transforms import LoadImage, MapTransform, Transform
 
 from monai_iscs.errors import InputError
+from monai_iscs.transforms.itk_files import META_IMAGE, NRRD, VolumeReader
+from monai_iscs.transforms.nifti import NiftiReader
 
 NIFTI = (".nii", ".nii.gz")
-ITK = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
+ITK = (*NRRD, *META_IMAGE, ".dcm")
 MOST_UNEVEN = 0.05  # mm that a slice of a DICOM series may lie off its even place
 
 
@@ -60,7 +61,9 @@ def _reader(path: Path) -> ImageReader:
         raise InputError(f"{path}: the file is empty")
     name = path.name.lower()
     if name.endswith(NIFTI):
-        return NibabelReader()
+        return NiftiReader()
+    if name.endswith((*NRRD, *META_IMAGE)):
+        return VolumeReader()
     if name.endswith(ITK):
         return ITKReader()
     raise InputError(f"{path}: unsupported file type, expected {', '.join((*NIFTI, *ITK))} or a folder of DICOM files")
@@ -112,11 +115,6 @@ class LoadVolume(Transform):
         try:
             with _quiet_itk():
                 image = LoadImage(image_only=True, ensure_channel_first=True)(path, reader=reader)
-                if isinstance(reader, NibabelReader):
-                    # Where sform and voxel size disagree MONAI takes the qform without a word, so that a broken
-                    # sform would pass unseen; nibabel and viewers show the sform.
-                    image.affine = nibabel.load(path).affine
-                    image.meta["original_affine"] = image.affine.numpy().copy()
         except InputError:
             raise
         except Exception as error:  # nibabel, zlib and ITK each raise kinds of their own for a damaged file
