@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from monai_iscs.cli import descriptions
-from monai_iscs.cli.argument_types import PrintVersion, bundle_folder, count, existing_path, number
+from monai_iscs.cli.argument_types import OneOrThree, PrintVersion, bundle_folder, count, existing_path, number
 from monai_iscs.cli.names import CHOICES
 from monai_iscs.cli.processes import joined
 from monai_iscs.cli.suites import SUITES
@@ -147,6 +147,15 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="Gaussian noise: its standard deviation in line integrals (CT; a body reaches 5 or more), or as a share "
         "of the signal (MRI with --factor; 0.02 is usual)",
+    )
+    scan.add_argument(
+        "--spacing",
+        nargs="+",
+        action=OneOrThree,
+        type=number(0, math.inf),
+        metavar="MM",
+        help="resample INPUT to voxels of this size first, one number or, for CT, three (default: CT as INPUT has them, "
+        "MRI 1); the result goes back to INPUT's grid",
     )
     scan.add_argument(
         "--factor",
