@@ -16,6 +16,7 @@ from monai_iscs.errors import InputError
 
 SQUARE = 1.01  # longer to shorter side of a pixel that passes for square
 
+
 def area_weights(fine: int, coarse: int) -> torch.Tensor:
     """Weights (coarse, fine) that average a line of `fine` pixels over `coarse` equal intervals.
 

@@ -81,7 +81,9 @@ def not_hounsfield(values: torch.Tensor) -> str | None:
         return _wrong_air(histogram if low < PADDING_BELOW else _Histogram(voxels))
     if flat:
         return _wrong_stored(histogram, count, LEAST_STORED if low >= PADDING_BELOW else LEAST_BRIGHT)
-    return _wrong_inside(histogram, count, low=low, at_lowest=at_lowest) or _wrong_stored(histogram, count, LEAST_BRIGHT)
+    return _wrong_inside(histogram, count, low=low, at_lowest=at_lowest) or _wrong_stored(
+        histogram, count, LEAST_BRIGHT
+    )
 
 
 def _wrong_air(histogram: _Histogram) -> str | None:

@@ -12,6 +12,12 @@ from monai_iscs.transforms import FitInPlane, FitInPlaneD, FitInPlaned, FitInPla
 from monai_iscs.transforms.fit import area_weights
 
 
+@pytest.fixture
+def affine() -> np.ndarray:
+    """RAS, square pixels, not centred."""
+    return np.array([[2.0, 0, 0, -31], [0, 2.0, 0, -47], [0, 0, 3.0, 12], [0, 0, 0, 1]])
+
+
 def coordinates(shape: tuple[int, int, int], affine: np.ndarray) -> MetaTensor:
     """An image whose three channels are the world coordinates of its voxel centres."""
     index = torch.stack(torch.meshgrid(*(torch.arange(n).double() for n in shape), indexing="ij"))
@@ -105,7 +111,9 @@ def test_plain_tensor_and_dictionary(affine):
 
 
 @pytest.mark.parametrize("size", [16, 128])
-@pytest.mark.parametrize(("shape", "pixel"), [((80, 16, 3), (1.0, 5.0)), ((16, 70, 3), (5.0, 1.2)), ((30, 20, 2), (1.0, 1.1))])
+@pytest.mark.parametrize(
+    ("shape", "pixel"), [((80, 16, 3), (1.0, 5.0)), ((16, 70, 3), (5.0, 1.2)), ((30, 20, 2), (1.0, 1.1))]
+)
 def test_pixels_become_square_in_mm(shape, pixel, size):
     """A coronal or sagittal stack keeps its shape, its mass and its place, and comes back onto its grid."""
     affine = torch.diag(torch.tensor([*pixel, 4.0, 1.0]).double())

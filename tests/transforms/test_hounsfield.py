@@ -45,9 +45,7 @@ def test_metal(hu):
     assert wrong(hu) is None
 
 
-STORED = [
-    (intercept, padding) for intercept in (1000, 1024) for padding in (None, 0, -1024, -2000, -3024)
-]
+STORED = [(intercept, padding) for intercept in (1000, 1024) for padding in (None, 0, -1024, -2000, -3024)]
 
 
 @pytest.mark.parametrize(("intercept", "padding"), STORED)

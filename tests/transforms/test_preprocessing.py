@@ -13,6 +13,12 @@ from monai_iscs.errors import InputError
 from monai_iscs.transforms import InputCompose, ct_postprocessing, ct_preprocessing
 
 
+@pytest.fixture
+def affine() -> np.ndarray:
+    """RAS, square pixels, not centred."""
+    return np.array([[2.0, 0, 0, -31], [0, 2.0, 0, -47], [0, 0, 3.0, 12], [0, 0, 0, 1]])
+
+
 def there_and_back(path, *, change=lambda x: x, **options) -> tuple[MetaTensor, MetaTensor]:
     """The preprocessed volume, and its round trip to the file's grid with `change` in between."""
     preprocessing = ct_preprocessing(**options)
@@ -64,6 +70,17 @@ def test_isotropic_voxels(phantom, save):
     image = ct_preprocessing(size=48, spacing=2.0)({"image": save(phantom)})["image"]
     np.testing.assert_allclose(image.pixdim, [2, 2, 2], atol=1e-6)
     assert image.shape == (1, 48, 48, 18)  # 12 slices of 3 mm
+
+
+def test_a_coronal_stack(phantom, save, affine):
+    """Thick slices along y: square pixels, and back on the file's grid."""
+    affine[1, 1] = 6.0
+    hu = phantom[:, ::3]
+    image, back = there_and_back(save(hu, affine=affine), size=48)
+    np.testing.assert_allclose(image.pixdim, [2, 2, 3], atol=1e-6)
+    assert back.shape == (1, *hu.shape)
+    np.testing.assert_allclose(back.affine, affine, atol=1e-6)
+    np.testing.assert_allclose(back[0].numpy(), hu.clip(-1000, 1600), atol=1e-2)
 
 
 def test_values_outside_the_range_are_kept(phantom, save):
