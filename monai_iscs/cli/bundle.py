@@ -111,7 +111,7 @@ def load_network(parser: ConfigParser, device: torch.device) -> nn.Module:
 def _check_origin(file: Path, folder: Path) -> None:
     """Raise an `InputError` for the weights of another bundle, which the same network would take without a word.
 
-    A bundle's metadata may say the SHA-256 of the weights that it came with; those that no bundle knows may be anybody's.
+    A bundle's metadata may say the SHA-256 of the weights that it came with. Weights that none knows may be anybody's.
     """
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     if _shipped(folder) == digest:

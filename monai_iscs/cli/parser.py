@@ -154,8 +154,7 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
         action=OneOrThree,
         type=number(0, math.inf),
         metavar="MM",
-        help="resample INPUT to voxels of this size first, one number or, for CT, three (default: CT as INPUT has them, "
-        "MRI 1); the result goes back to INPUT's grid",
+        help="resample INPUT to voxels of this size, one number or (CT) three; the result goes back to INPUT's grid",
     )
     scan.add_argument(
         "--factor",

@@ -124,8 +124,8 @@ def _check_affine(img: torch.Tensor, name: str) -> None:
         raise InputError(f"{name}: singular affine, found voxel sizes {[round(s, 4) for s in lengths.tolist()]} mm")
     if float(lengths.min()) < VOXEL_SIZES[0] or float(lengths.max()) > VOXEL_SIZES[1]:
         raise InputError(
-            f"{name}: found voxels of {' x '.join(f'{s:.4g}' for s in lengths.tolist())} mm, expected {VOXEL_SIZES[0]:g} "
-            f"to {VOXEL_SIZES[1]:g} mm (is the unit of length in its header right?)"
+            f"{name}: found voxels of {' x '.join(f'{s:.4g}' for s in lengths.tolist())} mm, expected "
+            f"{VOXEL_SIZES[0]:g} to {VOXEL_SIZES[1]:g} mm (is the unit of length in its header right?)"
         )
     cosines = (axes / lengths).T @ (axes / lengths) - torch.eye(3, dtype=torch.float64)
     if float(torch.linalg.det(axes / lengths).abs()) < 1e-3:
