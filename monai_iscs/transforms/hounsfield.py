@@ -53,8 +53,8 @@ class _Histogram:
 def not_hounsfield(values: torch.Tensor) -> str | None:
     """Why finite `values` can't be HU of a CT, or None if they can.
 
-    Padding, one exact value below all of air, is left out. Then air is near -1000 HU if there is air, tissue near 0, and
-    nothing looks like stored values, a window of HU, MR magnitudes or labels.
+    Padding, one exact value below all of air, is left out. Then air is near -1000 HU if there is air, tissue near 0,
+    and nothing looks like stored values, a window of HU, MR magnitudes or labels.
 
     Args:
         values: of a volume, any shape.
@@ -81,9 +81,8 @@ def not_hounsfield(values: torch.Tensor) -> str | None:
         return _wrong_air(histogram if low < PADDING_BELOW else _Histogram(voxels))
     if flat:
         return _wrong_stored(histogram, count, LEAST_STORED if low >= PADDING_BELOW else LEAST_BRIGHT)
-    return _wrong_inside(histogram, count, low=low, at_lowest=at_lowest) or _wrong_stored(
-        histogram, count, LEAST_BRIGHT
-    )
+    stored = _wrong_stored(histogram, count, LEAST_BRIGHT)
+    return _wrong_inside(histogram, count, low=low, at_lowest=at_lowest) or stored
 
 
 def _wrong_air(histogram: _Histogram) -> str | None:

@@ -105,9 +105,8 @@ def _nrrd(path: Path) -> _Header:
     fields = header.fields
     if "sizes" not in fields:
         raise InputError(NO_HEADER.format(path, "NRRD"))
-    if any(
-        "nan" in value.lower() for value in (fields.get("space directions", ""), fields.get("spacings", ""))
-    ) or not ({"space directions", "spacings"} & set(fields)):
+    sizes = fields.get("space directions", fields.get("spacings", "nan")).lower()
+    if "nan" in sizes.replace("(", " ").replace(")", " ").replace(",", " ").split():
         raise InputError(f"{path}: found no voxel size in its header, expected space directions or spacings")
     units = _quoted(fields.get("space units", "")) or _quoted(fields.get("units", ""))
     header.scale = _one([millimetres(unit, path) for unit in units], path)
