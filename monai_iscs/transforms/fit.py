@@ -32,7 +32,7 @@ def area_weights(fine: int, coarse: int) -> torch.Tensor:
 
 
 def _overlaps(count: int, pixels: int, ratio: float, first: float) -> torch.Tensor:
-    """Share (count, pixels) of each of each of `count` intervals of `ratio` pixels, from `first` on, by pixel."""
+    """Share (count, pixels) of each of `count` intervals of `ratio` pixels, from `first` on, by pixel."""
     start = first + torch.arange(count, dtype=torch.float64)[:, None] * ratio
     pixel = torch.arange(pixels, dtype=torch.float64)[None]
     overlap = torch.minimum(start + ratio, pixel + 1) - torch.maximum(start, pixel)
