@@ -15,10 +15,12 @@ EMPTY = -1000  # HU; an exact value from here on down is padding, clipped air or
 LEAST_SHARE = 1e-3  # of the voxels that must be tissue, and that make an exact value one that says nothing
 DARK_BELOW = -500  # HU: air, lungs, gas
 LEAST_DARK = 0.05  # share of dark voxels from which on air or lung must show where it is
-DARKEST = -760  # HU; 2 % of the dark voxels lie below, even in a crop of dense lung
+DARKEST = -775  # HU; 2 % of the dark voxels lie below, even in a crop of dense lung
 AIR = (-1060, -880)  # HU of its peak: noise, calibration, and the clipping at -1024 move it; of an even lung's, too
 SHARP, WIDTH = 0.6, 25  # share of the dark voxels within so many HU of their peak that no lung reaches
 TISSUE = (-300, 500)  # HU of the commonest tissue: from the vessels of a lung to blood with contrast
+BETWEEN = (-520, -200)  # HU: denser than lung, lighter than fat; borders alone
+MOST_BETWEEN = 0.3  # share of voxels there
 BONE_ABOVE = 500  # HU
 STORED = (850, 1250)  # where soft tissue lies in stored values, 1000 or 1024 above HU
 LEAST_BRIGHT = 0.01  # share there that counts
@@ -77,6 +79,8 @@ def not_hounsfield(values: torch.Tensor) -> str | None:
     common = histogram.peak(TISSUE[0], 4097)
     if common > TISSUE[1]:
         return f"have their commonest tissue at {common}"
+    if histogram.between(*BETWEEN) > MOST_BETWEEN * count:
+        return f"have {histogram.between(*BETWEEN) / count:.0%} from {BETWEEN[0]} to {BETWEEN[1]}, where no tissue is"
     if histogram.between(-4096, DARK_BELOW) >= LEAST_DARK * count:
         return _wrong_air(histogram if low < PADDING_BELOW else _Histogram(voxels))
     if flat:
