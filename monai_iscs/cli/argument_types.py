@@ -7,7 +7,7 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from monai_iscs.cli.bundle import expanded, find_bundle
 from monai_iscs.cli.methods import Method, parse_method
@@ -40,6 +40,15 @@ class RemovedNoise(argparse.Action):
             f"--noise: found {value!r}, expected the noise as a part of the method: dds+iscs is Slerp noise, "
             "dds+identical identical noise, dds alone independent noise"
         )
+
+
+class OneOrThree(argparse.Action):
+    """Keeps one number as such, or three as a list."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: object) -> None:
+        if len(values) not in (1, 3):
+            raise argparse.ArgumentError(self, f"found {len(values)} numbers, expected one or three")
+        setattr(namespace, self.dest, values if len(values) == 3 else values[0])
 
 
 def existing_path(text: str) -> Path:

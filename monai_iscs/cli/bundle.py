@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -127,27 +129,36 @@ def load_network(parser: BundleConfig, device: torch.device) -> nn.Module:
     """The config's ``network_def`` with the weights of its ``ckpt_path``, ready to be used.
 
     Raises:
-        InputError: the model file is missing, damaged, or made for another network.
+        InputError: the model file is missing, damaged, made for another network, or another bundle's.
     """
-    import torch
+    from monai_iscs.priors.weights import load_weights
 
     file = Path(parser.get_parsed_content("ckpt_path"))
-    if not file.is_file():
-        raise InputError(f"{file}: missing; expected the trained weights of the bundle")
     network = parser.get_parsed_content("network_def")
-    try:
-        weights = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(f"{file}: cannot be read as weights; the file is damaged or of another kind") from error
-    try:
-        network.load_state_dict(weights)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        detail = str(error).strip().splitlines()[-1].strip()
-        raise InputError(f"{file}: does not fit the network of the bundle's config ({detail[:200]})") from error
-    for name, weight in weights.items():
-        if not weight.isfinite().all():
-            raise InputError(f"{file}: its weight {name} holds NaN or infinite values, expected finite ones")
+    load_weights(network, file)
+    _check_origin(file, Path(parser.get_parsed_content("bundle_root")))
     return network.eval().requires_grad_(False).to(device)
+
+
+def _check_origin(file: Path, folder: Path) -> None:
+    """Raise an `InputError` for the weights of another bundle, which the same network would take without a word.
+
+    A bundle's metadata may say the SHA-256 of the weights that it came with. Weights that none knows may be anybody's.
+    """
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    if _shipped(folder) == digest:
+        return
+    for name in bundle_names():
+        if _shipped(find_bundle(name)) == digest:
+            raise InputError(f"{file}: holds the weights of the bundle {name}, expected those of {folder.name}")
+
+
+def _shipped(folder: Path) -> str | None:
+    """The SHA-256 of the weights that a bundle came with, or None where it doesn't say."""
+    try:
+        return json.loads((folder / "configs" / "metadata.json").read_text()).get("weights_sha256")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -72,6 +72,7 @@ def _stored(denoiser: Denoiser, *, half: bool) -> dict[str, Tensor]:
 def _metadata(arguments: Namespace, divisor: int) -> dict[str, Any]:
     """The bundle's metadata, true for the new one."""
     metadata = read_entries(arguments.bundle, "metadata")
+    metadata.pop("weights_sha256", None)  # of the weights that are replaced
     file, digest = arguments.checkpoint, hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(2**20):

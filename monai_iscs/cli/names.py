@@ -7,7 +7,7 @@ from typing import Any
 
 # Options that set the entry of the same name in a bundle's inference config.
 OVERRIDES = (
-    *("views", "arc", "photons", "noise_std", "factor", "measurement_seed"),
+    *("views", "arc", "photons", "noise_std", "factor", "measurement_seed", "spacing"),
     *("preset", "steps", "eta", "smoothing", "noise_level"),
     *("seed", "slice_batch", "precision", "compiled"),
 )

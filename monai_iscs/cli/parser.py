@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from monai_iscs.cli import descriptions
 from monai_iscs.cli.argument_types import (
+    OneOrThree,
     PrintVersion,
     bundle_folder,
     count,
@@ -145,6 +146,14 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="Gaussian noise: its standard deviation in line integrals (CT; a body reaches 5 or more), or as a share "
         "of the signal (MRI with --factor; 0.02 is usual)",
+    )
+    scan.add_argument(
+        "--spacing",
+        nargs="+",
+        action=OneOrThree,
+        type=number(0, math.inf),
+        metavar="MM",
+        help="resample INPUT to voxels of this size, one number or (CT) three; the result goes back to INPUT's grid",
     )
     scan.add_argument(
         "--factor",

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from monai_iscs.errors import InputError
 from monai_iscs.files import FolderLock, recover, staged
+from monai_iscs.priors.weights import load_weights
 
 
 def save_together(objects: Mapping[Path, Any]) -> None:
@@ -50,20 +51,13 @@ def load_initial_weights(path: str | os.PathLike[str] | None, denoiser: nn.Modul
         average: the moving average of ``denoiser.network``, which starts at the same weights.
 
     Raises:
-        InputError: the file is missing, damaged or of another network.
+        InputError: the file is missing, damaged or of another network, or holds what are no weights.
     """
     if path is None:
         return
     if not Path(path).is_file():
         raise InputError(f"initial weights: found no file {path}")
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(f"{path}: cannot be read as weights; is it damaged?") from error
-    try:
-        denoiser.load_state_dict(weights)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: these weights do not fit the network of the train config") from error
+    load_weights(denoiser, path)
     average.load_state_dict(denoiser.network.state_dict())
 
 

@@ -14,12 +14,12 @@ from monai.transforms import MapTransform, Transform
 
 from monai_iscs.dtypes import computing_dtype, real_tensor
 from monai_iscs.errors import InputError
+from monai_iscs.transforms.hounsfield import not_hounsfield
 
-AIR_BELOW = -500.0  # HU; every body CT has air around or inside the patient, no MRI or 8-bit image reaches this
-TISSUE_ABOVE = -200.0  # HU; fat starts at about -150
-LEAST_SHARE = 1e-3  # of the voxels that must be air, and that must be tissue
+VOXEL_SIZES = (0.02, 50.0)  # mm; beyond, the header's unit of length is wrong
 MOST_SHEAR = 1e-3  # largest |cosine| between two voxel axes
 MOST_NEGATIVE = 0.02  # share of the voxels that an interpolation may have left clearly negative
+LEAST_NEGATIVE = -500.0  # clearly negative whatever the maximum: HU of air reach it
 UNDERSHOOT = 0.05  # of the maximum: negative beyond this is clearly so
 
 
@@ -98,13 +98,11 @@ class CheckCTVolume(_CheckVolume):
     modality, units, dicom = "a CT", "HU", "CT"
 
     def _check_units(self, values: torch.Tensor, name: str) -> None:
-        air = float((values < AIR_BELOW).float().mean())
-        tissue = float((values > TISSUE_ABOVE).float().mean())
-        if air < LEAST_SHARE or tissue < LEAST_SHARE:
+        wrong = not_hounsfield(values)
+        if wrong is not None:
             raise InputError(
-                f"{name}: values from {float(values.min()):g} to {float(values.max()):g} with {air:.2%} below "
-                f"{AIR_BELOW:g} and {tissue:.2%} above {TISSUE_ABOVE:g} are not HU: expected a CT with air near -1000 "
-                "and soft tissue near 0"
+                f"{name}: found values that are not HU: they {wrong}; expected a CT with air (if any) near -1000 and "
+                "soft tissue near 0"
             )
 
 
@@ -118,7 +116,7 @@ class CheckMRVolume(_CheckVolume):
 
     def _check_units(self, values: torch.Tensor, name: str) -> None:
         low, high = float(values.min()), float(values.max())
-        negative = float((values < max(-UNDERSHOOT * high, AIR_BELOW)).float().mean())
+        negative = float((values < max(-UNDERSHOOT * high, LEAST_NEGATIVE)).float().mean())
         if high <= 0 or negative > MOST_NEGATIVE:
             raise InputError(
                 f"{name}: values from {low:g} to {high:g}, {negative:.1%} of them clearly negative, are not MR "
@@ -143,6 +141,11 @@ def _check_affine(img: torch.Tensor, name: str) -> None:
     lengths = axes.norm(dim=0)
     if not bool(torch.isfinite(img.affine).all()) or float(lengths.min()) < 1e-6:
         raise InputError(f"{name}: singular affine, found voxel sizes {[round(s, 4) for s in lengths.tolist()]} mm")
+    if float(lengths.min()) < VOXEL_SIZES[0] or float(lengths.max()) > VOXEL_SIZES[1]:
+        raise InputError(
+            f"{name}: found voxels of {' x '.join(f'{s:.4g}' for s in lengths.tolist())} mm, expected "
+            f"{VOXEL_SIZES[0]:g} to {VOXEL_SIZES[1]:g} mm (is the unit of length in its header right?)"
+        )
     cosines = (axes / lengths).T @ (axes / lengths) - torch.eye(3, dtype=torch.float64)
     if float(torch.linalg.det(axes / lengths).abs()) < 1e-3:
         raise InputError(f"{name}: singular affine, its voxel axes lie in one plane")

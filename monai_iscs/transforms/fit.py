@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bringing slices to the prior's in-plane size: pad to a square with air, average down, never up."""
+"""Bringing slices to the prior's in-plane size: square pixels, padded to a square with air, averaged down."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.transforms.checks import image_name
 
+SQUARE = 1.01  # longer to shorter side of a pixel that passes for square
+
 
 def area_weights(fine: int, coarse: int) -> torch.Tensor:
     """Weights (coarse, fine) that average a line of `fine` pixels over `coarse` equal intervals.
@@ -31,11 +33,34 @@ def area_weights(fine: int, coarse: int) -> torch.Tensor:
     return (overlap.clamp(min=0) / ratio).float()
 
 
+def _overlaps(count: int, pixels: int, ratio: float, first: float) -> torch.Tensor:
+    """Share (count, pixels) of each of `count` intervals of `ratio` pixels, from `first` on, by pixel."""
+    start = first + torch.arange(count, dtype=torch.float64)[:, None] * ratio
+    pixel = torch.arange(pixels, dtype=torch.float64)[None]
+    overlap = torch.minimum(start + ratio, pixel + 1) - torch.maximum(start, pixel)
+    return overlap.clamp(min=0) / ratio
+
+
+def _between(count: int, pixels: int, ratio: float, first: float) -> torch.Tensor:
+    """Weights (count, pixels) that interpolate linearly between pixels, at the centres of the same intervals."""
+    centre = (first + (torch.arange(count, dtype=torch.float64) + 0.5) * ratio - 0.5).clamp(0, pixels - 1)
+    return (1 - (centre[:, None] - torch.arange(pixels, dtype=torch.float64)[None]).abs()).clamp(min=0)
+
+
+def _along(volume: torch.Tensor, weights: Sequence[torch.Tensor], *, fill: float = 0.0) -> torch.Tensor:
+    """`volume` (C, X, Y, ...) with a matrix applied along X and another along Y; `fill` is where their rows miss 1."""
+    x, y = (matrix.to(volume) for matrix in weights)
+    out = torch.einsum("ax,cxy...->cay...", x, volume - fill)
+    return torch.einsum("by,cay...->cab...", y, out).contiguous() + fill
+
+
 class FitInPlane(InvertibleTransform):
     """Make the first two axes of a volume, or of one slice of it, `size` long, keeping its slices and its geometry.
 
     The shorter in-plane side is padded to a square (and a small one to `size`); a larger square is averaged down
-    by area. The affine follows: after 256 -> 128 a voxel's centre is half a fine voxel further in.
+    by area. The affine follows: after 256 -> 128 a voxel's centre is half a fine voxel further in. Where a `MetaTensor`
+    has pixels that are not square, all of this happens in mm: its pixels become square ones, of the shorter side where
+    they fit, by shares of area.
 
     Args:
         size: in-plane size of the result, voxels.
@@ -58,40 +83,77 @@ class FitInPlane(InvertibleTransform):
         if img.ndim not in (3, 4):
             raise InputError(f"{image_name(img)}: found shape {tuple(img.shape)}, expected (C, X, Y, Z) or (C, X, Y)")
         data = img.as_tensor() if isinstance(img, MetaTensor) else img
-        shape = tuple(data.shape[1:])
-        side, before, matrix = self._grid(shape)
-        after = [side - n - b for n, b in zip(shape[:2], before, strict=True)]
-        across = (0, 0) * (len(shape) - 2)
+        shape, pixel = tuple(data.shape[1:]), _pixel(img)
+        ratios, before, matrix = self._grid(shape, pixel)
+        if pixel[0] != pixel[1]:
+            weights = [
+                _overlaps(self.size, n, ratio, -b) for n, ratio, b in zip(shape[:2], ratios, before, strict=True)
+            ]
+            out = _along(data.to(torch.promote_types(data.dtype, torch.float32)), weights, fill=self.fill)
+        else:
+            out = self._fit_square(data, [int(b) for b in before])
+        meta = self.track_transform_meta(
+            img,
+            sp_size=out.shape[1:],
+            affine=matrix,
+            orig_size=shape,
+            extra_info={"pixel": pixel},
+            transform_info=self.get_transform_info(),
+        )
+        return MetaTensor(out).copy_meta_from(meta) if isinstance(img, MetaTensor) else out
+
+    def _fit_square(self, data: torch.Tensor, before: Sequence[int]) -> torch.Tensor:
+        side = max(*data.shape[1:3], self.size)
+        after = [side - n - b for n, b in zip(data.shape[1:3], before, strict=True)]
+        across = (0, 0) * (data.ndim - 3)
         out = F.pad(data, (*across, before[1], after[1], before[0], after[0]), value=self.fill)
         if side > self.size:
             weights = area_weights(side, self.size).to(out)
             out = torch.einsum("by,cxy...->cxb...", weights, out)
             out = torch.einsum("ax,cxy...->cay...", weights, out).contiguous()
-        meta = self.track_transform_meta(
-            img, sp_size=out.shape[1:], affine=matrix, orig_size=shape, transform_info=self.get_transform_info()
-        )
-        return MetaTensor(out).copy_meta_from(meta) if isinstance(img, MetaTensor) else out
+        return out
 
     def inverse(self, data: torch.Tensor) -> torch.Tensor:
         """Map (C, size, size, Z) back to the original grid: linear interpolation up, padding cropped."""
-        shape = self.pop_transform(data)["orig_size"]
-        side, before, matrix = self._grid(shape)
+        info = self.pop_transform(data)
+        shape, pixel = info["orig_size"], [float(side) for side in info["extra_info"]["pixel"]]
+        ratios, before, matrix = self._grid(shape, pixel)
         out = data.as_tensor()
-        if side > self.size:
-            out = F.interpolate(out[None], (side, side, shape[2]), mode="trilinear", align_corners=False)[0]
-        out = out[:, before[0] : before[0] + shape[0], before[1] : before[1] + shape[1]].contiguous()
+        if pixel[0] != pixel[1]:  # coarser pixels by shares of area, finer ones linearly
+            weights = [
+                (_between if ratio > 1 else _overlaps)(n, self.size, 1 / ratio, b / ratio)
+                for n, ratio, b in zip(shape[:2], ratios, before, strict=True)
+            ]
+            out = _along(out, weights)
+        else:
+            side, (x, y) = max(*shape[:2], self.size), (int(b) for b in before)
+            if side > self.size:
+                out = F.interpolate(out[None], (side, side, shape[2]), mode="trilinear", align_corners=False)[0]
+            out = out[:, x : x + shape[0], y : y + shape[1]].contiguous()
         result = MetaTensor(out).copy_meta_from(data)
         result.affine = data.affine @ torch.linalg.inv(matrix)
         return result
 
-    def _grid(self, shape: Sequence[int]) -> tuple[int, list[int], torch.Tensor]:
-        """Side of the padded square, padding before the first two axes, and the result's indices -> `shape`'s."""
-        side = max(*shape[:2], self.size)
-        before = [(side - n) // 2 for n in shape[:2]]
-        ratio = side / self.size
-        matrix = torch.diag(torch.tensor([ratio, ratio, 1.0, 1.0], dtype=torch.float64))
-        matrix[:2, 3] = (ratio - 1) / 2 - torch.tensor(before, dtype=torch.float64)
-        return side, before, matrix
+    def _grid(self, shape: Sequence[int], pixel: Sequence[float]) -> tuple[list[float], list[float], torch.Tensor]:
+        """For both axes: the result's pixels in old ones, the padding before; and its indices -> those of `shape`."""
+        if pixel[0] == pixel[1]:
+            side = max(*shape[:2], self.size)
+            ratios, before = [side / self.size] * 2, [float((side - n) // 2) for n in shape[:2]]
+        else:
+            square = max(max(n * s for n, s in zip(shape[:2], pixel, strict=True)) / self.size, min(pixel))
+            ratios = [square / s for s in pixel]
+            before = [(self.size * ratio - n) / 2 for n, ratio in zip(shape[:2], ratios, strict=True)]
+        matrix = torch.diag(torch.tensor([*ratios, 1.0, 1.0], dtype=torch.float64))
+        matrix[:2, 3] = torch.tensor([(ratio - 1) / 2 - b for ratio, b in zip(ratios, before, strict=True)])
+        return ratios, before, matrix
+
+
+def _pixel(img: torch.Tensor) -> list[float]:
+    """Sides of a pixel in mm; both 1 where they are equal, or nobody knows."""
+    if not isinstance(img, MetaTensor):
+        return [1.0, 1.0]
+    sides = [float(side) for side in img.affine[:3, :2].norm(dim=0)]
+    return sides if max(sides) > SQUARE * min(sides) else [1.0, 1.0]
 
 
 class FitInPlaned(MapTransform, InvertibleTransform):

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import itk
-import nibabel
 from monai.config import KeysCollection, PathLike
-from monai.data import ImageReader, ITKReader, MetaTensor, NibabelReader
+from monai.data import ImageReader, MetaTensor
 from monai.transforms import LoadImage, MapTransform, Transform
 
 from monai_iscs.errors import InputError
 from monai_iscs.transforms.dicom import DICOMReader
 from monai_iscs.transforms.dicom_files import is_dicom
+from monai_iscs.transforms.itk_files import META_IMAGE, NRRD, VolumeReader
+from monai_iscs.transforms.nifti import NiftiReader
 
 NIFTI = (".nii", ".nii.gz")
-ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+ITK = (*NRRD, *META_IMAGE)
 
 
 def _reader(path: Path) -> ImageReader:
@@ -34,9 +35,9 @@ def _reader(path: Path) -> ImageReader:
         raise InputError(f"{path}: the file is empty")
     name = path.name.lower()
     if name.endswith(NIFTI):
-        return NibabelReader()
+        return NiftiReader()
     if name.endswith(ITK):
-        return ITKReader()
+        return VolumeReader()
     if is_dicom(path):
         return DICOMReader()
     raise InputError(f"{path}: unsupported file type, expected {', '.join((*NIFTI, *ITK))} or DICOM (file or folder)")
@@ -94,11 +95,6 @@ class LoadVolume(Transform):
         try:
             with _quiet_libraries():
                 image = LoadImage(image_only=True, ensure_channel_first=True)(path, reader=reader)
-                if isinstance(reader, NibabelReader):
-                    # Where sform and voxel size disagree MONAI takes the qform without a word, so that a broken
-                    # sform would pass unseen; nibabel and viewers show the sform.
-                    image.affine = nibabel.load(path).affine
-                    image.meta["original_affine"] = image.affine.numpy().copy()
         except InputError:
             raise
         except Exception as error:  # nibabel, zlib and ITK each raise kinds of their own for a damaged file

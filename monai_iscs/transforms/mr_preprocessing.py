@@ -136,6 +136,8 @@ def _crop(keys: KeysCollection) -> CropForegroundd:
 
 
 def _checked(spacing: float) -> float:
+    if not isinstance(spacing, int | float):
+        raise InputError(f"spacing: found {spacing}, expected one number of mm")
     if not spacing > 0:
         raise InputError(f"spacing: found {spacing:g} mm, expected a positive voxel size")
     return spacing

@@ -17,9 +17,10 @@ from monai.transforms import (
     ScaleIntensityRanged,
     Spacingd,
 )
+from monai.utils import ensure_tuple_rep
 
 from monai_iscs.errors import InputError
-from monai_iscs.transforms.checks import CheckCTVolumed
+from monai_iscs.transforms.checks import VOXEL_SIZES, CheckCTVolumed
 from monai_iscs.transforms.fit import FitInPlaned
 from monai_iscs.transforms.load import LoadVolumed
 
@@ -47,7 +48,7 @@ def ct_preprocessing(
     *,
     hu_range: Sequence[float] = CT_RANGE,
     size: int = 128,
-    isotropic: float | None = None,
+    spacing: float | Sequence[float] | None = None,
 ) -> Compose:
     """Transforms from a path (file or DICOM folder) to (1, size, size, Z), RAS, float32, [0, 1], 0 = air.
 
@@ -56,22 +57,28 @@ def ct_preprocessing(
         hu_range: HU that become 0 and 1; values outside are clipped. The low end is air, -1000: only then is a value
             proportional to attenuation. The scan's `unit_attenuation` is that of the range, 0.02 /mm for 1000 HU.
         size: in-plane size of the prior. Larger slices are averaged down by area, smaller ones padded with air.
-        isotropic: voxel size in mm to resample to first; None keeps the file's own grid.
+        spacing: voxel size in mm to resample to first, linearly, one number or three; None keeps the file's own grid.
 
     Returns:
         A `Compose`, invertible by `ct_postprocessing`. Its transforms raise `InputError` for what isn't a CT volume.
 
     Raises:
-        InputError: a range that doesn't rise from -1000 HU, or a size or voxel size that isn't positive.
+        InputError: a range that doesn't rise from -1000 HU, a size that isn't positive, or a spacing out of bounds.
     """
     low, high = hu_range
     if not low < high:
         raise InputError(f"hu_range: found {low:g} to {high:g}, expected a low end below the high end")
     if low != CT_RANGE[0]:
         raise InputError(f"hu_range: found {low:g} to {high:g}, expected a low end of {CT_RANGE[0]:g} HU, air")
-    if isotropic is not None and not isotropic > 0:
-        raise InputError(f"isotropic: found {isotropic:g} mm, expected a positive voxel size")
-    resample = [Spacingd(keys, pixdim=[isotropic] * 3, mode="bilinear", padding_mode="border")] if isotropic else []
+    resample = []
+    if spacing is not None:
+        sizes = [float(size) for size in ensure_tuple_rep(spacing, 3)]
+        if not all(VOXEL_SIZES[0] <= size <= VOXEL_SIZES[1] for size in sizes):
+            raise InputError(
+                f"spacing: found {' x '.join(f'{size:g}' for size in sizes)} mm, expected voxels of "
+                f"{VOXEL_SIZES[0]:g} to {VOXEL_SIZES[1]:g} mm"
+            )
+        resample = [Spacingd(keys, pixdim=sizes, mode="bilinear", padding_mode="border")]
     return InputCompose(
         [
             LoadVolumed(keys),

@@ -27,8 +27,8 @@ class _CheckSlices(Transform):
     """
 
     def __init__(self, spacing: float = 1.0) -> None:
-        if not spacing > 0:
-            raise InputError(f"spacing: found {spacing:g} mm, expected a positive slice distance")
+        if not isinstance(spacing, int | float) or not spacing > 0:
+            raise InputError(f"spacing: found {spacing} mm, expected a positive slice distance")
         self.spacing = spacing
 
     def __call__(self, img: MetaTensor) -> MetaTensor:

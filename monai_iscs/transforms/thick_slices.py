@@ -34,8 +34,8 @@ class ThickSliceScan(Scan):
     def __init__(self, *, factor: float | None = None, spacing: float = 1.0, profile: Profile | None = None) -> None:
         if factor is not None and not factor > 1:
             raise InputError(f"factor: found {factor:g}, expected more than 1")
-        if not spacing > 0:
-            raise InputError(f"spacing: found {spacing:g} mm, expected a positive slice distance")
+        if not isinstance(spacing, int | float) or not spacing > 0:
+            raise InputError(f"spacing: found {spacing} mm, expected a positive slice distance")
         self.factor = factor
         self.spacing = spacing
         self.profile = profile

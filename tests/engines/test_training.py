@@ -239,7 +239,7 @@ def test_training_starts_from_given_weights(dataset: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "found no file"), (b"half of it", "cannot be read as weights"), ({"a": torch.ones(1)}, "do not fit")],
+    [(None, "found no file"), (b"half of it", "cannot be read as weights"), ({"a": torch.ones(1)}, "does not fit")],
 )
 def test_unusable_initial_weights_are_named(
     dataset: Path, tmp_path: Path, content: dict | bytes | None, message: str

@@ -72,6 +72,13 @@ def test_sheared_affine(phantom, affine):
         CheckCTVolume()(image(phantom, affine))
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1e-6, 100, 1e6])
+def test_voxels_of_another_unit(phantom, affine, scale):
+    affine[:3, :3] *= scale
+    with pytest.raises(InputError, match=r"patient\.nii\.gz: (found voxels of .* mm, expected 0\.02 to 50|singular)"):
+        CheckCTVolume()(image(phantom, affine))
+
+
 @pytest.mark.parametrize("column", [[0, 0, 0], [2, 0, 0], [np.nan, 0, 0]])
 def test_singular_affine(phantom, affine, column):
     affine[:3, 1] = column

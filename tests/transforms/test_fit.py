@@ -12,6 +12,12 @@ from monai_iscs.transforms import FitInPlane, FitInPlaneD, FitInPlaned, FitInPla
 from monai_iscs.transforms.fit import area_weights
 
 
+@pytest.fixture
+def affine() -> np.ndarray:
+    """RAS, square pixels, not centred."""
+    return np.array([[2.0, 0, 0, -31], [0, 2.0, 0, -47], [0, 0, 3.0, 12], [0, 0, 0, 1]])
+
+
 def coordinates(shape: tuple[int, int, int], affine: np.ndarray) -> MetaTensor:
     """An image whose three channels are the world coordinates of its voxel centres."""
     index = torch.stack(torch.meshgrid(*(torch.arange(n).double() for n in shape), indexing="ij"))
@@ -102,6 +108,49 @@ def test_plain_tensor_and_dictionary(affine):
     assert chain.inverse(fitted)["b"].shape == plain.shape
     assert FitInPlaneD is FitInPlaned
     assert FitInPlaneDict is FitInPlaned
+
+
+@pytest.mark.parametrize("size", [16, 128])
+@pytest.mark.parametrize(
+    ("shape", "pixel"), [((80, 16, 3), (1.0, 5.0)), ((16, 70, 3), (5.0, 1.2)), ((30, 20, 2), (1.0, 1.1))]
+)
+def test_pixels_become_square_in_mm(shape, pixel, size):
+    """A coronal or sagittal stack keeps its shape, its mass and its place, and comes back onto its grid."""
+    affine = torch.diag(torch.tensor([*pixel, 4.0, 1.0]).double())
+    affine[:3, 3] = torch.tensor([3.0, -4.0, 5.0])
+    x, y, z = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in shape), indexing="ij")
+    image = MetaTensor(torch.exp(-4 * (x - 0.1) ** 2 - 4 * (y + 0.1) ** 2)[None] * (z + 2), affine=affine)
+    fit = FitInPlane(size)
+    fitted = fit(image)
+    assert fitted.shape == (1, size, size, shape[2])
+    sides = fitted.affine[:2, :2].norm(dim=0)
+    assert float(sides[0]) == pytest.approx(float(sides[1]))
+    assert float(sides[0]) == pytest.approx(max(shape[0] * pixel[0] / size, shape[1] * pixel[1] / size, min(pixel)))
+    area = pixel[0] * pixel[1]
+    assert float(fitted.sum()) * float(sides.prod()) == pytest.approx(float(image.sum()) * area, rel=1e-4)
+    for one, other in zip(_centre(fitted), _centre(image), strict=True):
+        assert one == pytest.approx(other, abs=1e-3)
+    back = fit.inverse(fitted)
+    assert back.shape == image.shape
+    torch.testing.assert_close(back.affine, image.affine, atol=1e-9, rtol=0)
+    if size == 128:
+        assert float((back - image).abs().max()) < 0.35
+    plain = FitInPlane(size, fill=1.0)(image * 0 + 1)
+    torch.testing.assert_close(plain.as_tensor(), torch.ones(1, size, size, shape[2]))
+
+
+def _centre(image: MetaTensor) -> list[float]:
+    """Of the signal, in mm."""
+    index = torch.stack(torch.meshgrid(*(torch.arange(n).double() for n in image.shape[1:]), indexing="ij"))
+    values = image[0].as_tensor().double()
+    mean = (index * values).flatten(1).sum(1) / values.sum()
+    return (image.affine[:3, :3] @ mean + image.affine[:3, 3]).tolist()
+
+
+def test_pixels_that_are_square_but_for_rounding_are_fitted_as_before(affine):
+    image = MetaTensor(torch.rand(1, 32, 32, 5), affine=torch.diag(torch.tensor([1.0, 1.001, 2, 1]).double()))
+    mean = image.as_tensor().reshape(1, 16, 2, 16, 2, 5).mean((2, 4))
+    torch.testing.assert_close(FitInPlane(16)(image).as_tensor(), mean)
 
 
 def test_size_must_be_positive():

@@ -13,6 +13,12 @@ from monai_iscs.errors import InputError
 from monai_iscs.transforms import InputCompose, ct_postprocessing, ct_preprocessing
 
 
+@pytest.fixture
+def affine() -> np.ndarray:
+    """RAS, square pixels, not centred."""
+    return np.array([[2.0, 0, 0, -31], [0, 2.0, 0, -47], [0, 0, 3.0, 12], [0, 0, 0, 1]])
+
+
 def there_and_back(path, *, change=lambda x: x, **options) -> tuple[MetaTensor, MetaTensor]:
     """The preprocessed volume, and its round trip to the file's grid with `change` in between."""
     preprocessing = ct_preprocessing(**options)
@@ -46,11 +52,11 @@ def test_the_preprocessed_volume_is_ras_in_prior_units(phantom, save, affine):
 
 
 @pytest.mark.parametrize("name", ["lidc-idri-0001_standard.nii.gz", "totalseg_example_ct_sm.nii.gz"])
-@pytest.mark.parametrize("isotropic", [None, 3.0])
-def test_round_trip_of_real_volumes(data_folder, name, isotropic):
+@pytest.mark.parametrize("spacing", [None, 3.0, (2.5, 2.5, 4.0)])
+def test_round_trip_of_real_volumes(data_folder, name, spacing):
     """Back on the file's grid; away from edges linear interpolation keeps HU."""
     file = nibabel.load(data_folder / name)
-    image, back = there_and_back(data_folder / name, size=96, isotropic=isotropic)
+    image, back = there_and_back(data_folder / name, size=96, spacing=spacing)
     assert image.shape[1:3] == (96, 96)
     assert back.shape == (1, *file.shape)
     np.testing.assert_allclose(back.affine, file.affine, atol=1e-5)
@@ -61,9 +67,20 @@ def test_round_trip_of_real_volumes(data_folder, name, isotropic):
 
 
 def test_isotropic_voxels(phantom, save):
-    image = ct_preprocessing(size=48, isotropic=2.0)({"image": save(phantom)})["image"]
+    image = ct_preprocessing(size=48, spacing=2.0)({"image": save(phantom)})["image"]
     np.testing.assert_allclose(image.pixdim, [2, 2, 2], atol=1e-6)
     assert image.shape == (1, 48, 48, 18)  # 12 slices of 3 mm
+
+
+def test_a_coronal_stack(phantom, save, affine):
+    """Thick slices along y: square pixels, and back on the file's grid."""
+    affine[1, 1] = 6.0
+    hu = phantom[:, ::3]
+    image, back = there_and_back(save(hu, affine=affine), size=48)
+    np.testing.assert_allclose(image.pixdim, [2, 2, 3], atol=1e-6)
+    assert back.shape == (1, *hu.shape)
+    np.testing.assert_allclose(back.affine, affine, atol=1e-6)
+    np.testing.assert_allclose(back[0].numpy(), hu.clip(-1000, 1600), atol=1e-2)
 
 
 def test_values_outside_the_range_are_kept(phantom, save):
@@ -103,7 +120,8 @@ def test_other_errors_stay_what_they_are():
     [
         ({"hu_range": (100, 100)}, "hu_range"),
         ({"hu_range": (-1024, 1600)}, "hu_range"),
-        ({"isotropic": 0.0}, "isotropic"),
+        ({"spacing": 0.0}, "spacing"),
+        ({"spacing": (1.0, 1.0, 900.0)}, "spacing"),
         ({"size": -1}, "size"),
     ],
 )

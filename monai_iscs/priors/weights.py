@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loading a network's weights, and refusing what are none."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from monai_iscs.errors import InputError
+
+
+def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Loads weights that were saved by ``torch.save(network.state_dict(), path)``, of any precision.
+
+    PyTorch doesn't look at the checksums of its files; this does.
+
+    Args:
+        network: what they are for.
+        path: the file.
+
+    Raises:
+        InputError: the file is missing, damaged or for another network, or a weight is complex, an integer, or not
+            finite.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: missing; expected a file of trained weights")
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise InputError(f"{path}: cannot be read as weights; the checksum of its part {damaged} is wrong")
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read as weights; the file is damaged or of another kind") from error
+    if isinstance(weights, Mapping):
+        _check(weights, network.state_dict(), path)
+    try:
+        network.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        detail = str(error).strip().splitlines()[-1].strip()
+        raise InputError(f"{path}: does not fit the network of the bundle's config ({detail[:200]})") from error
+
+
+def _check(weights: Mapping[str, object], own: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> None:
+    """Whether each of the `weights` is one, as the network's `own` are; other names are left to PyTorch."""
+    for name in own.keys() & weights.keys():
+        weight = weights[name]
+        if not isinstance(weight, torch.Tensor):
+            raise InputError(f"{path}: its weight {name} is of type {type(weight).__name__}, expected a tensor")
+        if weight.is_complex() or (own[name].is_floating_point() and not weight.is_floating_point()):
+            kind = str(weight.dtype).removeprefix("torch.")
+            raise InputError(f"{path}: its weight {name} is {kind}, expected real numbers of floating point")
+        if not weight.isfinite().all():
+            raise InputError(f"{path}: its weight {name} holds NaN or infinite values, expected finite ones")

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Telling Hounsfield units from other numbers, by what physics says of a body and the air around it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+BOUND = 2**16  # no HU beyond: metal reaches 30,000 on extended scales, and padding is 16-bit at most
+SAMPLES = 2**22  # voxels that are looked at, evenly spread
+PADDING_BELOW = -1100  # HU; nothing but noise, streaks and padding lies below air
+PADDINGS = (-(2**15), -(2**13))  # values below -4096 that are known as padding
+EMPTY = -1000  # HU; an exact value from here on down is padding, clipped air or a phantom's: it says nothing
+LEAST_SHARE = 1e-3  # of the voxels that must be tissue, and that make an exact value one that says nothing
+DARK_BELOW = -500  # HU: air, lungs, gas
+LEAST_DARK = 0.05  # share of dark voxels from which on air or lung must show where it is
+DARKEST = -775  # HU; 2 % of the dark voxels lie below, even in a crop of dense lung
+AIR = (-1060, -880)  # HU of its peak: noise, calibration, and the clipping at -1024 move it; of an even lung's, too
+SHARP, WIDTH = 0.6, 25  # share of the dark voxels within so many HU of their peak that no lung reaches
+TISSUE = (-300, 500)  # HU of the commonest tissue: from the vessels of a lung to blood with contrast
+BETWEEN = (-520, -200)  # HU: denser than lung, lighter than fat; borders alone
+MOST_BETWEEN = 0.3  # share of voxels there
+BONE_ABOVE = 500  # HU
+STORED = (850, 1250)  # where soft tissue lies in stored values, 1000 or 1024 above HU
+LEAST_BRIGHT = 0.01  # share there that counts
+LEAST_STORED = 0.2  # the same where the air may be real: no skull of a phantom has as much
+SPIKE = 0.05  # share of voxels at the very minimum that a background or a window leaves
+LEAST_SPREAD = 20  # HU between the 1st and the last thousandth of the voxels, noise alone is more
+
+
+class _Histogram:
+    """Counts of whole HU from -4096 to 4096; what lies outside counts at the ends."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        bins = (values.clamp(-4096, 4096) + 4096).round().long()
+        self.counts = torch.bincount(bins, minlength=8193).double()
+
+    def between(self, low: int, high: int) -> float:
+        """Voxels from `low` to below `high`."""
+        return float(self.counts[max(low + 4096, 0) : max(high + 4096, 0)].sum())
+
+    def peak(self, low: int, high: int) -> int:
+        """The commonest value from `low` to below `high`, of a window of 21 HU."""
+        part = self.counts[low + 4096 : high + 4096]
+        smooth = torch.nn.functional.avg_pool1d(part[None, None], 21, 1, 10, count_include_pad=False)[0, 0]
+        return low + int(smooth.argmax())
+
+    def quantile(self, share: float, low: int, high: int) -> int:
+        """The value that `share` of the voxels from `low` to below `high` lie below."""
+        total = self.counts[low + 4096 : high + 4096].cumsum(0)
+        return low + int(torch.searchsorted(total, share * total[-1]))
+
+
+def not_hounsfield(values: torch.Tensor) -> str | None:
+    """Why finite `values` can't be HU of a CT, or None if they can.
+
+    Padding, one exact value below all of air, is left out. Then air is near -1000 HU if there is air, tissue near 0,
+    and nothing looks like stored values, a window of HU, MR magnitudes or labels.
+
+    Args:
+        values: of a volume, any shape.
+    """
+    low, high = float(values.min()), float(values.max())
+    if max(-low, high) > BOUND:
+        return f"reach from {low:.4g} to {high:.4g}"
+    step = math.ceil(values.numel() / SAMPLES) | 1
+    voxels = values.reshape(-1)[::step].float()
+    lowest = voxels == low
+    at_lowest = float(lowest.float().mean())
+    flat = low <= EMPTY and at_lowest >= LEAST_SHARE
+    if flat and low < -4096 and low not in PADDINGS:
+        return f"have {at_lowest:.1%} of the voxels at {low:g}, which is neither air nor a known padding"
+    rest = voxels[~lowest] if flat else voxels
+    histogram, count = _Histogram(rest), max(len(rest), 1)
+    tissue = histogram.between(TISSUE[0], 4097) / count
+    if tissue < LEAST_SHARE:
+        return f"have {tissue:.2%} above {TISSUE[0]}, too few for tissue"
+    common = histogram.peak(TISSUE[0], 4097)
+    if common > TISSUE[1]:
+        return f"have their commonest tissue at {common}"
+    if histogram.between(*BETWEEN) > MOST_BETWEEN * count:
+        return f"have {histogram.between(*BETWEEN) / count:.0%} from {BETWEEN[0]} to {BETWEEN[1]}, where no tissue is"
+    if histogram.between(-4096, DARK_BELOW) >= LEAST_DARK * count:
+        return _wrong_air(histogram if low < PADDING_BELOW else _Histogram(voxels))
+    if flat:
+        return _wrong_stored(histogram, count, LEAST_STORED if low >= PADDING_BELOW else LEAST_BRIGHT)
+    stored = _wrong_stored(histogram, count, LEAST_BRIGHT)
+    return _wrong_inside(histogram, count, low=low, at_lowest=at_lowest) or stored
+
+
+def _wrong_air(histogram: _Histogram) -> str | None:
+    """What is wrong with the dark voxels of a volume with air or lungs."""
+    dark = histogram.between(-4096, DARK_BELOW)
+    if histogram.between(-4096, PADDING_BELOW) > dark / 4:
+        return f"have {histogram.between(-4096, PADDING_BELOW) / dark:.0%} of their air below {PADDING_BELOW}"
+    peak = histogram.peak(-4096, DARK_BELOW)
+    sharp = histogram.between(peak - WIDTH, peak + WIDTH + 1) / dark
+    if not AIR[0] <= peak <= AIR[1] and sharp > SHARP:
+        return f"have their air at {peak}"
+    darkest = histogram.quantile(0.02, -4096, DARK_BELOW)
+    if darkest > DARKEST:
+        return f"have air or lungs, but hardly anything below {darkest}"
+    return None
+
+
+def _wrong_stored(histogram: _Histogram, count: int, least: float) -> str | None:
+    """Whether `least` of all voxels or more, and most of the bright ones, lie where stored values have soft tissue."""
+    stored = histogram.between(*STORED)
+    if stored >= least * count and stored > 0.6 * histogram.between(BONE_ABOVE, 4097):
+        return f"have {stored / count:.0%} from {STORED[0]} to {STORED[1]} and no air, as without a rescale intercept"
+    return None
+
+
+def _wrong_inside(histogram: _Histogram, count: int, *, low: float, at_lowest: float) -> str | None:
+    """What is wrong with a volume without air, such as a crop inside the body."""
+    first, last = (histogram.quantile(share, -4096, 4097) for share in (0.001, 0.999))
+    if last - first < LEAST_SPREAD:
+        return f"differ by hardly more than {last - first}"
+    if at_lowest >= SPIKE and (low == 0 or low < -120):
+        return f"have {at_lowest:.1%} of the voxels at the lowest, {low:g}, and no air"
+    if histogram.between(-4096, -5) < LEAST_SHARE * count:
+        common = histogram.peak(-4096, 4097)
+        if common - first < (histogram.quantile(0.99, -4096, 4097) - common) / 8:
+            return f"have nothing below 0, and their commonest value, {common}, at their dark end"
+    return None

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from monai_iscs.errors import InputError
+from monai_iscs.priors.weights import load_weights
+
+
+@pytest.fixture
+def file(tmp_path):
+    """The weights of a network, in half precision."""
+    torch.manual_seed(0)
+    path = tmp_path / "model.pt"
+    torch.save({name: value.half() for name, value in nn.Linear(400, 30).state_dict().items()}, path)
+    return path
+
+
+def test_weights_are_loaded(file):
+    network = nn.Linear(400, 30)
+    load_weights(network, file)
+    torch.testing.assert_close(network.weight.data, torch.load(file)["weight"].float())
+
+
+def test_a_flipped_byte(file):
+    """Anywhere in the numbers: PyTorch reads it without a word."""
+    whole = file.read_bytes()
+    start = whole.index(torch.load(file)["weight"].numpy().tobytes())
+    for place in range(start, start + 24_000, 2_999):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(InputError, match=f"^{file}: cannot be read as weights; the checksum"):
+            load_weights(nn.Linear(400, 30), file)
+
+
+@pytest.mark.parametrize("kept", [0, 100, -1, -2000])
+def test_a_file_without_its_end(file, kept):
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(InputError, match=f"^{file}: cannot be read as weights"):
+        load_weights(nn.Linear(400, 30), file)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (torch.ones(30, 400, dtype=torch.complex64), "is complex64, expected real numbers"),
+        (torch.ones(30, 400, dtype=torch.int64), "is int64, expected real numbers"),
+        (torch.ones(30, 400, dtype=torch.bool), "is bool, expected real numbers"),
+        (torch.full((30, 400), torch.nan), "holds NaN or infinite"),
+        (torch.full((30, 400), torch.inf).half(), "holds NaN or infinite"),
+        (3.0, "is of type float"),
+        (torch.ones(30, 300), "does not fit the network"),
+    ],
+)
+def test_what_is_no_weight(file, weight, message):
+    torch.save({"weight": weight, "bias": torch.ones(30)}, file)
+    network = nn.Linear(400, 30)
+    with pytest.raises(InputError, match=f"^{file}: .*{message}"):
+        load_weights(network, file)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"weight": torch.ones(30, 400)}, {}])
+def test_what_is_not_this_network(file, content):
+    torch.save(content, file)
+    with pytest.raises(InputError, match="does not fit the network"):
+        load_weights(nn.Linear(400, 30), file)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(InputError, match=f"^{tmp_path / 'no.pt'}: missing"):
+        load_weights(nn.Linear(2, 2), tmp_path / "no.pt")
