@@ -89,7 +89,12 @@ def test_figures_are_drawn_when_they_are_missing_or_damaged(command, volume, out
 
 @pytest.mark.parametrize(
     ("name", "damage"),
-    [("reconstruction.nii.gz", "truncated"), ("metrics.json", "empty"), ("steps.csv", "missing"), ("run.json", "empty")],
+    [
+        ("reconstruction.nii.gz", "truncated"),
+        ("metrics.json", "empty"),
+        ("steps.csv", "missing"),
+        ("run.json", "empty"),
+    ],
 )
 def test_a_cell_that_is_not_whole_is_run_again(command, volume, output, reconstructed, name, damage):
     cell = output / "body" / "DDS" / "seed_0"
