@@ -138,14 +138,14 @@ def test_weights_of_the_user_stay(fails, train, tmp_path):
 def test_a_training_that_diverges_ends_with_an_error(fails, train, bundle, tmp_path):
     steep = shutil.copytree(bundle, tmp_path / "steep")
     config = json.loads((steep / "configs" / "train.json").read_text())
-    (steep / "configs" / "train.json").write_text(json.dumps({**config, "learning_rate": 1e38, "warmup_steps": 1}))
+    (steep / "configs" / "train.json").write_text(json.dumps({**config, "learning_rate": 1e30, "warmup_steps": 1}))
     line = fails(*[str(steep) if argument == str(bundle) else argument for argument in train])
     assert "the training has diverged (a lower learning rate may help)" in line
     assert not list((tmp_path / "prior").glob("*.pt"))
 
 
 def test_a_disk_that_fills_up_keeps_the_last_good_epoch(fails, train, tmp_path, small_disk):
-    disk = small_disk(megabytes=0.3, files=50)
+    disk = small_disk(megabytes=2, files=50)
     train = [str(disk / "prior") if argument == str(tmp_path / "prior") else argument for argument in train]
     assert main([*train, "--epochs", "1"]) == 0
     before = {file: file.read_bytes() for file in (disk / "prior").glob("*.pt")}
