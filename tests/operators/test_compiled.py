@@ -45,7 +45,7 @@ def refuse(*_):
 _CacheLocator.ensure_cache_path = refuse
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
 
-geometry = ConeBeamGeometry.paper((4, 4, 2), (20.0, 20.0, 20.0), views=1)
+geometry = ConeBeamGeometry.paper((4, 4, 8), (20.0, 20.0, 20.0), views=1)
 assert ConeBeamProjector(geometry, backend="numba")(torch.ones(geometry.volume_shape)).max() > 0
 """
 
