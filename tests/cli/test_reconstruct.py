@@ -43,10 +43,13 @@ def test_every_method_gives_hounsfield_units_on_the_input_s_grid(run, body, phan
     image, metrics, record = run(*options)
     assert image.shape == phantom.shape
     np.testing.assert_allclose(image.affine, nib.load(body).affine, atol=1e-9)
-    inside = phantom == 30
-    assert abs(np.median(image.get_fdata()[inside]) - 30) < 400
-    assert np.median(image.get_fdata()[phantom == -1000]) < -500
-    assert metrics["axial"]["psnr"] > 10
+    # six views and a prior that was never trained; with a consistency step that does nothing: -685, -915, -576, 11.6 dB
+    water, air, bone, lung = (np.median(image.get_fdata()[phantom == value]) for value in (30, -1000, 700, -850))
+    assert abs(water - 30) < 160
+    assert air < -950
+    assert bone > 150
+    assert lung < -250
+    assert metrics["axial"]["psnr"] > 16
     label = parse_method(options[1]).label
     assert record["settings"]["method"] == label
     assert record["seconds"]["reconstructing"] > 0
