@@ -106,7 +106,7 @@ def test_simulated_scans_of_any_factor_are_scored(dataset: Path, factor: float) 
     names = {f"{view}_{name}" for view in ("axial", "coronal", "sagittal") for name in ("psnr", "ssim")}
     assert names | {"slice_difference_gap", "data_residual"} <= set(metrics)
     assert metrics["coronal_psnr"] > 15
-    assert metrics["data_residual"] < 0.02
+    assert 0 < metrics["data_residual"] < 0.06  # an empty volume has 1
 
 
 def test_measured_scans_are_scored_by_their_own_slices(dataset: Path) -> None:
@@ -116,7 +116,7 @@ def test_measured_scans_are_scored_by_their_own_slices(dataset: Path) -> None:
     run.run()
     assert set(run.evaluator.state.metrics) >= {"data_residual"}
     assert not [name for name in run.evaluator.state.metrics if "psnr" in name]
-    assert run.evaluator.state.metrics["data_residual"] < 0.02
+    assert 0 < run.evaluator.state.metrics["data_residual"] < 0.06  # an empty volume has 1
 
 
 def test_file_to_file_with_a_factor(dataset: Path) -> None:
