@@ -75,7 +75,18 @@ def test_hu_times_something(hu, factor, padding):
         lambda hu: -hu,
         lambda hu: hu.clip(-2000, -900),
     ],
-    ids=["0 to 1", "standardised", "half", "e30", "one of e33", "a window", "8 bit", "labels", "negative", "nothing but air"],
+    ids=[
+        "0 to 1",
+        "standardised",
+        "half",
+        "e30",
+        "one of e33",
+        "a window",
+        "8 bit",
+        "labels",
+        "negative",
+        "nothing but air",
+    ],
 )
 def test_what_is_not_hu(hu, change):
     assert wrong(change(hu)) is not None
