@@ -129,7 +129,7 @@ def test_pixels_become_square_in_mm(shape, pixel, size):
     area = pixel[0] * pixel[1]
     assert float(fitted.sum()) * float(sides.prod()) == pytest.approx(float(image.sum()) * area, rel=1e-4)
     for one, other in zip(_centre(fitted), _centre(image), strict=True):
-        assert one == pytest.approx(other, abs=1e-3)
+        assert one == pytest.approx(other, abs=0.05)
     back = fit.inverse(fitted)
     assert back.shape == image.shape
     torch.testing.assert_close(back.affine, image.affine, atol=1e-9, rtol=0)
