@@ -76,7 +76,7 @@ def read_scan(folder: Path, name: str) -> tuple[torch.Tensor, MeasuredGeometry]:
     image, truth = (itk.imread(str(folder / f"{file}.mha"), itk.F) for file in (name, "truth"))
     projections, volume = itk.array_from_image(image), itk.array_from_image(truth)
     views = read_views(folder / f"{name}.xml")
-    x, y, z = (np.array(truth.GetOrigin()) + np.array(truth.GetSpacing()) * (np.array(volume.shape[::-1]) - 1) / 2)
+    x, y, z = np.array(truth.GetOrigin()) + np.array(truth.GetSpacing()) * (np.array(volume.shape[::-1]) - 1) / 2
     geometry = MeasuredGeometry(
         volume_shape=(volume.shape[0], volume.shape[2], volume.shape[1]),
         voxel_spacing=tuple(np.array(truth.GetSpacing())[[2, 0, 1]]),

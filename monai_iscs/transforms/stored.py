@@ -74,9 +74,7 @@ def check_room(path: Path, *, stored: int, expected: int, voxels: int, compresse
 def check_end(stream: BinaryIO, path: Path) -> None:
     """Raise an `InputError` for bytes behind the voxels. Reading at its end is what checks a gzip's CRC."""
     if stream.read(1):
-        raise InputError(
-            f"{path}: found bytes behind its last voxel, expected none (a wrong shape in its header?)"
-        )
+        raise InputError(f"{path}: found bytes behind its last voxel, expected none (a wrong shape in its header?)")
 
 
 def fill(stream: BinaryIO, buffer: memoryview, path: Path) -> None:
