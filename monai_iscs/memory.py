@@ -6,12 +6,27 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+_CGROUP = Path("/sys/fs/cgroup")
+
 
 def available_memory() -> int:
-    """Bytes that this process can still get: what Linux calls available, elsewhere all that the machine has."""
+    """Bytes of memory that this process can still get; less where a container has a limit of its own."""
+    free = _free_memory()
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
+        limit = int((_CGROUP / "memory.max").read_text())
+        free = min(free, limit - int((_CGROUP / "memory.current").read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit
+        pass
+    return max(free, 0)
+
+
+def _free_memory() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):  # not Linux
+        pass
+    if hasattr(os, "sysconf"):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    values = dict(line.split(":") for line in lines)
-    return 1024 * int(values["MemAvailable"].split()[0])
+    return 2**62  # Windows: nothing is known, so nothing is refused
