@@ -32,4 +32,5 @@ def computing_dtype(x: Tensor, name: str) -> torch.dtype:
 
 def real_tensor(x: Tensor, name: str) -> Tensor:
     """x as a tensor to compute with, see `computing_dtype`; itself where nothing has to change."""
-    return x.to(computing_dtype(x, name))
+    dtype = computing_dtype(x, name)
+    return x if x.dtype == dtype else x.to(dtype)

@@ -52,6 +52,8 @@ def explain(error: BaseException) -> str | None:
         text = str(link)
         if type(link).__name__ == "OutOfMemoryError":
             return "not enough memory on the device: give --device cpu or a smaller volume"
+        if "DefaultCPUAllocator" in text:
+            return "not enough memory: take a smaller volume or fewer slices"
         if "PytorchStreamWriter failed" in text:
             return "the model could not be written: is the disk full?"
     return None

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,9 +17,9 @@ from monai_iscs.cli.names import OVERRIDES
 from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.cli.study import Study
 from monai_iscs.cli.suites import SUITES, Suite, method_row
+from monai_iscs.engines import volume_stem
 from monai_iscs.errors import InputError
 from monai_iscs.reports import RunFolder, write_csv, write_json
-from monai_iscs.transforms.load import ITK, NIFTI
 
 RECORD, TABLES = "results.json", ("table.md", "table.csv")
 BYTES_A_CELL = 5000  # its settings, before anything is run
@@ -76,9 +78,13 @@ def _names(volumes: Sequence[Path]) -> list[str]:
     Volumes of one name are told apart by the rest of their file names or else by the folders that they are in, so that
     a volume's name, under which its results are found again, seldom hangs on the others.
     """
-    paths = [path.resolve() for path in volumes]
+    paths = [Path(os.path.abspath(path)) for path in volumes]  # links keep their names
     stems = [(path.parent, _stem(path)) for path in paths]
-    names = [path.name if stems.count(stem) > 1 else stem[1] for path, stem in zip(paths, stems, strict=True)]
+    alike = Counter((folder, stem.casefold()) for folder, stem in stems)
+    names = [
+        path.name if alike[folder, stem.casefold()] > 1 else stem
+        for path, (folder, stem) in zip(paths, stems, strict=True)
+    ]
     for depth in range(2, max(len(path.parts) for path in paths)):
         alike = [name for name in names if names.count(name) > 1]
         names = [
@@ -87,15 +93,13 @@ def _names(volumes: Sequence[Path]) -> list[str]:
         ]
     for path, name in zip(paths, names, strict=True):
         if names.count(name) > 1:
-            raise InputError(f"{path}: found two volumes that are called {name}, expected each volume once")
+            raise InputError(f"{path}: found twice, expected each volume once")
     return names
 
 
 def _stem(path: Path) -> str:
     """A file's name without the end that tells its format, a folder's whole name."""
-    ends = () if path.is_dir() else (".nii.gz", *NIFTI, *ITK, ".dcm")
-    end = next((end for end in ends if path.name.lower().endswith(end)), "")
-    stem = path.name[: len(path.name) - len(end)]
+    stem = volume_stem(path)
     return stem if stem.strip(".") and stem not in (RECORD, *TABLES) else path.name
 
 

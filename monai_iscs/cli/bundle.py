@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from monai_iscs.cli.processes import local_process, process_count
 from monai_iscs.errors import InputError
+from monai_iscs.files import sha256
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +100,7 @@ def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: 
     Args:
         folder: the bundle.
         kind: name of the config, ``"inference"`` or ``"train"``.
-        overrides: new values by id, such as ``{"views": 20}``; they go before all configs.
+        overrides: new values by id, such as ``{"views": 20}``; they override all configs.
         over: names of further configs of the bundle, each overriding entries that those before it have.
 
     Raises:
@@ -136,29 +136,34 @@ def load_network(parser: BundleConfig, device: torch.device) -> nn.Module:
     file = Path(parser.get_parsed_content("ckpt_path"))
     network = parser.get_parsed_content("network_def")
     load_weights(network, file)
-    _check_origin(file, Path(parser.get_parsed_content("bundle_root")))
+    check_origin(file, Path(parser.get_parsed_content("bundle_root")))
     return network.eval().requires_grad_(False).to(device)
 
 
-def _check_origin(file: Path, folder: Path) -> None:
-    """Raise an `InputError` for the weights of another bundle, which the same network would take without a word.
+def check_origin(file: Path, folder: Path) -> None:
+    """Raise an `InputError` for weights of another modality, which the same network would take without a word.
 
-    A bundle's metadata may say the SHA-256 of the weights that it came with. Weights that none knows may be anybody's.
+    Our bundles' metadata say the SHA-256 of the weights that they came with. Weights that none knows may be anybody's.
+
+    Args:
+        file: the weights.
+        folder: the bundle that they are to be used in.
     """
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    if _shipped(folder) == digest:
-        return
+    digest, (_, modality) = sha256(file), _origin(folder)
     for name in bundle_names():
-        if _shipped(find_bundle(name)) == digest:
-            raise InputError(f"{file}: holds the weights of the bundle {name}, expected those of {folder.name}")
+        shipped, other = _origin(find_bundle(name))
+        if shipped == digest and modality not in (None, other):
+            raise InputError(f"{file}: holds the {other} weights of the bundle {name}, expected those of {folder.name}")
 
 
-def _shipped(folder: Path) -> str | None:
-    """The SHA-256 of the weights that a bundle came with, or None where it doesn't say."""
+def _origin(folder: Path) -> tuple[str | None, str | None]:
+    """The SHA-256 of the weights that a bundle came with, and its modality; None where its metadata don't say."""
     try:
-        return json.loads((folder / "configs" / "metadata.json").read_text()).get("weights_sha256")
-    except (OSError, ValueError, AttributeError):
-        return None
+        metadata = json.loads((folder / "configs" / "metadata.json").read_text())
+        modality = metadata["network_data_format"]["inputs"]["image"]["modality"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, None
+    return metadata.get("weights_sha256"), modality
 
 
 def choose_device(name: str | None) -> torch.device:

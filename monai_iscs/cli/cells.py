@@ -6,8 +6,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,11 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
+from monai_iscs.errors import InputError
 from monai_iscs.files import sha256
 from monai_iscs.reports import RunFolder, RunRecord, read_results, write_csv, write_json, write_volume
+from monai_iscs.transforms.itk_files import DETACHED, voxel_files
 
-HEADERS = (".mhd", ".nhdr")  # files whose voxels are in another one
 RESULTS = ("reconstruction.nii.gz", "metrics.json", "steps.csv")
 
 
@@ -27,23 +30,14 @@ def fingerprint(path: Path) -> str:
     """SHA-256 of a file, or of a list of those of a folder's files; with a header goes the file of its voxels."""
     if path.is_dir():
         folder, files = path, [file for file in path.rglob("*") if file.is_file()]
-    elif path.suffix.lower() in HEADERS:
-        folder, files = path.parent, [path, *_voxel_files(path)]
+    elif path.suffix.lower() in DETACHED:
+        folder, files = path.parent, [path]
+        with suppress(InputError):  # a damaged header is told where it is read
+            files += voxel_files(path)
     else:
         return sha256(path)
-    lines = [f"{sha256(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
+    lines = [f"{sha256(file)}  {Path(os.path.relpath(file, folder)).as_posix()}\n" for file in files]
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
-
-
-def _voxel_files(header: Path) -> list[Path]:
-    """The file that a header names, or where it names several by a list or a pattern, all beside it."""
-    for line in header.read_text(errors="replace").splitlines():
-        key, _, value = line.replace("=", ":", 1).partition(":")
-        if key.strip().lower() in ("elementdatafile", "data file", "datafile"):
-            file = header.parent / value.strip()
-            if file.is_file() and header.parent in file.parents:
-                return [file]
-    return [file for file in header.parent.iterdir() if file.is_file() and file != header]
 
 
 @dataclass(frozen=True)

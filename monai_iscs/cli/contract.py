@@ -66,6 +66,15 @@ def _numbers(value: Any, count: int | None = None) -> bool:
     return listed and len(value) in {count, len(value) if count is None else count} and all(map(_is_number, value))
 
 
+def _is_size(value: Any) -> bool:
+    listed = isinstance(value, list) and len(value) == 2
+    return _is_whole(value, 1) or (listed and all(_is_whole(side, 1) for side in value))
+
+
+def _is_spacing(value: Any) -> bool:
+    return all(side > 0 for side in value) if _numbers(value, 3) else _is_number(value) and value > 0
+
+
 def _is_range(value: Any) -> bool:
     return _numbers(value, 2) and value[0] < value[1]
 
@@ -94,7 +103,8 @@ _RANGE = Check(_is_range, "two numbers, the lower one first")
 # Numbers and names: checked when a config is read, where it has them.
 PLAIN: dict[str, Check] = {
     "hu_range": _RANGE,
-    "size": _whole(1),
+    "size": Check(_is_size, "a whole number of at least 1, or two of them"),
+    "spacing": _or_null(Check(_is_spacing, "a number of mm above 0, or three of them")),
     "views": _whole(1),
     "arc": _above(0, 360),
     "photons": _or_null(_above(0)),
@@ -115,7 +125,8 @@ PLAIN: dict[str, Check] = {
         lambda value: _are_names(value, CHOICES["baseline"]), f"a list of some of {', '.join(CHOICES['baseline'])}"
     ),
     "inferer::slice_axis": _whole(0, 2),
-    "crop": _whole(1),
+    "crop": Check(_is_size, "a whole number of at least 1, or two of them"),
+    "every": _whole(1),
     "epochs": _whole(1),
     "batch_size": _whole(1),
     "learning_rate": _above(0),
@@ -127,10 +138,10 @@ PLAIN: dict[str, Check] = {
     ),
     "amp": _instance(bool, "true or false"),
     "num_workers": _whole(0),
-    "initialize": _instance(list, "a list of expressions"),
 }
 # What is made of other entries: checked when a verb asks for it.
 MADE: dict[str, Check] = {
+    "initialize": _instance(list, "a list of expressions"),
     "ckpt_path": _instance((str, Path), "the path of a file"),
     "network_def": _instance(nn.Module, "a network"),
     "preprocessing": _FUNCTION,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 from monai_iscs.cli.bundle import read_entries
 from monai_iscs.cli.limits import BYTES_A_NUMBER, check_memory
 from monai_iscs.errors import InputError
+from monai_iscs.files import sha256
 from monai_iscs.priors import Denoiser, load_published_prior
 from monai_iscs.reports import RunFolder, write_json
 
@@ -73,17 +73,14 @@ def _metadata(arguments: Namespace, divisor: int) -> dict[str, Any]:
     """The bundle's metadata, true for the new one."""
     metadata = read_entries(arguments.bundle, "metadata")
     metadata.pop("weights_sha256", None)  # of the weights that are replaced
-    file, digest = arguments.checkpoint, hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
+    file = arguments.checkpoint
     origin = f"the published checkpoint {file.name}"
     metadata.update(
         changelog={str(metadata.get("version", "0.1.0")): f"converted from {origin}"},
         description=f"The settings of the bundle {arguments.bundle.name} with the prior of {origin}.",
         authors=f"those of {origin}; monai_iscs for the settings",
         copyright=f"of the weights: as published with {file.name}",
-        data_source=f"as published with {file.name}, SHA-256 {digest.hexdigest()}",
+        data_source=f"as published with {file.name}, SHA-256 {sha256(file)}",
         image_classes=f"as published with {file.name}",
     )
     formats = metadata.get("network_data_format")

@@ -113,9 +113,11 @@ def _quiet() -> Iterator[None]:
     """
 
     def say(message: Warning | str, category: type[Warning], *_: object) -> None:
-        if issubclass(category, InputWarning):
+        if issubclass(category, InputWarning) and str(message) not in said:  # an input may be read again
+            said.add(str(message))
             print(f"monai-iscs: {message}", file=sys.stderr)
 
+    said: set[str] = set()
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -29,6 +29,8 @@ def evaluate(arguments: Namespace) -> None:
         low, high = arguments.window
         if not low < high:
             raise InputError(f"--window: found {low:g} {high:g}, expected the lower end first")
+        if arguments.config:
+            raise InputError("--config: found with --window, expected with --bundle")
         volumes, display = _in_window(low, high)({"pred": arguments.reconstruction, "label": arguments.reference}), {}
         reconstruction, reference = volumes["pred"], volumes["label"]
         summary = summarise(reconstruction, reference, lpips=lpips)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import ignite.distributed as idist
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
-from monai.utils import convert_to_dst_type
+from monai.utils import convert_to_dst_type, ensure_tuple_rep
 from torch import Tensor
 
 from monai_iscs.cli.bundle import choose_device, limit_memory, load_network, read_config
@@ -124,7 +124,11 @@ class Pipeline:
         """Refuse slices of which memory would not hold the two that a volume has at least."""
         if "size" in self.config:
             size = self.config.get_parsed_content("size")
-            check_memory(self.config.place("size"), size, 2 * BYTES_A_NUMBER * size**2)
+            check_memory(self.config.place("size"), size, 2 * BYTES_A_NUMBER * math.prod(ensure_tuple_rep(size, 2)))
+
+    def given(self, entry: str, *, default: Any = None) -> bool:
+        """Whether the config has a value for an entry."""
+        return self.config.get_parsed_content(entry, default=default) is not None
 
     def load(self, path: Path) -> MetaTensor:
         """The volume of a file, (1, X, Y, Z), RAS, on the grid on which it is measured (or was)."""
@@ -157,7 +161,7 @@ class Pipeline:
 
         Args:
             method: a sampler, or None for the bundle's own choice.
-            changes: further entries of the config, by id; they go before all others.
+            changes: further entries of the config, by id; they override all others.
             **arguments: of the consistency step, where it is not the preset's own.
         """
         plugs = {}
@@ -186,8 +190,8 @@ class Pipeline:
         """Raise an `InputError` for a baseline that this bundle's measurements have no use for."""
         baselines = self.baselines
         if method.noise is None and method.name not in baselines:
-            known = ", ".join([*baselines, *CHOICES["sampler"]])
-            raise InputError(f"method: found {method.name!r}, expected one that {self.folder} has: {known}")
+            known = ", ".join([*baselines, "or a sampler, dds or ddnm"])
+            raise InputError(f"--method: found {method.name!r}, expected one that {self.folder} has: {known}")
 
     def sample(
         self, inferer: SliceDiffusionInferer, measurement: MetaTensor, callback: Callable[[Any], None]
@@ -213,8 +217,8 @@ class Pipeline:
     @property
     def measurement_seed(self) -> int:
         """Seed of a simulated measurement's noise."""
-        config = self.config
-        return int(config["measurement_seed" if "measurement_seed" in config else "seed"])  # older bundles share one
+        entry = "measurement_seed" if "measurement_seed" in self.config else "seed"  # older bundles share one
+        return self.config.get_parsed_content(entry)
 
     @property
     def baselines(self) -> list[str]:

@@ -10,7 +10,7 @@ from monai.data.utils import affine_to_spacing
 
 from monai_iscs.cli.comparing import compare
 from monai_iscs.cli.methods import Method
-from monai_iscs.cli.names import CHOICES, OVERRIDES
+from monai_iscs.cli.names import OVERRIDES
 from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.cli.progress import Progress
 from monai_iscs.errors import InputError
@@ -49,7 +49,7 @@ def reconstruct(arguments: Namespace) -> None:
     )
     if method is not None:
         pipeline.check_method(method)
-    if pipeline.config.get("noise_std") is not None and pipeline.config.get("factor", 1) is None:
+    if pipeline.given("noise_std") and not pipeline.given("factor", default=1):
         raise InputError("--noise-std: found without --factor, expected both: measured slices have noise already")
     inferer = pipeline.sampler(method) if sampling else None
     name = pipeline.name_sampler(inferer) if method is None else method.label
@@ -101,8 +101,8 @@ def _refuse_idle_options(arguments: Namespace, *, sampling: bool) -> None:
     """An option that the method does not know would be passed over in silence."""
     given = [f"--{option.replace('_', '-')}" for option in SAMPLER_OPTIONS if getattr(arguments, option) is not None]
     if given and not sampling:
-        samplers, name = " and ".join(CHOICES["sampler"]), arguments.method.name
-        raise InputError(f"{', '.join(given)}: found with --method {name}, expected with {samplers} only")
+        name = arguments.method.name
+        raise InputError(f"{', '.join(given)}: found with --method {name}, expected with a sampler, dds or ddnm")
     if arguments.smoothing is not None and arguments.method is not None and arguments.method.name == "dds-tv":
         raise InputError(
             "--smoothing: found with --method dds+tv, expected with dds or ddnm: there the slices' TV smooths"

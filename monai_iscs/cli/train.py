@@ -13,7 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
-from monai_iscs.cli.bundle import choose_device, read_config
+from monai_iscs.cli.bundle import check_origin, choose_device, read_config
 from monai_iscs.errors import InputError
 from monai_iscs.files import telling
 from monai_iscs.reports import RunFolder
@@ -44,6 +44,8 @@ def _train(arguments: Namespace, folder: RunFolder) -> None:
     else:
         _refuse_earlier(output)
     _refuse_own_weights(arguments.initial_weights, output)
+    if arguments.initial_weights is not None:
+        check_origin(arguments.initial_weights, arguments.bundle)
     overrides = {
         "device": choose_device(arguments.device),
         "dataset_dir": str(arguments.dataset),

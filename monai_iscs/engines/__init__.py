@@ -3,6 +3,7 @@
 
 from monai_iscs.engines.checkpoint import (
     ResumableCheckpoint,
+    WeightsLoader,
     load_initial_weights,
     save_atomically,
 )
@@ -17,7 +18,7 @@ from monai_iscs.engines.denoising import (
 from monai_iscs.engines.seeds import EpochSeeds
 from monai_iscs.engines.slices import load_slices
 from monai_iscs.engines.training import FiniteLoss, GradientClipping, UnscaledBFloat16, has_bfloat16, worker_count
-from monai_iscs.engines.volumes import ResultLayout, list_volumes, volume_names
+from monai_iscs.engines.volumes import ResultLayout, list_volumes, volume_names, volume_stem
 
 __all__ = [
     "EpochSeeds",
@@ -29,6 +30,7 @@ __all__ = [
     "TrainingBatch",
     "UnscaledBFloat16",
     "ValidationBatch",
+    "WeightsLoader",
     "denoising_psnr",
     "has_bfloat16",
     "list_volumes",
@@ -38,5 +40,6 @@ __all__ = [
     "psnr_at",
     "save_atomically",
     "volume_names",
+    "volume_stem",
     "worker_count",
 ]

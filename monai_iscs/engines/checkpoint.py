@@ -61,6 +61,26 @@ def load_initial_weights(path: str | os.PathLike[str] | None, denoiser: nn.Modul
     average.load_state_dict(denoiser.network.state_dict())
 
 
+class WeightsLoader:
+    """Loads a network's weights when an engine starts, as MONAI's ``CheckpointLoader`` does, and checks them.
+
+    Args:
+        path: of the weights, see `load_weights`.
+        network: what they are for.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, network: nn.Module) -> None:
+        self.path, self.network = path, network
+
+    def attach(self, engine: Engine) -> None:
+        """Registers the handler with an engine."""
+        engine.add_event_handler(Events.STARTED, self.load)
+
+    def load(self, _: Engine) -> None:
+        """Loads the weights; raises as `load_weights` does."""
+        load_weights(self.network, self.path)
+
+
 class _EventIndex:
     """Where a scheduler of Ignite stands, as plain numbers: its own state holds a class that a safe load refuses."""
 

@@ -6,10 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
 from monai.utils import convert_to_tensor
 from tqdm import tqdm
 
 from monai_iscs.errors import InputError
+from monai_iscs.transforms.fit import is_square
 
 
 def load_slices(
@@ -33,11 +36,17 @@ def load_slices(
         One ``{"image": tensor}`` of shape ``(C, H, W)`` a slice.
 
     Raises:
-        InputError: there are fewer slices than needed.
+        InputError: there are fewer slices than needed, or a volume's slices have pixels that are not square.
     """
     slices = []
     for file in tqdm(files, desc="loading volumes", unit="volume"):
-        volume = convert_to_tensor(transform({"image": file})["image"], track_meta=False).movedim(slice_axis + 1, 0)
+        image = transform({"image": file})["image"]
+        spacing = affine_to_spacing(image.affine).tolist() if isinstance(image, MetaTensor) else [1.0] * 3
+        sides = [side for axis, side in enumerate(spacing) if axis != slice_axis]
+        if not is_square(sides):
+            msg = f"{file}: found pixels of {sides[0]:.3g} x {sides[1]:.3g} mm in its slices, expected square ones"
+            raise InputError(msg)
+        volume = convert_to_tensor(image, track_meta=False).movedim(slice_axis + 1, 0)
         first = min(every, len(volume)) // 2
         slices += [{"image": image} for image in volume[first::every].half()]
     if len(slices) < at_least:

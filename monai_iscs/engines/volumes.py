@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -14,10 +15,10 @@ from monai.data import FolderLayoutBase
 
 from monai_iscs.errors import InputError, InputWarning
 from monai_iscs.transforms.dicom_files import DICOM, is_dicom, is_hidden, is_text, read_header
+from monai_iscs.transforms.itk_files import DETACHED
 from monai_iscs.transforms.load import ITK, NIFTI
 
 _RAW = (".raw", ".zraw", ".raw.gz", ".img", ".img.gz")
-_HEADERS = (".mhd", ".nhdr")
 
 
 def list_volumes(folder: str | PathLike[str]) -> list[str]:
@@ -31,7 +32,7 @@ def list_volumes(folder: str | PathLike[str]) -> list[str]:
     """
     folder = Path(folder).expanduser()
     there = sorted(path for path in folder.glob("*") if not is_hidden(path))
-    headers = {path.name.removesuffix(path.suffix) for path in there if path.suffix.lower() in _HEADERS}
+    headers = {path.name.removesuffix(path.suffix) for path in there if path.suffix.lower() in DETACHED}
     volumes, left_out = set(), []
     for path in there:
         if path.is_dir():
@@ -63,8 +64,8 @@ def volume_names(files: Sequence[str | PathLike[str]]) -> list[str]:
     It is the file's name without what says its type, as in "1.2.840.1" of "1.2.840.1.nii.gz"; where volumes share that
     it is the file's whole name, and a number follows where they share that as well.
     """
-    paths = [Path(file).resolve() for file in files]
-    stems = [path.name if path.is_dir() else stem(path, (*NIFTI, *ITK, *DICOM)) for path in paths]
+    paths = [Path(os.path.abspath(file)) for file in files]  # links keep their names
+    stems = [volume_stem(path) for path in paths]
     shared = Counter(name.casefold() for name in stems)
     names: dict[str, str] = {}
     for path, name in zip(paths, stems, strict=True):
@@ -73,6 +74,11 @@ def volume_names(files: Sequence[str | PathLike[str]]) -> list[str]:
         name = next(one for one in tries if one.casefold() not in names)
         names[name.casefold()] = name
     return list(names.values())
+
+
+def volume_stem(path: Path) -> str:
+    """A volume's name without what tells its type; a folder's whole name."""
+    return path.name if path.is_dir() else stem(path, (*NIFTI, *ITK, *DICOM))
 
 
 def stem(path: Path, endings: Sequence[str]) -> str:

@@ -157,7 +157,7 @@ class SliceDiffusionInferer(Inferer):
             seed: seed of the noise.
             noise: class of the noise (or a `partial` of it), called with `seed`.
             consistency: another consistency step than the preset's DDS, such as `DDNM`.
-            **settings: further arguments of the class; they go before the preset's own.
+            **settings: further arguments of the class; they override the preset's own.
 
         Raises:
             InputError: an unknown preset, steps below 1 or eta outside [0, 1].
@@ -203,7 +203,7 @@ class SliceDiffusionInferer(Inferer):
             network: prior, `network(x, sigma) -> E[x0 | x]` on (S, C, H, W). A module computes on its own device, in
                 evaluation mode and without gradients. Its attributes `size_divisor` and `in_channels`, if it has them,
                 say what H and W must be multiples of, and what C is.
-            operator: goes before the operator of the constructor.
+            operator: overrides the operator of the constructor.
 
         Returns:
             Volumes (B, C, X, Y, Z), float32, on the measurement's device; a MetaTensor with the measurement's file name

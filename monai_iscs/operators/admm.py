@@ -102,7 +102,7 @@ def voxel_weight(A: LinearOperator, like: torch.Tensor) -> float:
     signs = signs.to(like.device, computing_dtype(like, "like"))
     weight = float(A(signs).square().sum()) / signs.numel()
     if weight == 0:
-        raise InputError(f"{type(A).__name__} maps everything to zero, expected an operator that measures something")
+        raise InputError(f"{A.name} maps everything to zero, expected an operator that measures something")
     return weight
 
 
@@ -110,6 +110,6 @@ def check_matched(A: LinearOperator) -> None:
     """Raise an `InputError` if A's adjoint is not its exact one: the x-step's conjugate gradients need it."""
     if not A.matched:
         raise InputError(
-            f"{type(A).__name__} has an adjoint that does not match it (matched = False), expected a matched one: "
+            f"{A.name} has an adjoint that does not match it (matched = False), expected a matched one: "
             "conjugate gradients need it"
         )

@@ -60,7 +60,7 @@ class SIRT:
         Args:
             y: (..., *A.range_shape), real; computed in float32 unless it is float64.
             x0: the start, (..., *A.domain_shape); default zeros; not modified.
-            stop_residual: goes before that of the constructor.
+            stop_residual: overrides that of the constructor.
 
         Returns:
             (..., *A.domain_shape).

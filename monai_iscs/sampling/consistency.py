@@ -79,7 +79,7 @@ class DDS:
     ) -> None:
         if not (operator.matched or allow_unmatched):
             raise InputError(
-                f"{type(operator).__name__} has an adjoint that does not match it (matched = False), expected a "
+                f"{operator.name} has an adjoint that does not match it (matched = False), expected a "
                 "matched one: conjugate gradients need it (allow_unmatched=True insists)"
             )
         if iterations < 1:

@@ -153,7 +153,12 @@ def _pixel(img: torch.Tensor) -> list[float]:
     if not isinstance(img, MetaTensor):
         return [1.0, 1.0]
     sides = [float(side) for side in img.affine[:3, :2].norm(dim=0)]
-    return sides if max(sides) > SQUARE * min(sides) else [1.0, 1.0]
+    return [1.0, 1.0] if is_square(sides) else sides
+
+
+def is_square(sides: Sequence[float]) -> bool:
+    """Whether a pixel with these two sides passes for square."""
+    return max(sides) <= SQUARE * min(sides)
 
 
 class FitInPlaned(MapTransform, InvertibleTransform):

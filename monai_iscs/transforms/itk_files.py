@@ -21,6 +21,7 @@ from monai_iscs.transforms.stored import BLOCK, check_real, check_room, millimet
 
 NRRD = (".nrrd", ".nhdr")
 META_IMAGE = (".mha", ".mhd")
+DETACHED = (".mhd", ".nhdr")  # headers whose voxels are in other files
 TEXT = ("ascii", "text", "txt", "hex")  # encodings of NRRD whose length says nothing
 LONGEST = 10_000  # lines that a header may have
 NO_HEADER = "{}: can't be read, truncated or damaged? (found no {} header)"
@@ -45,6 +46,19 @@ class _Header:
     scale: float = 1.0
 
 
+def voxel_files(header: Path) -> list[Path]:
+    """The other files that a header's voxels are in.
+
+    Raises:
+        InputError: it is no header of NRRD or MetaImage, or names no file that there is.
+    """
+    return sorted({file for file, _ in _header(header).parts} - {header})
+
+
+def _header(path: Path) -> _Header:
+    return (_nrrd if path.name.lower().endswith(NRRD) else _meta_image)(path)
+
+
 class VolumeReader(ITKReader):
     """Reads one NRRD or MetaImage file with ITK, after a look at what ITK passes over; lengths become mm.
 
@@ -60,7 +74,7 @@ class VolumeReader(ITKReader):
         """
         (name,) = (data,) if isinstance(data, PathLike) else tuple(data)
         path = Path(name)
-        header = (_nrrd if path.name.lower().endswith(NRRD) else _meta_image)(path)
+        header = _header(path)
         io = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
         if io is None:
             raise InputError(NO_HEADER.format(path, "NRRD or MetaImage"))

@@ -229,4 +229,4 @@ def test_the_steps_end_at_the_result(benchmark, tmp_path):
 def test_unknown_methods_and_equal_names_are_refused(fails, benchmark, volume):
     assert "--methods: found 'magic'" in fails(*benchmark, "magic")
     assert "found DDS+ISCS twice" in fails(*benchmark, "dds+slerp")
-    assert "found two volumes that are called body" in fails(benchmark[0], volume, *benchmark[1:])
+    assert f"{volume}: found twice, expected each volume once" in fails(benchmark[0], volume, *benchmark[1:])

@@ -66,6 +66,7 @@ def test_the_bundle_judges_a_reconstruction_as_reconstruct_does(bundle, body, tm
     result = tmp_path / "a" / "reconstruction.nii.gz"
     assert main(["evaluate", str(result), str(body), *base, str(tmp_path / "b"), "--lpips", "none"]) == 0
     run, judged = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in "ab")
+    assert judged.pop("files").keys() == {"preview.png"}
     assert judged == run  # to the last digit, though the prior's grid is 32 x 32 and the file's 36 x 32
 
 

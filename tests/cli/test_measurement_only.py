@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from monai_iscs.cli.measured import MeasuredVolume
+from monai_iscs.cli.methods import parse_method
 from monai_iscs.cli.names import CHOICES
 from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.transforms import SimulateMeasurement
@@ -18,7 +19,7 @@ def _results(bundle, file, overrides):
     shared = MeasuredVolume(pipeline, pipeline.load(file))
     results = {name: shared.baseline(name) for name in pipeline.config["baselines"]}
     for method in CHOICES["sampler"]:
-        inferer = pipeline.sampler(method)
+        inferer = pipeline.sampler(parse_method(f"{method}+iscs"))
         recorder = shared.recorder(inferer)
         results[method] = shared.sample(inferer, recorder)
     results["scale"] = torch.tensor(shared.measurement.meta.get("robust_maximum", 1.0))

@@ -99,6 +99,7 @@ def test_evaluate_judges_in_the_bundle_s_units(mri, run, no_figure, thin, tmp_pa
     arguments = ["evaluate", result, thin, "--bundle", mri, "--lpips", "none", "--output", tmp_path / "judged"]
     assert main([str(a) for a in arguments]) == 0
     judged = json.loads((tmp_path / "judged" / "metrics.json").read_text())
+    assert judged.pop("files").keys() == {"preview.png"}
     assert judged == metrics  # to the last digit
 
 

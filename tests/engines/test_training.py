@@ -13,6 +13,7 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
+from monai.data import MetaTensor
 
 from monai_iscs.engines import list_volumes, load_initial_weights, load_slices, save_atomically
 from monai_iscs.errors import InputError
@@ -294,6 +295,14 @@ def test_slices_are_the_volumes_own(tmp_path: Path) -> None:
     np.testing.assert_array_equal(axial[2]["image"][0].float(), volume[:, :, 2])
     coronal = load_slices(list_volumes(tmp_path), load, slice_axis=1, every=2)
     np.testing.assert_array_equal(coronal[1]["image"][0].float(), volume[:, 3])
+
+
+def test_slices_of_other_pixels_than_square_ones_are_refused() -> None:
+    def read(data: dict) -> dict:
+        return {"image": MetaTensor(torch.zeros(1, 8, 8, 4), affine=torch.diag(torch.tensor([1.0, 2.0, 3.0, 1.0])))}
+
+    with pytest.raises(InputError, match=r"a\.nii: found pixels of 1 x 2 mm in its slices, expected square ones"):
+        load_slices(["a.nii"], read)
 
 
 def test_every_volume_gives_a_slice_and_too_few_are_told() -> None:
