@@ -24,7 +24,7 @@ MOST_BETWEEN = 0.3  # share of voxels there
 NOWHERE = (-780, -180)  # HU; lungs spread over it, and a volume's air peaks there only where HU were scaled
 RIDGE, BESIDE = 15, 60  # HU: half the width of a peak of air, and how far from it on either side it has gone
 LEAST_RIDGE = 0.08  # share of all voxels in such a peak
-DARKER, LIGHTER = 5, 1.2  # how many times more than beside it, where nothing is and where lungs may be
+DARKER, LIGHTER = 20, 1.2  # how many times more than beside it and in real air, and than where lungs may be
 FATTY = (-160, -50)  # HU of fat, where air lies in a tenth of HU
 LEAN = (20, 200)  # HU of muscle, organs and marrow; water's noise reaches it
 LEAST_FATTY, LEAST_LEAN = 0.15, 0.14  # share of fat from which on so much of what is denser than fat lies there
@@ -103,12 +103,12 @@ def not_hounsfield(values: torch.Tensor) -> str | None:
 
 
 def _wrong_ridge(histogram: _Histogram, count: int, *, clipped: float) -> str | None:
-    """Whether there is a sharp peak where no air is and no lung peaks so, and less in real air (`clipped` with it)."""
+    """Whether there is a sharp peak where no air is and no lung peaks so, and hardly any real air, `clipped` or not."""
     peak = histogram.peak(*NOWHERE)
     here, darker, lighter = (
         histogram.between(peak + shift - RIDGE, peak + shift + RIDGE + 1) for shift in (0, -BESIDE, BESIDE)
     )
-    least = max(LEAST_RIDGE * count, DARKER * darker, LIGHTER * lighter, histogram.between(*AIR) + clipped)
+    least = max(LEAST_RIDGE * count, LIGHTER * lighter, DARKER * max(darker, histogram.between(*AIR) + clipped))
     if here > least:
         return f"have a sharp peak at {peak}, where neither air nor tissue is"
     return None
