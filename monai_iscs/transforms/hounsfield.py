@@ -21,6 +21,13 @@ SHARP, WIDTH = 0.6, 25  # share of the dark voxels within so many HU of their pe
 TISSUE = (-300, 500)  # HU of the commonest tissue: from the vessels of a lung to blood with contrast
 BETWEEN = (-520, -200)  # HU: denser than lung, lighter than fat; borders alone
 MOST_BETWEEN = 0.3  # share of voxels there
+NOWHERE = (-780, -180)  # HU; lungs spread over it, and a volume's air peaks there only where HU were scaled
+RIDGE, BESIDE = 15, 60  # HU: half the width of a peak of air, and how far from it on either side it has gone
+LEAST_RIDGE = 0.08  # share of all voxels in such a peak
+DARKER, LIGHTER = 20, 1.2  # how many times more than beside it and in real air, and than where lungs may be
+FATTY = (-160, -50)  # HU of fat, where air lies in a tenth of HU
+LEAN = (20, 200)  # HU of muscle, organs and marrow; water's noise reaches it
+LEAST_FATTY, LEAST_LEAN = 0.15, 0.14  # share of fat from which on so much of what is denser than fat lies there
 BONE_ABOVE = 500  # HU
 STORED = (850, 1250)  # where soft tissue lies in stored values, 1000 or 1024 above HU
 LEAST_BRIGHT = 0.01  # share there that counts
@@ -81,12 +88,30 @@ def not_hounsfield(values: torch.Tensor) -> str | None:
         return f"have their commonest tissue at {common}"
     if histogram.between(*BETWEEN) > MOST_BETWEEN * count:
         return f"have {histogram.between(*BETWEEN) / count:.0%} from {BETWEEN[0]} to {BETWEEN[1]}, where no tissue is"
+    wrong = _wrong_ridge(histogram, count, clipped=at_lowest * len(voxels) if low == EMPTY else 0)
+    if wrong is not None:
+        return wrong
     if histogram.between(-4096, DARK_BELOW) >= LEAST_DARK * count:
         return _wrong_air(histogram if low < PADDING_BELOW else _Histogram(voxels))
+    dense = histogram.between(FATTY[1], 4097)
+    if histogram.between(*FATTY) >= LEAST_FATTY * count and histogram.between(*LEAN) < LEAST_LEAN * dense:
+        return f"have {histogram.between(*LEAN) / dense:.1%} of what is above {FATTY[1]} from {LEAN[0]} to {LEAN[1]}"
     if flat:
         return _wrong_stored(histogram, count, LEAST_STORED if low >= PADDING_BELOW else LEAST_BRIGHT)
     stored = _wrong_stored(histogram, count, LEAST_BRIGHT)
     return _wrong_inside(histogram, count, low=low, at_lowest=at_lowest) or stored
+
+
+def _wrong_ridge(histogram: _Histogram, count: int, *, clipped: float) -> str | None:
+    """Whether there is a sharp peak where no air is and no lung peaks so, and hardly any real air, `clipped` or not."""
+    peak = histogram.peak(*NOWHERE)
+    here, darker, lighter = (
+        histogram.between(peak + shift - RIDGE, peak + shift + RIDGE + 1) for shift in (0, -BESIDE, BESIDE)
+    )
+    least = max(LEAST_RIDGE * count, LIGHTER * lighter, DARKER * max(darker, histogram.between(*AIR) + clipped))
+    if here > least:
+        return f"have a sharp peak at {peak}, where neither air nor tissue is"
+    return None
 
 
 def _wrong_air(histogram: _Histogram) -> str | None:

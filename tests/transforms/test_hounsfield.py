@@ -54,8 +54,8 @@ def test_stored_values_with_and_without_padding(hu, intercept, padding):
     assert wrong(stored if padding is None else np.where(outside(hu), padding, stored)) is not None
 
 
-@pytest.mark.parametrize("padding", [None, -2000])
-@pytest.mark.parametrize("factor", [10, 0.75])
+@pytest.mark.parametrize("padding", [None, -1024, -2000, -3024])
+@pytest.mark.parametrize("factor", [10, 0.75, 0.6, 0.5, 0.25, 0.1])
 def test_hu_times_something(hu, factor, padding):
     scaled = hu * factor
     assert wrong(scaled if padding is None else np.where(outside(hu), padding, scaled)) is not None
