@@ -32,7 +32,7 @@ def fingerprint(path: Path) -> str:
         folder, files = path, [file for file in path.rglob("*") if file.is_file()]
     elif path.suffix.lower() in DETACHED:
         folder, files = path.parent, [path]
-        with suppress(InputError):  # a damaged header is told where it is read
+        with suppress(InputError, ValueError):  # a damaged header is told where it is read
             files += voxel_files(path)
     else:
         return sha256(path)

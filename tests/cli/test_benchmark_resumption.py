@@ -164,14 +164,22 @@ def test_names_are_whole_and_differ(tmp_path, files, expected):
 
 @pytest.mark.parametrize(
     "header",
-    ["ObjectType = Image\nElementDataFile = {}\n", "NRRD0004\ndata file: {}\n", "NRRD0004\ndata file: LIST\n{}\n"],
+    [
+        "ObjectType = Image\nDimSize = 1 1 1\nElementSpacing = 1 1 1\nElementDataFile = {}\n",
+        "NRRD0004\nsizes: 1 1 1\nspacings: 1 1 1\ndata file: {}\n",
+        "NRRD0004\nsizes: 1 1 1\nspacings: 1 1 1\ndata file: LIST\n{}\n",
+    ],
 )
-def test_a_volume_in_two_files_has_the_hash_of_both(tmp_path, header):
-    file = tmp_path / ("body.mhd" if "ObjectType" in header else "body.nhdr")
-    file.write_text(header.format("voxels.raw"))
-    (tmp_path / "voxels.raw").write_bytes(b"1")
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_volume_in_two_files_has_the_hash_of_both(tmp_path, header, beside):
+    folder = tmp_path / "headers"
+    folder.mkdir()
+    file = folder / ("body.mhd" if "ObjectType" in header else "body.nhdr")
+    voxels = folder / "voxels.raw" if beside else tmp_path / "voxels.raw"
+    file.write_text(header.format(voxels.name if beside else voxels))
+    voxels.write_bytes(b"1")
     before = fingerprint(file)
-    (tmp_path / "voxels.raw").write_bytes(b"2")
+    voxels.write_bytes(b"2")
     assert fingerprint(file) != before
 
 

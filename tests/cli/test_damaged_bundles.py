@@ -20,7 +20,6 @@ NAMED = {
     "inference: the file UTF-16": "cannot be read as JSON",
     "inference: the file nested too deep": "cannot be read as JSON",
     "inference: the file without entries": "has no entry 'seed'",
-    "inference: imports of another type": "inference.json",
     "inference: size negative": "entry 'size': found -1, expected a whole number of at least 1",
     "inference: size huge": "entry 'size': found 1000",
     "inference: views of another type": "entry 'views': found 'text', expected a whole number",
