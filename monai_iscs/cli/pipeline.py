@@ -126,9 +126,9 @@ class Pipeline:
             size = self.config.get_parsed_content("size")
             check_memory(self.config.place("size"), size, 2 * BYTES_A_NUMBER * math.prod(ensure_tuple_rep(size, 2)))
 
-    def given(self, entry: str, *, default: Any = None) -> bool:
-        """Whether the config has a value for an entry."""
-        return self.config.get_parsed_content(entry, default=default) is not None
+    def given(self, entry: str) -> bool | None:
+        """Whether an entry of the config has a value; None where there is no such entry."""
+        return self.config.get_parsed_content(entry) is not None if entry in self.config else None
 
     def load(self, path: Path) -> MetaTensor:
         """The volume of a file, (1, X, Y, Z), RAS, on the grid on which it is measured (or was)."""

@@ -49,7 +49,7 @@ def reconstruct(arguments: Namespace) -> None:
     )
     if method is not None:
         pipeline.check_method(method)
-    if pipeline.given("noise_std") and not pipeline.given("factor", default=1):
+    if pipeline.given("noise_std") is True and pipeline.given("factor") is False:
         raise InputError("--noise-std: found without --factor, expected both: measured slices have noise already")
     inferer = pipeline.sampler(method) if sampling else None
     name = pipeline.name_sampler(inferer) if method is None else method.label
