@@ -11,9 +11,8 @@ from typing import Any, NoReturn
 
 from monai_iscs.cli.bundle import expanded, find_bundle
 from monai_iscs.cli.methods import Method, parse_method
+from monai_iscs.cli.names import MOST
 from monai_iscs.errors import InputError
-
-MOST = 2**63 - 1  # of a whole number: more than any option has a use for, and what PyTorch's integers hold
 
 
 class PrintVersion(argparse.Action):

@@ -55,8 +55,8 @@ After Ctrl-C or a crash the same command goes on where it stopped; a changed set
 TRAIN = """\
 Trains the diffusion model of a bundle on your own volumes.
 
-What goes in:   a folder that holds two folders of volumes (NIfTI, NRRD or MHA, in Hounsfield units for CT): train, and
-                val with other patients, on whom the progress is measured.
+What goes in:   a folder that holds two folders of volumes (NIfTI, NRRD, MHA or folders of one DICOM series, in
+                Hounsfield units for CT): train, and val with other patients, on whom the progress is measured.
 What comes out: a folder with model.pt (the bundle's models/model.pt can be replaced by it), checkpoints and TensorBoard
                 curves. After Ctrl-C or a crash, the same command with --resume goes on from the last complete epoch."""
 

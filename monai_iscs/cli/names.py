@@ -12,6 +12,7 @@ OVERRIDES = (
     *("seed", "slice_batch", "precision", "compiled"),
 )
 
+MOST = 2**63 - 1  # of a whole number: more than any option has a use for, and what PyTorch's integers hold
 MOST_SMOOTHING = 1000  # samples of the scan: its kernel is as long
 
 CHOICES: dict[str, dict[str, Any]] = {

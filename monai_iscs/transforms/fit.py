@@ -26,11 +26,7 @@ def area_weights(fine: int, coarse: int) -> torch.Tensor:
     adaptive pooling, which is what `Resize(mode="area")` does, takes whole pixels and moves edges by up to half of
     one unless the ratio is a whole number, where both are the plain mean.
     """
-    ratio = fine / coarse
-    start = torch.arange(coarse, dtype=torch.float64)[:, None] * ratio
-    pixel = torch.arange(fine, dtype=torch.float64)[None]
-    overlap = torch.minimum(start + ratio, pixel + 1) - torch.maximum(start, pixel)
-    return (overlap.clamp(min=0) / ratio).float()
+    return _overlaps(coarse, fine, fine / coarse, 0.0).float()
 
 
 def _overlaps(count: int, pixels: int, ratio: float, first: float) -> torch.Tensor:

@@ -16,7 +16,6 @@ from monai.transforms import (
     InvertibleTransform,
     MapTransform,
     Orientationd,
-    Spacingd,
 )
 from monai.utils import ensure_tuple
 
@@ -24,6 +23,7 @@ from monai_iscs.errors import InputError
 from monai_iscs.transforms.checks import CheckMRVolumed
 from monai_iscs.transforms.load import LoadVolumed
 from monai_iscs.transforms.preprocessing import InputCompose
+from monai_iscs.transforms.resample import ResampleVolumed
 from monai_iscs.transforms.robust_maximum import RestoreSignald
 from monai_iscs.transforms.slice_spacing import CheckThickSlicesd, CheckThinSlicesd
 
@@ -54,7 +54,7 @@ def mr_preprocessing(keys: KeysCollection = "image", *, spacing: float = 1.0) ->
             Orientationd(keys, axcodes="RAS", labels=None),
             CheckThinSlicesd(keys, _checked(spacing)),
             _crop(keys),
-            Spacingd(keys, pixdim=[spacing] * 3, mode="bilinear", padding_mode="border"),
+            ResampleVolumed(keys, [spacing] * 3),
         ]
     )
 
@@ -78,7 +78,7 @@ def thick_slice_preprocessing(keys: KeysCollection = "image", *, spacing: float 
             CheckMRVolumed(keys),
             Orientationd(keys, axcodes="RAS", labels=None),
             CheckThickSlicesd(keys, _checked(spacing)),
-            Spacingd(keys, pixdim=[spacing, spacing, -1.0], mode="bilinear", padding_mode="border"),
+            ResampleVolumed(keys, [spacing, spacing, -1.0]),
             _crop(keys),
         ]
     )

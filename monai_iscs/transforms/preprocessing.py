@@ -15,7 +15,6 @@ from monai.transforms import (
     InvertibleTransform,
     Orientationd,
     ScaleIntensityRanged,
-    Spacingd,
 )
 from monai.utils import ensure_tuple_rep
 
@@ -23,6 +22,7 @@ from monai_iscs.errors import InputError
 from monai_iscs.transforms.checks import VOXEL_SIZES, CheckCTVolumed
 from monai_iscs.transforms.fit import FitInPlaned
 from monai_iscs.transforms.load import LoadVolumed
+from monai_iscs.transforms.resample import ResampleVolumed
 
 CT_RANGE = (-1000.0, 1600.0)
 
@@ -78,7 +78,7 @@ def ct_preprocessing(
                 f"spacing: found {' x '.join(f'{size:g}' for size in sizes)} mm, expected voxels of "
                 f"{VOXEL_SIZES[0]:g} to {VOXEL_SIZES[1]:g} mm"
             )
-        resample = [Spacingd(keys, pixdim=sizes, mode="bilinear", padding_mode="border")]
+        resample = [ResampleVolumed(keys, sizes)]
     return InputCompose(
         [
             LoadVolumed(keys),
