@@ -13,6 +13,8 @@ from numba import prange
 from monai_iscs.operators.backends.compiled import compiled
 
 LOADER = """
+import sys
+
 import torch
 from torch.utils.data import DataLoader
 from monai_iscs.baselines import fdk
@@ -29,8 +31,12 @@ class Scans(torch.utils.data.Dataset):
         y = A(torch.rand(geometry.volume_shape, generator=torch.Generator().manual_seed(item)))
         return y, A.T(y), fdk(y, geometry)
 
-here = list(DataLoader(Scans()))
+torch.rand(512, 512) @ torch.rand(512, 512)  # starts PyTorch's threads
+torch.rand(1 << 20).exp()
+if sys.argv[1] == "numba":
+    Scans()[0]
 workers = list(DataLoader(Scans(), num_workers=2, multiprocessing_context="fork"))
+here = list(DataLoader(Scans()))
 for expected, found in zip(here, workers, strict=True):
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-4)
 """
@@ -51,11 +57,12 @@ assert ConeBeamProjector(geometry, backend="numba")(torch.ones(geometry.volume_s
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes aren't forked here")
-def test_forked_workers_of_a_loader_end_and_agree():
-    """The threads of numba, which the parent has started, aren't in its children."""
+@pytest.mark.parametrize("started", ["numba", "torch"])
+def test_forked_workers_of_a_loader_end_and_agree(started):
+    """The threads that the parent has started, of numba or of PyTorch alone, aren't in its children."""
     done = subprocess.run(
-        [sys.executable, "-c", LOADER],
-        env=os.environ | {"NUMBA_NUM_THREADS": "2"},
+        [sys.executable, "-c", LOADER, started],
+        env=os.environ | {"NUMBA_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"},
         capture_output=True,
         text=True,
         timeout=300,

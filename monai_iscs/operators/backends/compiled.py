@@ -8,17 +8,13 @@ from collections.abc import Callable, Iterable
 from functools import cache, wraps
 from types import FunctionType
 
-from numba import njit, threading_layer
+from numba import njit
 
-_WITHOUT_THREADS: set[int] = set()  # forked processes whose parent had started numba's threads: they have none of them
+_FORKED: set[int] = set()  # OpenMP's threads, PyTorch's among them, don't survive a fork; numba would wait for them
 
 
 def _after_fork() -> None:
-    try:
-        threading_layer()
-    except ValueError:  # not started
-        return
-    _WITHOUT_THREADS.add(os.getpid())
+    _FORKED.add(os.getpid())
 
 
 if hasattr(os, "register_at_fork"):
@@ -29,8 +25,8 @@ def compiled(fastmath: Iterable[str] = ()) -> Callable[[Callable[..., None]], Ca
     """A decorator: compile at the first call, for as many threads as there are processors.
 
     The machine code is kept for the next process where numba finds a folder that it may write to, else compiled in each
-    process. In a process that was forked after numba's threads had started, such as a worker of PyTorch's DataLoader,
-    the function runs in one thread, since it would wait for the others forever.
+    process. In a forked process, such as a worker of PyTorch's DataLoader, the function runs in one thread: where its
+    parent had started threads, numba's or PyTorch's, it would wait for the others forever.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -50,7 +46,7 @@ def compiled(fastmath: Iterable[str] = ()) -> Callable[[Callable[..., None]], Ca
 
         @wraps(function)
         def call(*args: object) -> None:
-            parallel = os.getpid() not in _WITHOUT_THREADS
+            parallel = os.getpid() not in _FORKED
             try:
                 build(parallel, True)(*args)
             except OSError:  # the folder could not be written after all, such as on a full disk
