@@ -30,7 +30,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from monai_iscs.cli import main
-from monai_iscs.cli.bundle import find_bundle
+from monai_iscs.workflows.bundle import find_bundle
 
 SMALL = {
     "network_def::network::network::channels": [8, 8],

@@ -22,8 +22,8 @@ from monai.bundle import load as load_bundle
 from skimage.restoration import denoise_nl_means
 from torch import Tensor
 
-from monai_iscs.cli.bundle import read_config
 from monai_iscs.engines import psnr_at
+from monai_iscs.workflows.bundle import read_config
 
 SIGMAS = (0.05, 0.1, 0.2, 0.5, 1.0)
 STRENGTHS = (0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7)

@@ -18,7 +18,7 @@ import itk
 import numpy as np
 import torch
 
-from monai_iscs.baselines import fdk
+from monai_iscs.classical import fdk
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.operators.geometry import ViewVectors

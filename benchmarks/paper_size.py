@@ -32,11 +32,11 @@ from projector_gpu import milliseconds, reason, write_lines
 from torch import Tensor, nn
 
 from monai_iscs import ConeBeamGeometry, ConeBeamProjector, NCSNpp, ScoreDenoiser, SlerpNoise, SliceDiffusionInferer
-from monai_iscs.cli.bundle import choose_device, find_bundle, limit_memory
 from monai_iscs.inferers import SliceBatches
-from monai_iscs.inferers.batches import CPU_BATCH, MOST, MOST_PIXELS
 from monai_iscs.precision import choose_precision
+from monai_iscs.priors.batches import CPU_BATCH, MOST, MOST_PIXELS
 from monai_iscs.sampling import PRESETS, SliceNoise, Step
+from monai_iscs.workflows.bundle import choose_device, find_bundle, limit_memory
 
 SECTIONS = ("network", "loop", "growth", "precision")
 LOOPS = ("compiled", "fast", "eager", "peer")
@@ -283,9 +283,9 @@ class PaperSize:
 
     def precision(self) -> Iterator[str]:
         """PSNR of the demo's volume by the shipped prior in each precision, and by the preset of fewer steps."""
-        from monai_iscs.cli.methods import parse_method
-        from monai_iscs.cli.pipeline import Pipeline
         from monai_iscs.metrics import summarise
+        from monai_iscs.workflows.methods import parse_method
+        from monai_iscs.workflows.pipeline import Pipeline
 
         steps, best = self.arguments.quality_steps, choose_precision(None, self.device)
         folder = find_bundle("body_ct_reconstruction")

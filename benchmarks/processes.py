@@ -16,9 +16,9 @@ import torch
 from monai.transforms import CenterSpatialCrop
 from torch import Tensor
 
-from monai_iscs.cli.bundle import find_bundle
-from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.operators import LinearOperator
+from monai_iscs.workflows.bundle import find_bundle
+from monai_iscs.workflows.pipeline import Pipeline
 
 
 class TwoParts(LinearOperator):

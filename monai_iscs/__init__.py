@@ -9,8 +9,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "baselines": ("ADMMTV", "cubic", "fdk"),
-    "cli.bundle": ("find_bundle",),
+    "classical": ("ADMMTV", "cubic", "fdk"),
+    "workflows.bundle": ("find_bundle",),
     "errors": ("InputError",),
     "inferers": ("SliceDiffusionInferer",),
     "metrics": (
@@ -25,7 +25,6 @@ _HOME = {
         "summarise",
     ),
     "operators": (
-        "SIRT",
         "BoxProfile",
         "ConeBeamGeometry",
         "ConeBeamProjector",
@@ -33,7 +32,6 @@ _HOME = {
         "GaussianProfile",
         "LinearOperator",
         "SliceAveraging",
-        "estimate_noise_level",
     ),
     "priors": (
         "Denoiser",
@@ -61,16 +59,14 @@ _HOME = {
         "geometric_sigmas",
         "reconstruct",
     ),
+    "scans": ("ConeBeamScan", "GaussianNoise", "RicianNoise", "ThickSliceScan", "estimate_noise_level"),
     "schedulers": ("ISCSScheduler",),
+    "solvers": ("SIRT",),
     "transforms": (
-        "ConeBeamScan",
-        "GaussianNoise",
-        "RicianNoise",
         "ScaleByRobustMaximum",
         "ScaleByRobustMaximumd",
         "SimulateMeasurement",
         "SimulateMeasurementd",
-        "ThickSliceScan",
         "ct_postprocessing",
         "ct_preprocessing",
         "mr_postprocessing",

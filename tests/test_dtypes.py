@@ -7,9 +7,9 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_iscs.baselines import fdk
-from monai_iscs.baselines.admm_tv import ADMMTV
-from monai_iscs.baselines.methods import cubic_volume, sirt_volume
+from monai_iscs.classical import fdk
+from monai_iscs.classical.admm_tv import ADMMTV
+from monai_iscs.classical.methods import cubic_volume, sirt_volume
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.inferers import SliceDiffusionInferer
@@ -24,21 +24,15 @@ from monai_iscs.metrics import (
     ssim_per_slice,
     summarise,
 )
-from monai_iscs.operators import (
-    SIRT,
-    ConeBeamGeometry,
-    SliceAveraging,
-    conjugate_gradient,
-    estimate_noise_level,
-    voxel_weight,
-)
+from monai_iscs.operators import ConeBeamGeometry, SliceAveraging
 from monai_iscs.priors import EDMDenoiser, EpsilonDenoiser, ScoreDenoiser, linear_alphas_cumprod
 from monai_iscs.sampling import DDNM, DDS, DDSTV, IndependentNoise, SlerpNoise, reconstruct
+from monai_iscs.scans import GaussianNoise, estimate_noise_level
 from monai_iscs.schedulers import ISCSScheduler
+from monai_iscs.solvers import SIRT, conjugate_gradient, voxel_weight
 from monai_iscs.transforms import (
     CheckVolume,
     FitInPlane,
-    GaussianNoise,
     InsertLesions,
     ScaleByRobustMaximum,
     SimulateMeasurement,

@@ -11,8 +11,9 @@ from monai_iscs.errors import InputError
 from monai_iscs.operators import SliceAveraging
 from monai_iscs.randomness import PURPOSES, random_stream
 from monai_iscs.sampling import IdenticalNoise, IndependentNoise, SlerpNoise
+from monai_iscs.scans import GaussianNoise
 from monai_iscs.schedulers import ISCSScheduler
-from monai_iscs.transforms import GaussianNoise, SimulateMeasurement
+from monai_iscs.transforms import SimulateMeasurement
 
 SEEDS = (0, 1, 2, 3, 2**31, 2**32, 2**32 + 1, 2**64, 10**30)
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from monai_iscs.cli.bundle import expanded, find_bundle
-from monai_iscs.cli.methods import Method, parse_method
-from monai_iscs.cli.names import MOST
 from monai_iscs.errors import InputError
+from monai_iscs.workflows.bundle import expanded, find_bundle
+from monai_iscs.workflows.methods import Method, parse_method
+from monai_iscs.workflows.names import MOST
 
 
 class PrintVersion(argparse.Action):

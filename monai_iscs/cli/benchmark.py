@@ -9,17 +9,17 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_iscs.cli import tables
-from monai_iscs.cli.cells import fingerprint
-from monai_iscs.cli.limits import check_memory
 from monai_iscs.cli.lpips import choose_lpips
-from monai_iscs.cli.names import OVERRIDES
-from monai_iscs.cli.pipeline import Pipeline
-from monai_iscs.cli.study import Study
-from monai_iscs.cli.suites import SUITES, Suite, method_row
 from monai_iscs.engines import volume_stem
 from monai_iscs.errors import InputError
 from monai_iscs.reports import RunFolder, write_csv, write_json
+from monai_iscs.studies import tables
+from monai_iscs.studies.cells import fingerprint
+from monai_iscs.studies.study import Study
+from monai_iscs.studies.suites import SUITES, Suite, method_row
+from monai_iscs.workflows.limits import check_memory
+from monai_iscs.workflows.names import OVERRIDES
+from monai_iscs.workflows.pipeline import Pipeline
 
 RECORD, TABLES = "results.json", ("table.md", "table.csv")
 BYTES_A_CELL = 5000  # its settings, before anything is run

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_iscs.cli.bundle import read_entries
-from monai_iscs.cli.limits import BYTES_A_NUMBER, check_memory
 from monai_iscs.errors import InputError
 from monai_iscs.files import sha256
 from monai_iscs.priors import Denoiser, load_published_prior
 from monai_iscs.reports import RunFolder, write_json
+from monai_iscs.workflows.bundle import read_entries
+from monai_iscs.workflows.limits import BYTES_A_NUMBER, check_memory
 
 PUBLISHED_SIZE = 256  # pixels along each side of the slices that the published priors were trained on
 # A config that says one of these is about the network that is replaced.

@@ -7,10 +7,6 @@ from argparse import Namespace
 
 from monai.data.utils import affine_to_spacing
 
-from monai_iscs.cli.bundle import find_bundle
-from monai_iscs.cli.methods import parse_method
-from monai_iscs.cli.pipeline import Pipeline
-from monai_iscs.cli.progress import Progress
 from monai_iscs.metrics import summarise
 from monai_iscs.reports import (
     RunFolder,
@@ -21,6 +17,10 @@ from monai_iscs.reports import (
     write_json,
     write_volume,
 )
+from monai_iscs.workflows.bundle import find_bundle
+from monai_iscs.workflows.methods import parse_method
+from monai_iscs.workflows.pipeline import Pipeline
+from monai_iscs.workflows.progress import Progress
 
 BUNDLE = "body_ct_reconstruction"
 VOLUME = "demo/body_ct.nii.gz"

@@ -8,13 +8,13 @@ from argparse import Namespace
 from monai.data.utils import affine_to_spacing
 from monai.transforms import Orientationd, ScaleIntensityRanged
 
-from monai_iscs.cli.bundle import read_config
-from monai_iscs.cli.comparing import compare
 from monai_iscs.cli.lpips import choose_lpips
 from monai_iscs.errors import InputError
 from monai_iscs.metrics import summarise
 from monai_iscs.reports import RunFolder, markdown_table, metrics_row, three_view_figure, write_json
 from monai_iscs.transforms import CheckVolumed, InputCompose, LoadVolumed
+from monai_iscs.workflows.bundle import read_config
+from monai_iscs.workflows.comparing import compare
 
 
 def evaluate(arguments: Namespace) -> None:

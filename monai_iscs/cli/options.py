@@ -7,7 +7,7 @@ import argparse
 import math
 
 from monai_iscs.cli.argument_types import RemovedNoise, count, number
-from monai_iscs.cli.names import CHOICES, MOST_SMOOTHING
+from monai_iscs.workflows.names import CHOICES, MOST_SMOOTHING
 
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:

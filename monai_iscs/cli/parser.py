@@ -22,11 +22,11 @@ from monai_iscs.cli.argument_types import (
     number,
     output_path,
 )
-from monai_iscs.cli.names import CHOICES
 from monai_iscs.cli.options import add_config_option, add_lpips_option, add_sampler_options, add_speed_options
-from monai_iscs.cli.processes import joined
-from monai_iscs.cli.suites import SUITES
 from monai_iscs.errors import InputError
+from monai_iscs.studies.suites import SUITES
+from monai_iscs.workflows.names import CHOICES
+from monai_iscs.workflows.processes import joined
 
 MOST_COUNT, MOST_VALUE = 1e15, 1e30  # of photons and noise, of a voxel: beyond, single precision overflows
 

@@ -8,11 +8,6 @@ from argparse import Namespace
 import ignite.distributed as idist
 from monai.data.utils import affine_to_spacing
 
-from monai_iscs.cli.comparing import compare
-from monai_iscs.cli.methods import Method
-from monai_iscs.cli.names import OVERRIDES
-from monai_iscs.cli.pipeline import Pipeline
-from monai_iscs.cli.progress import Progress
 from monai_iscs.errors import InputError
 from monai_iscs.reports import (
     RunFolder,
@@ -23,6 +18,11 @@ from monai_iscs.reports import (
     write_json,
     write_volume,
 )
+from monai_iscs.workflows.comparing import compare
+from monai_iscs.workflows.methods import Method
+from monai_iscs.workflows.names import OVERRIDES
+from monai_iscs.workflows.pipeline import Pipeline
+from monai_iscs.workflows.progress import Progress
 
 SAMPLER_OPTIONS = (
     *("preset", "steps", "eta", "smoothing", "noise_level"),

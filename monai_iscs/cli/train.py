@@ -13,10 +13,10 @@ import torch
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
-from monai_iscs.cli.bundle import check_origin, choose_device, read_config
 from monai_iscs.errors import InputError
 from monai_iscs.files import telling
 from monai_iscs.reports import RunFolder
+from monai_iscs.workflows.bundle import check_origin, choose_device, read_config
 
 CHECKPOINT, WEIGHTS = "last.pt", "model.pt"  # of the bundles' train configs
 

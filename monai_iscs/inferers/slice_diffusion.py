@@ -20,11 +20,11 @@ from tqdm import tqdm
 
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
-from monai_iscs.inferers.batches import SliceBatches, check_batches
 from monai_iscs.inferers.layout import StackedOperator, StackLayout
 from monai_iscs.inferers.processes import SharedDenoiser, share_operator
 from monai_iscs.inferers.starts import STARTS
-from monai_iscs.operators import LinearOperator, NoiseLevel
+from monai_iscs.operators import LinearOperator
+from monai_iscs.priors.batches import SliceBatches, check_batches
 from monai_iscs.sampling import (
     DDS,
     Consistency,
@@ -37,6 +37,7 @@ from monai_iscs.sampling import (
     reconstruct,
 )
 from monai_iscs.sampling.loop import FRESH_NOISE, check_momentum
+from monai_iscs.scans import NoiseLevel
 
 OperatorFactory = Callable[[Tensor], LinearOperator]
 ConsistencyFactory = Callable[[LinearOperator, Tensor], Consistency]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from monai_iscs.baselines.methods import cubic_volume, fdk_volume
+from monai_iscs.classical.methods import cubic_volume, fdk_volume
 from monai_iscs.errors import InputError
 from monai_iscs.operators import LinearOperator
 

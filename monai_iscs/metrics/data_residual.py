@@ -12,7 +12,7 @@ from monai.utils import MetricReduction
 
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
-from monai_iscs.transforms.scan import Scan
+from monai_iscs.scans.scan import Scan
 
 
 def data_residual(

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
-from monai_iscs.operators import SIRT, Discrepancy, GaussianSmoothing, LinearOperator, NoiseLevel, conjugate_gradient
+from monai_iscs.operators import GaussianSmoothing, LinearOperator
+from monai_iscs.scans import NoiseLevel
+from monai_iscs.solvers import SIRT, Discrepancy, conjugate_gradient
 
 
 def smoothing_along(operator: LinearOperator, width: float, axis: int = 0) -> LinearOperator | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators import NoiseLevel, estimate_noise_level
 from monai_iscs.sampling.renoise import DDIMRule, DDSRule
 from monai_iscs.sampling.sigmas import geometric_sigmas
+from monai_iscs.scans import NoiseLevel, estimate_noise_level
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,16 +9,9 @@ from torch import Tensor
 
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
-from monai_iscs.operators import (
-    ADMM,
-    Differences,
-    LinearOperator,
-    NoiseLevel,
-    check_matched,
-    soft_threshold,
-    tell_noise_level,
-    voxel_weight,
-)
+from monai_iscs.operators import Differences, LinearOperator, soft_threshold
+from monai_iscs.scans import NoiseLevel, tell_noise_level
+from monai_iscs.solvers import ADMM, check_matched, voxel_weight
 
 
 class DDSTV:

@@ -44,8 +44,6 @@ from monai_iscs.transforms.robust_maximum import (
     ScaleByRobustMaximumDict,
     robust_maximum,
 )
-from monai_iscs.transforms.scan import ConeBeamScan, Scan
-from monai_iscs.transforms.signal_noise import GaussianNoise, RicianNoise
 from monai_iscs.transforms.slice_spacing import (
     CheckThickSlices,
     CheckThickSlicesD,
@@ -56,7 +54,6 @@ from monai_iscs.transforms.slice_spacing import (
     CheckThinSlicesd,
     CheckThinSlicesDict,
 )
-from monai_iscs.transforms.thick_slices import ThickSliceScan
 from monai_iscs.transforms.thickness import ThickenSlices
 
 __all__ = [
@@ -80,12 +77,10 @@ __all__ = [
     "CheckVolumeD",
     "CheckVolumeDict",
     "CheckVolumed",
-    "ConeBeamScan",
     "FitInPlane",
     "FitInPlaneD",
     "FitInPlaneDict",
     "FitInPlaned",
-    "GaussianNoise",
     "InputCompose",
     "InsertLesions",
     "Lesion",
@@ -97,17 +92,14 @@ __all__ = [
     "RestoreSignalD",
     "RestoreSignalDict",
     "RestoreSignald",
-    "RicianNoise",
     "ScaleByRobustMaximum",
     "ScaleByRobustMaximumD",
     "ScaleByRobustMaximumDict",
     "ScaleByRobustMaximumd",
-    "Scan",
     "SimulateMeasurement",
     "SimulateMeasurementD",
     "SimulateMeasurementDict",
     "SimulateMeasurementd",
-    "ThickSliceScan",
     "ThickenSlices",
     "ct_postprocessing",
     "ct_preprocessing",

@@ -14,6 +14,7 @@ from monai.transforms import MapTransform, Transform
 
 from monai_iscs.dtypes import computing_dtype, real_tensor
 from monai_iscs.errors import InputError
+from monai_iscs.scans.meta import image_name
 from monai_iscs.transforms.hounsfield import not_hounsfield
 
 VOXEL_SIZES = (0.02, 50.0)  # mm; beyond, the header's unit of length is wrong
@@ -21,12 +22,6 @@ MOST_SHEAR = 1e-3  # largest |cosine| between two voxel axes
 MOST_NEGATIVE = 0.02  # share of the voxels that an interpolation may have left clearly negative
 LEAST_NEGATIVE = -500.0  # clearly negative whatever the maximum: HU of air reach it
 UNDERSHOOT = 0.05  # of the maximum: negative beyond this is clearly so
-
-
-def image_name(image: torch.Tensor, default: str = "image") -> str:
-    """The file that an image was read from, for messages."""
-    meta = image.meta if isinstance(image, MetaTensor) else {}
-    return str(meta.get("filename_or_obj", default))
 
 
 def real_image(img: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from monai.transforms import InvertibleTransform, MapTransform
 
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
-from monai_iscs.transforms.checks import image_name
+from monai_iscs.scans.meta import image_name
 
 SQUARE = 1.01  # longer to shorter side of a pixel that passes for square
 

@@ -16,7 +16,8 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from monai_iscs.errors import InputError
-from monai_iscs.transforms.checks import image_name, real_image
+from monai_iscs.scans.meta import image_name
+from monai_iscs.transforms.checks import real_image
 
 SUPERSAMPLING = 5  # points a voxel and axis: a sphere of 4 mm in voxels of 3 mm is right within 1 % of its volume
 SHELL = (1.0, 4.0)  # mm from the sphere's surface: the tissue it is compared with, past the partly filled voxels

@@ -14,8 +14,8 @@ from monai.transforms import MapTransform, Transform
 from monai_iscs.errors import InputError
 from monai_iscs.operators import LinearOperator
 from monai_iscs.randomness import random_stream
+from monai_iscs.scans.scan import Scan
 from monai_iscs.transforms.checks import real_image
-from monai_iscs.transforms.scan import Scan
 
 Noise = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 

@@ -13,7 +13,7 @@ from monai.transforms import Spacingd
 
 from monai_iscs.errors import InputError
 from monai_iscs.memory import available_memory
-from monai_iscs.transforms.checks import image_name
+from monai_iscs.scans.meta import image_name
 
 BYTES_A_VOXEL = 16  # of the result at least: itself, the grid that it is sampled at, and a copy
 

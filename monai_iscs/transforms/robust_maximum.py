@@ -14,7 +14,7 @@ from monai.transforms.utils_pytorch_numpy_unification import percentile
 
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
-from monai_iscs.transforms.checks import image_name
+from monai_iscs.scans.meta import image_name
 
 PERCENTILE = 99.5
 META_KEY = "robust_maximum"

@@ -13,7 +13,7 @@ from monai.data.utils import affine_to_spacing
 from monai.transforms import MapTransform, Transform
 
 from monai_iscs.errors import InputError
-from monai_iscs.transforms.checks import image_name
+from monai_iscs.scans.meta import image_name
 
 LEAST_THICK = 1.2  # times the wanted slice distance, or the pixels: thinner slices are as good as isotropic
 MOST_THIN = 1.5  # times the wanted slice distance: thicker slices cannot stand in for thin ones

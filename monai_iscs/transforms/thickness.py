@@ -8,8 +8,9 @@ from monai.data.utils import affine_to_spacing
 from monai.transforms import Transform
 
 from monai_iscs.errors import InputError
-from monai_iscs.transforms.checks import image_name, real_image
-from monai_iscs.transforms.thick_slices import ThickSliceScan
+from monai_iscs.scans.meta import image_name
+from monai_iscs.scans.thick_slices import ThickSliceScan
+from monai_iscs.transforms.checks import real_image
 
 SAME = 0.01  # share of the thickness by which a volume's slices may be thicker than asked for
 

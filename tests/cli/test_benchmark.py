@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from monai_iscs.cli import main
-from monai_iscs.cli.pipeline import Pipeline
-from monai_iscs.cli.suites import SUITES
 from monai_iscs.randomness import random_stream
+from monai_iscs.studies.suites import SUITES
+from monai_iscs.workflows.pipeline import Pipeline
 
 
 @pytest.fixture(scope="module")

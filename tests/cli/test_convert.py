@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from monai_iscs.cli import main
-from monai_iscs.cli.bundle import load_network, read_config
 from monai_iscs.priors import load_published_prior
+from monai_iscs.workflows.bundle import load_network, read_config
 
 
 @pytest.fixture(scope="module", params=["ncsnpp", "guided_diffusion"])

@@ -8,11 +8,11 @@ import pytest
 from monai.bundle import ConfigParser
 
 from monai_iscs.cli import main
-from monai_iscs.cli.names import CHOICES
 from monai_iscs.cli.parser import build_parser
 from monai_iscs.precision import PRECISIONS
 from monai_iscs.priors.published import ORIENTATIONS
 from monai_iscs.sampling import PRESETS
+from monai_iscs.workflows.names import CHOICES
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from monai_iscs.cli import main
-from monai_iscs.cli.pipeline import Pipeline
 from monai_iscs.reports import RunFolder, read_results, write_json
+from monai_iscs.workflows.pipeline import Pipeline
 
 
 @pytest.fixture(scope="module", autouse=True)

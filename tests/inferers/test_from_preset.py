@@ -8,7 +8,7 @@ import torch
 
 from monai_iscs.errors import InputError
 from monai_iscs.inferers import SliceDiffusionInferer
-from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, SliceAveraging, estimate_noise_level
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, SliceAveraging
 from monai_iscs.sampling import (
     DDNM,
     DDS,
@@ -19,6 +19,7 @@ from monai_iscs.sampling import (
     IndependentNoise,
     SlerpNoise,
 )
+from monai_iscs.scans import estimate_noise_level
 
 
 def prior(x, sigma):

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from monai_iscs.baselines.fdk import fdk
+from monai_iscs.classical.fdk import fdk
 from monai_iscs.errors import InputError
 from monai_iscs.inferers.starts import cubic_start, fdk_start, pseudo_inverse_start
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, ForeignOperator, SliceAveraging

@@ -17,7 +17,7 @@ import sys
 
 import torch
 from torch.utils.data import DataLoader
-from monai_iscs.baselines import fdk
+from monai_iscs.classical import fdk
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
 
 geometry = ConeBeamGeometry.paper((12, 12, 4), (20.0, 20.0, 20.0), views=5)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, GaussianSmoothing, conjugate_gradient
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, GaussianSmoothing
+from monai_iscs.solvers import conjugate_gradient
 
 BACKENDS = ("numba", "torch", "triton")
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from monai_iscs.baselines.admm_tv import _DifferencesAndValue
-from monai_iscs.baselines.methods import cubic_volume, fdk_volume
+from monai_iscs.classical.admm_tv import _DifferencesAndValue
+from monai_iscs.classical.methods import cubic_volume, fdk_volume
 from monai_iscs.errors import InputError
 from monai_iscs.inferers.layout import StackedOperator, StackLayout
 from monai_iscs.inferers.processes import SharedOperator

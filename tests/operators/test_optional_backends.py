@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators import ConeBeamProjector, backends, check_matched
+from monai_iscs.operators import ConeBeamProjector, backends
+from monai_iscs.solvers import check_matched
 
 OPTIONAL = {"diffct": True, "rtk": True, "astra": False, "torch-radon": False}  # name: matched
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators import SIRT, ForeignOperator, GaussianSmoothing
+from monai_iscs.operators import ForeignOperator, GaussianSmoothing
 from monai_iscs.sampling import DDNM, DDS, DDSTV
+from monai_iscs.solvers import SIRT
 
 SHAPE = (3, 1, 2, 2)
 

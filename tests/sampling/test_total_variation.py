@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators import ForeignOperator, voxel_weight
+from monai_iscs.operators import ForeignOperator
 from monai_iscs.sampling import DDS, DDSTV
+from monai_iscs.solvers import voxel_weight
 
 SHAPE = (4, 1, 2, 2)
 

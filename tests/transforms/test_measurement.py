@@ -9,8 +9,8 @@ from monai.transforms import Compose
 
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ForeignOperator
+from monai_iscs.scans import ConeBeamScan
 from monai_iscs.transforms import (
-    ConeBeamScan,
     SimulateMeasurement,
     SimulateMeasurementD,
     SimulateMeasurementd,
@@ -111,7 +111,7 @@ def test_dictionary_and_config(volume):
     assert data["image"] is volume
     assert torch.equal(data["measurement"], SimulateMeasurement(SCAN, photons=1e3, seed=1)(volume))
     config = {
-        "scan": {"_target_": "monai_iscs.transforms.ConeBeamScan", "views": 3},
+        "scan": {"_target_": "monai_iscs.scans.ConeBeamScan", "views": 3},
         "measure": {
             "_target_": "monai_iscs.transforms.SimulateMeasurementd",
             "keys": "image",

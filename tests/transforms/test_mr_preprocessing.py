@@ -7,10 +7,10 @@ import torch
 from monai.data import MetaTensor
 
 from monai_iscs.errors import InputError
+from monai_iscs.scans import ThickSliceScan
 from monai_iscs.transforms import (
     ScaleByRobustMaximumd,
     SimulateMeasurementd,
-    ThickSliceScan,
     mr_postprocessing,
     mr_preprocessing,
     thick_slice_postprocessing,

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Filtered backprojection for cone beams (Feldkamp, Davis and Kress 1984)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numba import njit, prange
+
+from monai_iscs.classical.redundancy import RayShares, ray_shares
+from monai_iscs.dtypes import real_tensor
+from monai_iscs.errors import InputError
+from monai_iscs.operators import ConeBeamGeometry
+from monai_iscs.operators.backends.compiled import compiled
+from monai_iscs.operators.backends.numba_joseph import ABOVE, BELOW, blend, neighbours, sample, span
+from monai_iscs.operators.backends.rays import RayTable
+
+
+def fdk(projections: torch.Tensor, geometry: ConeBeamGeometry, *, hann: float | None = 1.0) -> torch.Tensor:
+    """Reconstruct projections = A(volume) in the volume's units.
+
+    Source and detector are taken from each view's vectors. A ray of direction d counts in proportion to |S · d|, which
+    is how far the source S travels across the ray per radian of its angle: on a circle that the detector faces, SID
+    times the cosine of the ray. Then a band-limited ramp filter along u (Kak and Slaney 1988, Eq. 61) and a
+    backprojection weighted by 1 / L², L being the voxel's distance from the source along the detector's normal. Each
+    view stands for its own part of the circle, and rays that measure the same line share it: see `ray_shares`. A
+    detector off the rotation axis (half-fan) is continued with zeros until it reaches as far on both sides, so that the
+    ramp's tails go on there.
+
+    Args:
+        projections: (..., view, v, u), any number of leading dimensions.
+        geometry: the scan.
+        hann: cut-off of a Hann window on the ramp as a fraction of the Nyquist frequency, in (0, 1]; None = no window.
+
+    Returns:
+        (..., X, Y, Z) on the projections' device, computed in float32; float64 for float64.
+
+    Raises:
+        InputError: if the shape does not fit the geometry, `hann` is out of range, the detector is tilted, or no
+            detector column sees the rotation axis in a full circle.
+    """
+    projections = real_tensor(projections, "projections")
+    shape = geometry.projection_shape
+    if tuple(projections.shape[-3:]) != shape:
+        raise InputError(
+            f"a measurement whose shape doesn't fit the geometry: it has shape {tuple(projections.shape)}, "
+            f"expected it to end in {shape}"
+        )
+    if hann is not None and not 0 < hann <= 1:
+        raise InputError(f"hann is {hann}, expected a fraction of the Nyquist frequency in (0, 1], or None")
+    rays = RayTable.of(geometry)
+    shares = ray_shares(geometry.view_vectors(), shape[-1])
+    y = projections.detach().as_subclass(torch.Tensor).reshape(-1, *shape).to(torch.float32)
+    x = torch.stack([_backproject(_filter(item, geometry, shares, hann), rays, shares.before) for item in y])
+    return x.reshape(*projections.shape[:-3], *geometry.volume_shape).to(projections.dtype)
+
+
+def _filter(y: torch.Tensor, geometry: ConeBeamGeometry, shares: RayShares, hann: float | None) -> torch.Tensor:
+    """Weigh the rays and convolve each detector row with the ramp, (view, v, u) to (view, v, before + u + after)."""
+    rows, columns = y.shape[1:]
+    wide = shares.before + columns + shares.after
+    length = 2 ** math.ceil(math.log2(max(2 * wide, 2)))
+    n = torch.fft.fftfreq(length, 1 / length, dtype=torch.float64).round()
+    kernel = torch.where(n % 2 == 0, 0.0, -1 / (math.pi * torch.where(n == 0, 1.0, n)) ** 2)
+    kernel[0] = 1 / 4
+    response = torch.fft.rfft(kernel).real
+    if hann is not None:
+        frequency = torch.linspace(0, 1, len(response), dtype=torch.float64)
+        response = response * torch.where(frequency < hann, 0.5 + 0.5 * torch.cos(math.pi * frequency / hann), 0.0)
+    response = response.to(y)
+    filtered = y.new_empty(len(y), rows, wide)
+    # a view at a time: the zero-padded spectra of all views together would be the largest thing in memory
+    for view, out, weight in zip(y, filtered, _weights(geometry, shares), strict=True):
+        padded = torch.nn.functional.pad(view * weight.to(y), (shares.before, shares.after))
+        out[:] = torch.fft.irfft(torch.fft.rfft(padded, length) * response, length)[..., :wide]
+    return filtered
+
+
+def _weights(geometry: ConeBeamGeometry, shares: RayShares) -> Iterator[torch.Tensor]:
+    """What each pixel (v, u) of a view is worth, for a ramp in pixels and depths as shares of the detector's."""
+    row, column = (np.arange(n) - (n - 1) / 2 for n in geometry.detector_shape)
+    for source, detector, u, v, share in zip(*geometry.view_vectors(), shares.angles, strict=True):
+        ray = (detector - source)[:2] + column[:, None] * u[:2]
+        climb = detector[2] - source[2] + row[:, None] * v[2]
+        pitch = np.linalg.norm(u)
+        distance = abs(np.cross(u / pitch, detector - source)[2])  # of the detector's plane from the source
+        across = np.abs(ray @ source[:2]) / np.sqrt((ray**2).sum(1) + climb**2)
+        yield torch.from_numpy((share * across / (distance * pitch)).astype(np.float32))
+
+
+def _backproject(y: torch.Tensor, rays: RayTable, before: int) -> torch.Tensor:
+    """Sum y at each voxel's shadow over the views, by the square of its nearness, (view, v, u) to (X, Y, Z)."""
+    if y.device.type == "cpu":
+        out = np.zeros(rays.volume_shape, np.float32)
+        _backproject_numba(np.ascontiguousarray(y.numpy().transpose(0, 2, 1)), rays.shadow, rays.height, before, out)
+        return torch.from_numpy(out)
+    return _backproject_torch(y, rays, before)
+
+
+@njit(inline="always")
+def _shadow(shadow, height, x, y):
+    """Of voxels (x, y): detector column, depth as a share of the detector's, and detector row as a + b · z."""
+    depth = shadow[1, 0] + shadow[1, 1] * x + shadow[1, 2] * y
+    column = (shadow[0, 0] + shadow[0, 1] * x + shadow[0, 2] * y) / depth
+    slope = 1.0 / (depth * height[2])
+    return column, depth, -slope * height[0] - height[1] / height[2], slope
+
+
+@compiled()
+def _backproject_numba(y, shadow, height, before, out):
+    views, columns, rows = y.shape
+    for i in prange(out.shape[0]):
+        blended = np.zeros(BELOW + rows + ABOVE, np.float32)
+        for j in range(out.shape[1]):
+            for view in range(views):
+                column, depth, offset, slope = _shadow(shadow[view], height[view], i, j)
+                column += before
+                if not -1.0 < column < columns:
+                    continue
+                a, b, weight_a, weight_b = neighbours(column, columns)
+                weight = np.float32(1.0 / (depth * depth))
+                low, high = span(offset, slope, rows, 0, out.shape[2])
+                blend(y[view, a], y[view, b], weight * weight_a, weight * weight_b, blended)
+                sample(blended, offset, slope, low, high, out[i, j])
+
+
+def _backproject_torch(y: torch.Tensor, rays: RayTable, before: int) -> torch.Tensor:
+    rows, columns = y.shape[1:]
+    out = y.new_zeros(rays.volume_shape)
+    i, j, k = (np.arange(n) for n in rays.volume_shape)
+    size = torch.tensor([columns, rows]).to(y)
+    for image, shadow, height in zip(y, rays.shadow, rays.height, strict=True):
+        # in float64 on the host: positions may be large and cancel
+        column, depth, offset, slope = _shadow.py_func(shadow, height, i[:, None], j)
+        row, column, nearness = (
+            torch.from_numpy(array).to(y)
+            for array in (offset[..., None] + slope[..., None] * k, column + before, 1 / depth**2)
+        )
+        index = torch.stack([column[..., None].expand_as(row), row], -1).flatten(0, 1)
+        sampled = torch.nn.functional.grid_sample(
+            image[None, None], ((index + 0.5) * 2 / size - 1)[None], align_corners=False
+        )
+        out += sampled.reshape(out.shape) * nearness[..., None]
+    return out

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where measurements come from: simulated scans, the noise of detectors and the estimate of it."""
+
+from __future__ import annotations
+
+from monai_iscs.scans.noise_level import NoiseLevel, estimate_noise_level, tell_noise_level
+from monai_iscs.scans.scan import ConeBeamScan, Scan
+from monai_iscs.scans.signal_noise import GaussianNoise, RicianNoise
+from monai_iscs.scans.thick_slices import ThickSliceScan
+
+__all__ = [
+    "ConeBeamScan",
+    "GaussianNoise",
+    "NoiseLevel",
+    "RicianNoise",
+    "Scan",
+    "ThickSliceScan",
+    "estimate_noise_level",
+    "tell_noise_level",
+]

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How noisy a measurement is, and how closely it should therefore be met."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, conv2d
+
+from monai_iscs.dtypes import real_tensor
+from monai_iscs.errors import InputError
+from monai_iscs.operators.linear_operator import LinearOperator
+from monai_iscs.precision import computing_in
+
+NoiseLevel = float | Callable[[Tensor, LinearOperator], float]
+GROUPS = 128  # of pixels with alike signal
+GAUSSIAN_MEDIAN = 0.6745  # of |n| for a standard normal n
+EDGE_GROWTH = 4  # of an edge's squared response from neighbouring pixels to every other one, at least
+
+
+def estimate_noise_level(measurement: Tensor, operator: LinearOperator) -> float:
+    """Estimate the noise of projections or of other images that are smooth from pixel to pixel.
+
+    The second difference along both image axes, scaled to keep the variance of white noise, sees little of a smooth
+    image (Immerkær 1996). Taken from every other pixel it answers to noise as strongly, and to what the image holds
+    more strongly: the two tell the noise from the image. Photon noise depends on the signal, so pixels are grouped by
+    their local mean and the deviation is that of each group's median, which edges hardly move. Constant surroundings,
+    such as those of a masked brain, are left out. Noise that a detector has blurred is taken for the image, and some of
+    a weak noise in a rich image too: the estimate is then too low.
+
+    Args:
+        measurement: such as line integrals (C, view, v, u), real.
+        operator: what measured it; its `images` say where the images are.
+
+    Returns:
+        Root mean square of the noise's standard deviation, in the measurement's units; 0 where none can be told from
+        the image: the operator measures no images, or images of less than 5 × 5 pixels.
+
+    Raises:
+        InputError: a complex measurement.
+    """
+    measurement = real_tensor(measurement, "measurement")
+    if operator.images is None or min(measurement.shape[axis] for axis in operator.images.axes) < 5:
+        return 0.0
+    images = measurement.movedim(operator.images.axes, (-2, -1)).float()
+    images = images.reshape(-1, 1, *images.shape[-2:])
+    line = images.new_tensor([1.0, -2.0, 1.0])
+    kernel = (line[:, None] * line)[None, None] / 6
+    with computing_in("float32", images.device):  # rounded factors would look like noise
+        near = conv2d(images, kernel)[..., 1:-1, 1:-1].flatten().abs()
+        far = conv2d(images, kernel, dilation=2).flatten().abs()
+    mean = avg_pool2d(images, 5, stride=1).flatten()
+    (changing,) = torch.where((near > 0) | (far > 0))
+    if len(changing) == 0:
+        return 0.0
+    order = changing[mean[changing].argsort()]
+    groups = order.tensor_split(1 if operator.images.even_noise else min(GROUPS, len(order)))
+    near, far = (torch.stack([(r[group].median() / GAUSSIAN_MEDIAN).square() for group in groups]) for r in (near, far))
+    noise = ((EDGE_GROWTH * near - far) / (EDGE_GROWTH - 1)).clamp(min=0)
+    return float((noise.mean() * len(changing) / len(mean)).sqrt())
+
+
+def tell_noise_level(noise_level: NoiseLevel, measurement: Tensor, operator: LinearOperator) -> float:
+    """The level as a number.
+
+    Raises:
+        InputError: a negative level.
+    """
+    level = noise_level(measurement, operator) if callable(noise_level) else noise_level
+    if not level >= 0:
+        raise InputError(f"noise_level is {level}, expected at least 0")
+    return level

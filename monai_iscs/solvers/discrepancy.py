@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How closely a noisy measurement should be met."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from monai_iscs.dtypes import real_tensor
+from monai_iscs.operators import LinearOperator
+from monai_iscs.scans.noise_level import NoiseLevel, tell_noise_level
+
+
+class Discrepancy:
+    """How far an image is from meeting a measurement up to its noise (the discrepancy principle, Morozov 1966).
+
+    Args:
+        operator: the scanner A.
+        measurement: y.
+        noise_level: root mean square of y's noise, or a function that tells it from y and A, as `estimate_noise_level`.
+
+    Attributes:
+        norm: the norm of the noise, what is left of `y - A x` at the true x; 0 where y is to be met exactly.
+
+    Raises:
+        InputError: a negative level, or a complex measurement.
+    """
+
+    def __init__(self, operator: LinearOperator, measurement: Tensor, noise_level: NoiseLevel) -> None:
+        measurement = real_tensor(measurement, "measurement")
+        level = tell_noise_level(noise_level, measurement, operator)
+        self.operator = operator
+        self.measurement = measurement
+        self.norm = level * measurement.numel() ** 0.5
+
+    def excess(self, x: Tensor) -> float:
+        """How much ‖y - A x‖² is above the noise's; without noise nothing is enough."""
+        if not self.norm:
+            return math.inf
+        return float((self.measurement - self.operator(x)).double().square().sum()) - self.norm**2
+
+    def share(self, residual: Tensor) -> float:
+        """The noise's part of ‖residual‖, at most 1."""
+        return self.norm / max(float(residual.norm()), self.norm) if self.norm else 0.0

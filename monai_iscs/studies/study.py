@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cells of one benchmark: which they are, and the running of those that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
+from monai.transforms import CenterSpatialCrop
+
+from monai_iscs.errors import InputError, OutputError, causes, explain
+from monai_iscs.files import sha256
+from monai_iscs.metrics import SliceLPIPS, measure_lesions, summarise
+from monai_iscs.reports import (
+    RECORD,
+    RunFolder,
+    RunRecord,
+    psnr_curve,
+    read_results,
+    step_curves,
+    three_view_figure,
+    write_json,
+)
+from monai_iscs.sampling import Step
+from monai_iscs.scans.meta import image_name
+from monai_iscs.studies.cells import RESULTS, Cell, fingerprint
+from monai_iscs.studies.measured import MeasuredVolume
+from monai_iscs.studies.suites import Row, Suite
+from monai_iscs.transforms import InsertLesions, Lesion, ThickenSlices
+from monai_iscs.workflows.methods import Method
+from monai_iscs.workflows.pipeline import Pipeline
+from monai_iscs.workflows.progress import Progress
+
+FIGURES, DRAWINGS = "figures.json", ("comparison.png", "psnr_along_z.png", "steps.png")
+
+
+class Study:
+    """Volumes by methods by seeds.
+
+    Args:
+        pipeline: the bundle.
+        suite: what is compared.
+        rows: the suite's methods.
+        seeds: of the samplers; classical methods run once.
+        volumes: files by name.
+        slices: how many central slices of each volume are used, or None for all.
+        output: folder of the cells.
+        lpips: what measures LPIPS, or None.
+        weights: fingerprint of the bundle's models, or None where it has none.
+
+    Attributes:
+        cells: each volume's cells with their rows.
+        failures: what went wrong, by volume, label and seed; None as the seed of the volume's figures.
+
+    Raises:
+        InputError: a volume is where a result would go.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        suite: Suite,
+        rows: Sequence[Row],
+        seeds: Sequence[int],
+        volumes: dict[str, Path],
+        slices: int | None,
+        output: Path,
+        lpips: SliceLPIPS | None,
+        weights: str | None,
+    ) -> None:
+        self.pipeline, self.suite, self.rows, self.volumes, self.output = pipeline, suite, rows, volumes, output
+        self.slices = slices
+        self.lpips = lpips
+        self._contents = {name: fingerprint(path) for name, path in volumes.items()}
+        self.cells: dict[str, list[tuple[Cell, Row]]] = {
+            name: [
+                (self._cell(name, content, weights, row, seed), row)
+                for row in rows
+                for seed in (seeds if row.noise is not None else seeds[:1])
+            ]
+            for name, content in self._contents.items()
+        }
+        self.failures: dict[tuple[str, str, int | None], str] = {}
+        self._mend()
+
+    def _cell(self, name: str, content: str, weights: str | None, row: Row, seed: int) -> Cell:
+        inferer = self._inferer(row, seed) if row.noise is not None else None
+        settings = {
+            "input": name,
+            "input_sha256": content,
+            "method": row.method,
+            "slices": self.slices,
+            "thickness_mm": row.thickness,
+            "lesions": asdict(self.suite.lesions) if self.suite.lesions else None,
+            **self.pipeline.settings(inferer),
+        }
+        settings["bundle"] = self.pipeline.folder.name
+        if any(settings.get(noise) for noise in ("photons", "noise_std", "measurement_noise")):
+            settings["measurement_seed"] = self.pipeline.measurement_seed
+        if inferer is not None:
+            settings |= {"noise": row.noise, "changes": dict(row.changes), "seed": seed, "models_sha256": weights}
+        slug = "".join(c if c.isalnum() or c in ".-" else "_" for c in row.label)
+        return Cell(name, row.label, seed, self.output / name / slug / f"seed_{seed}", settings)
+
+    def _inferer(self, row: Row, seed: int) -> Any:
+        return self.pipeline.sampler(Method(row.method, row.noise), changes={**row.changes, "seed": seed})
+
+    def _mend(self) -> None:
+        """Clears away what a killed benchmark left in the folders, and sees whether they can be written."""
+        cells = {cell.folder: (RECORD, RESULTS) for cell, _ in self.all()}
+        figures = {self.output / name: (FIGURES, DRAWINGS) for name in self.volumes}
+        for path, (record, names) in {**figures, **cells}.items():
+            if path.is_dir():
+                with RunFolder(path, record=record, inputs=self.volumes.values()) as folder:
+                    folder.expect(*names, ours=True)
+
+    def run(self) -> None:
+        """Fill the missing cells, volume by volume; then draw the volume's figures."""
+        missing = {name: [(c, r) for c, r in cells if not self._complete(c)] for name, cells in self.cells.items()}
+        steps = {
+            self._stage(cell): 1 if row.noise is None or cell.done else len(cell.settings["sampler"]["sigmas"])
+            for cells in missing.values()
+            for cell, row in cells
+        }
+        if not steps and all(map(self._drawn, self.cells)):
+            return
+        total = RunRecord({}, seed=0, device=self.pipeline.device)
+        with Progress(steps, total) as progress:
+            for name, cells in missing.items():
+                for thickness in dict.fromkeys(row.thickness for _, row in cells):
+                    self._run_volume(name, [(c, r) for c, r in cells if r.thickness == thickness], progress)
+                if not self._drawn(name):
+                    try:
+                        self._draw(name)
+                    except Exception as error:
+                        self._note((name, "figures", None), error)
+
+    def _complete(self, cell: Cell) -> bool:
+        """Whether a cell has its result and, where LPIPS is measured, its LPIPS."""
+        return cell.done and (self.lpips is None or cell.metrics()["lpips_net"] == self.lpips.net)
+
+    def _stage(self, cell: Cell) -> str:
+        return f"{cell.volume}: {cell.label}, seed {cell.seed}"
+
+    def _run_volume(self, name: str, cells: Sequence[tuple[Cell, Row]], progress: Progress) -> None:
+        """Cells that share a measurement, and with it the operator and the start."""
+        try:
+            volume = self._load(name)
+            if cells[0][1].thickness is not None:
+                volume = ThickenSlices(cells[0][1].thickness)(volume)
+            volume, lesions = self._with_lesions(volume)
+            shared = MeasuredVolume(self.pipeline, volume)
+        except Exception as error:
+            for cell, _ in cells:
+                self._note((cell.volume, cell.label, cell.seed), error)
+                with progress.stage(self._stage(cell)):
+                    pass
+            return
+        for cell, row in cells:
+            record = RunRecord(cell.settings, seed=cell.seed, device=self.pipeline.device)
+            with progress.stage(self._stage(cell)):
+                try:
+                    if cell.done:
+                        cell.write_metrics(self._compare(shared, self._kept(cell, shared), lesions))
+                        continue
+                    result, steps = self._reconstruct(shared, cell, row, record, progress)
+                    with record.stage("comparing"):
+                        summary = self._compare(shared, result, lesions)
+                    cell.write(self.pipeline.to_units(result), summary, record, steps)
+                except Exception as error:
+                    self._note((cell.volume, cell.label, cell.seed), error)
+
+    def _load(self, name: str) -> MetaTensor:
+        path = self.volumes[name]
+        volume = self.pipeline.load(path)
+        if fingerprint(path) != self._contents[name]:
+            raise InputError(f"{path}: changed while the benchmark ran, expected the file that it began with")
+        if self.slices is None:
+            return volume
+        size = [-1, -1, -1]
+        size[self.pipeline.slice_axis] = self.slices
+        there = volume.shape[1 + self.pipeline.slice_axis]
+        if there < self.slices:
+            raise InputError(f"{image_name(volume)}: has {there} slices, expected at least the {self.slices} asked for")
+        return CenterSpatialCrop(size)(volume)
+
+    def _reconstruct(
+        self, shared: MeasuredVolume, cell: Cell, row: Row, record: RunRecord, progress: Progress
+    ) -> tuple[MetaTensor, list[dict[str, Any]]]:
+        """The result of a cell, and what each step reached; measuring the steps is not counted as reconstructing."""
+        if row.noise is None:
+            with record.stage("reconstructing"):
+                return shared.baseline(row.method), []
+        inferer = self._inferer(row, cell.seed)
+        recorder = shared.recorder(inferer)
+
+        def step(state: Step) -> None:
+            with record.stage("comparing steps"):
+                recorder(state)
+            progress.step()
+
+        with record.stage("reconstructing"):
+            result = shared.sample(inferer, step)
+        record.seconds["reconstructing"] -= record.seconds["comparing steps"]
+        return result, recorder.records
+
+    def _kept(self, cell: Cell, shared: MeasuredVolume) -> MetaTensor:
+        """An earlier result in the prior's units."""
+        low, high = self.pipeline.range
+        volume = (cell.volume_on_disk()[None] - low) / (high - low)
+        return self.pipeline.place(volume, shared.measurement)
+
+    def _compare(self, shared: MeasuredVolume, result: MetaTensor, lesions: Sequence[Lesion]) -> dict[str, Any]:
+        summary = summarise(result, shared.volume, slice_axis=self.pipeline.slice_axis, lpips=self.lpips)
+        summary["data_residual"] = shared.residual(result)
+        if lesions:
+            spacing = affine_to_spacing(shared.volume.affine).tolist()
+            summary["lesions"] = measure_lesions(
+                result[0].as_tensor(), shared.volume[0].as_tensor().to(result.device), lesions, spacing
+            )
+        return summary
+
+    def _with_lesions(self, volume: MetaTensor) -> tuple[MetaTensor, list[Lesion]]:
+        """The volume as it is, or with the suite's lesions; they are given in HU."""
+        plan = self.suite.lesions
+        if plan is None:
+            return volume, []
+        if self.pipeline.display["unit"] != "HU":
+            raise InputError(f"the suite inserts lesions in HU, which {self.pipeline.folder.name} doesn't use")
+        low, high = self.pipeline.range
+        insert = InsertLesions(
+            diameters=plan.diameters,
+            contrasts=[contrast / (high - low) for contrast in plan.contrasts],
+            tissue=tuple((value - low) / (high - low) for value in plan.tissue),
+            repeats=plan.repeats,
+        )
+        return insert(volume)
+
+    def _note(self, what: tuple[str, str, int | None], error: Exception) -> None:
+        """A failed cell is told in the table; the others go on.
+
+        A defect of ours is no cell's fault, and where nothing can be written, nothing can go on: both are raised.
+        """
+        message = explain(error)
+        if message is None or any(isinstance(cause, OutputError) for cause in causes(error)):
+            raise error
+        self.failures[what] = message
+
+    def all(self) -> Iterator[tuple[Cell, Row]]:
+        """All cells, volume by volume."""
+        for cells in self.cells.values():
+            yield from cells
+
+    def _shown(self, name: str) -> dict[str, Cell]:
+        """The cells of a volume's figures: the first finished seed of each method."""
+        cells: dict[str, Cell] = {}
+        for cell, row in self.cells[name]:
+            if cell.done and row.thickness is None:
+                cells.setdefault(cell.label, cell)
+        return cells
+
+    def _drawn(self, name: str) -> bool:
+        """Whether a volume's figures are there and show its cells as they are now."""
+        cells = self._shown(name)
+        drawn = read_results(self.output / name, FIGURES)
+        return not cells or (drawn is not None and drawn.get("cells") == _records(cells))
+
+    def _draw(self, name: str) -> None:
+        """The comparison and the PSNR along z of a volume, one column a method."""
+        cells = self._shown(name)
+        volume = self.pipeline.measure(self._load(name)).reference
+        spacing = affine_to_spacing(volume.affine).tolist()
+        truth = self.pipeline.to_units(volume)[0]
+        images = {label: cell.volume_on_disk() for label, cell in cells.items()}
+        with RunFolder(self.output / name, record=FIGURES).results() as stage:
+            three_view_figure(
+                images,
+                truth,
+                spacing,
+                stage / "comparison.png",
+                metrics={k: c.metrics() for k, c in cells.items()},
+                **self.pipeline.display,
+            )
+            psnr_curve(images, truth, spacing, stage / "psnr_along_z.png", axis=self.pipeline.slice_axis)
+            if steps := {label: records for label, cell in cells.items() if (records := cell.steps())}:
+                step_curves(steps, stage / "steps.png")
+            write_json(stage / FIGURES, {"cells": _records(cells)})
+
+
+def _records(cells: Mapping[str, Cell]) -> dict[str, str]:
+    """What tells whether a cell has changed, by method."""
+    return {label: sha256(cell.folder / RECORD) for label, cell in cells.items()}

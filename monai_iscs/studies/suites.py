@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a benchmark compares: the rows of its table, and the sets of them that the paper's tables are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from monai_iscs.workflows.methods import Method, parse_method
+from monai_iscs.workflows.names import CHOICES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        label: what the table calls it.
+        method: a name of `CHOICES["sampler"]` or `CHOICES["baseline"]`.
+        noise: a name of `CHOICES["noise"]`; None for a baseline.
+        changes: entries of the bundle's inference config that this row changes.
+        thickness: slice thickness in mm to which the volume is resampled first, or None.
+    """
+
+    label: str
+    method: str
+    noise: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    thickness: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LesionPlan:
+    """Spheres to insert before the measurement, see `InsertLesions`; values in HU."""
+
+    diameters: tuple[float, ...] = (4.0, 6.0, 8.0, 12.0)
+    contrasts: tuple[float, ...] = (40.0, -40.0)
+    tissue: tuple[float, float] = (-50.0, 250.0)
+    repeats: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """The rows and the layout of one of the paper's tables.
+
+    Attributes:
+        title: what it shows.
+        rows: the rows, from the names of the bundle's baselines.
+        layout: "views" (the metrics of each view), "slices" (the slice difference, Table 3) or "lesions".
+        seeds: runs of each stochastic row, as many as the paper's where it says so.
+        lesions: what to insert into each volume before it is measured, or None.
+    """
+
+    title: str
+    rows: Callable[[Sequence[str]], list[Row]]
+    layout: str = "views"
+    seeds: int = 1
+    lesions: LesionPlan | None = None
+
+
+def method_row(method: Method) -> Row:
+    """The row of a method with the bundle's settings."""
+    return Row(label=method.label, method=method.name, noise=method.noise)
+
+
+def _rows(*methods: str) -> list[Row]:
+    return [method_row(parse_method(method)) for method in methods]
+
+
+def _varied(method: str, label: str, values: Sequence[Any], changes: Callable[[Any], dict[str, Any]]) -> list[Row]:
+    (base,) = _rows(method)
+    return [replace(base, label=f"{base.label}, {label.format(value)}", changes=changes(value)) for value in values]
+
+
+def _compared(baselines: Sequence[str]) -> list[Row]:
+    return _rows(*baselines, "ddnm", "ddnm+iscs", "dds", "dds+tv", "dds+iscs")
+
+
+def _angle(degrees: float) -> dict[str, Any]:
+    return {"noise": {**CHOICES["noise"]["iscs"], "anchor_angle": degrees}}
+
+
+def _thicknesses(_: Sequence[str]) -> list[Row]:
+    return [
+        replace(row, label=f"{row.label}, {mm:g} mm", thickness=mm)
+        for mm in (1.0, 3.0, 5.0, 7.5)
+        for row in _rows("dds", "dds+iscs")
+    ]
+
+
+SUITES: dict[str, Suite] = {
+    "table1": Suite(title="Compared methods (Table 1)", rows=_compared),
+    "table2": Suite(
+        title="Identical (BCS) and Slerp (ISCS) noise (Table 2)",
+        rows=lambda _: _rows("dds", "dds+identical-steps", "dds+identical", "dds+iscs"),
+        seeds=5,
+    ),
+    "table3": Suite(title="Slice-to-slice difference (Table 3)", rows=_compared, layout="slices"),
+    "table6": Suite(
+        title="Deterministic sampling (Table 6)",
+        rows=lambda _: [row for m in ("dds", "dds+iscs") for row in _varied(m, "eta {}", [0], lambda v: {"eta": v})],
+    ),
+    "table7": Suite(
+        title="Stochasticity (Table 7)",
+        rows=lambda _: _varied("dds+iscs", "eta {}", [n / 10 for n in range(11)], lambda value: {"eta": value}),
+    ),
+    "table8": Suite(
+        title="Angle between the anchors (Table 8)",
+        rows=lambda _: _varied("dds+iscs", "{} degrees", (30, 60, 90, 120, 150, 175), _angle),
+        seeds=10,
+    ),
+    "table9": Suite(title="Slice thicknesses (Table 9)", rows=_thicknesses),
+    "lesions": Suite(
+        title="Known lesions of 4 to 12 mm and 40 HU (for Fig. 6)",
+        rows=lambda baselines: _rows(*baselines, "dds", "dds+tv", "dds+iscs"),
+        layout="lesions",
+        lesions=LesionPlan(),
+    ),
+}

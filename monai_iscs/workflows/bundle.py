@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bundles by name or path: their config, their network with its weights, and the device it runs on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monai_iscs.errors import InputError
+from monai_iscs.files import sha256
+from monai_iscs.workflows.processes import local_process, process_count
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from monai_iscs.workflows.config import BundleConfig
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+# Of the installed package, or of the checkout that the package is imported from; never of the working directory:
+# a bundle's config is code, and a name must not run what lies about.
+_SHELF = _PACKAGE / "bundles" if (_PACKAGE / "bundles").is_dir() else _PACKAGE.parent / "bundles"
+
+
+def bundle_names() -> list[str]:
+    """The names of the package's own bundles, sorted."""
+    return sorted(path.parents[1].name for path in _SHELF.glob("*/configs/metadata.json"))
+
+
+def find_bundle(name: str | os.PathLike[str]) -> Path:
+    """The folder of a bundle. A bundle is code: run only those you trust.
+
+    Args:
+        name: one of the package's own, such as ``"body_ct_reconstruction"``, or the path of a folder: text with a
+            separator in it, such as ``"./my_bundle"``, ``"."``, or a `pathlib.Path`.
+
+    Raises:
+        InputError: there is no such bundle; the message lists the package's own.
+    """
+    text = os.fspath(name)
+    known = ", ".join(bundle_names()) or "none found"
+    if isinstance(name, str) and not _is_path(text):
+        if text in bundle_names():
+            return (_SHELF / text).resolve()
+        hint = f"; the folder of that name here is {os.path.join('.', text)}" if text and Path(text).is_dir() else ""
+        raise InputError(f"found {text!r}, expected one of {known}, or a path such as ./my_bundle{hint}")
+    folder = expanded(text)
+    if not (folder / "configs").is_dir():
+        raise InputError(f"found {text!r}, expected a bundle's folder, which holds a folder configs, or one of {known}")
+    return folder.resolve()
+
+
+def _is_path(text: str) -> bool:
+    return text in (".", "..") or text.startswith("~") or any(sep in text for sep in (os.sep, os.altsep) if sep)
+
+
+def expanded(text: str) -> Path:
+    """A path as it was typed, with ``~`` and ``~user`` replaced by the home folder.
+
+    Raises:
+        InputError: nothing, a character that no path has, or no such user.
+    """
+    if not text.strip() or "\0" in text:
+        raise InputError(f"found {text!r}, expected the path of a file or folder")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"found {text!r}, expected a path: there is no such user") from error
+
+
+def read_entries(folder: Path, name: str) -> dict[str, Any]:
+    """What one config of a bundle says, as it is written.
+
+    Raises:
+        InputError: it is missing or is not readable as JSON.
+    """
+    from monai.bundle import ConfigParser
+
+    file = folder / "configs" / f"{name}.json"
+    if file.exists() and not file.is_file():
+        raise InputError(f"{file}: found a folder, expected a file with JSON")
+    if not file.is_file():
+        there = ", ".join(sorted(path.name for path in (folder / "configs").glob("*.json")))
+        raise InputError(f"{file}: missing; expected a bundle with a config {name}.json, found {there}")
+    try:
+        read = ConfigParser.load_config_file(str(file))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: cannot be read as JSON ({error})") from error
+    if not isinstance(read, dict):
+        raise InputError(f"{file}: holds a {type(read).__name__}, expected entries by name")
+    return read
+
+
+def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: Sequence[str] = ()) -> BundleConfig:
+    """A bundle's config, with some of its entries replaced.
+
+    Args:
+        folder: the bundle.
+        kind: name of the config, ``"inference"`` or ``"train"``.
+        overrides: new values by id, such as ``{"views": 20}``; they override all configs.
+        over: names of further configs of the bundle, each overriding entries that those before it have.
+
+    Raises:
+        InputError: a config is missing or is not readable as JSON, it has no entry to override, or a number or a name
+            in it is none that can be used.
+    """
+    from monai_iscs.workflows.config import BundleConfig
+
+    config = BundleConfig(read_entries(folder, kind), folder / "configs" / f"{kind}.json")
+    over = [name.removesuffix(".json") for name in over]
+    changes = {str(folder / "configs" / f"{name}.json"): read_entries(folder, name) for name in over}
+    changes["the command line"] = overrides
+    for source, values in changes.items():
+        for key, value in values.items():
+            setter = f"--{key.replace('_', '-')}" if source == "the command line" else Path(source).name
+            if key not in config:
+                raise InputError(f"{config.file}: has no entry {key!r}, which {setter} sets")
+            config[key] = value
+            config.origins[key] = setter if source == "the command line" else source
+    config["bundle_root"] = str(folder)
+    config.check_plain()
+    return config
+
+
+def load_network(parser: BundleConfig, device: torch.device) -> nn.Module:
+    """The config's ``network_def`` with the weights of its ``ckpt_path``, ready to be used.
+
+    Raises:
+        InputError: the model file is missing, damaged, made for another network, or another bundle's.
+    """
+    from monai_iscs.priors.weights import load_weights
+
+    file = Path(parser.get_parsed_content("ckpt_path"))
+    network = parser.get_parsed_content("network_def")
+    load_weights(network, file)
+    check_origin(file, Path(parser.get_parsed_content("bundle_root")))
+    return network.eval().requires_grad_(False).to(device)
+
+
+def check_origin(file: Path, folder: Path) -> None:
+    """Raise an `InputError` for weights of another modality, which the same network would take without a word.
+
+    Our bundles' metadata say the SHA-256 of the weights that they came with. Weights that none knows may be anybody's.
+
+    Args:
+        file: the weights.
+        folder: the bundle that they are to be used in.
+    """
+    digest, (_, modality) = sha256(file), _origin(folder)
+    for name in bundle_names():
+        shipped, other = _origin(find_bundle(name))
+        if shipped == digest and modality not in (None, other):
+            raise InputError(f"{file}: holds the {other} weights of the bundle {name}, expected those of {folder.name}")
+
+
+def _origin(folder: Path) -> tuple[str | None, str | None]:
+    """The SHA-256 of the weights that a bundle came with, and its modality; None where its metadata don't say."""
+    try:
+        metadata = json.loads((folder / "configs" / "metadata.json").read_text())
+        modality = metadata["network_data_format"]["inputs"]["image"]["modality"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, None
+    return metadata.get("weights_sha256"), modality
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device called ``name``, or a GPU if there is one and else the CPU.
+
+    Raises:
+        InputError: this machine has no such device; the message lists those that it has.
+    """
+    import torch
+
+    devices = ["cpu"]
+    if torch.accelerator.is_available():
+        kind = torch.accelerator.current_accelerator().type
+        devices += [f"{kind}:{index}" for index in range(torch.accelerator.device_count())]
+    if name is None:
+        name = "cuda" if devices[1:] and devices[1].startswith("cuda") else "cpu"
+    if process_count() > 1 and name.startswith("cuda:"):
+        raise InputError(
+            f"--device: found {name!r} with {process_count()} processes, expected cuda: each takes its own"
+        )
+    own = f"cuda:{local_process()}" if name == "cuda" else name
+    if own not in {*devices, *(device.split(":")[0] for device in devices)}:
+        raise InputError(f"--device: found {name!r}, expected one that this machine has: {', '.join(devices)}")
+    return torch.device(own)
+
+
+def limit_memory(device: torch.device, gigabytes: float) -> None:
+    """Let this process use no more of a GPU's memory; the prior then takes fewer slices at a time.
+
+    Raises:
+        InputError: the device is no CUDA device, or doesn't have as much.
+    """
+    import torch
+
+    if device.type != "cuda":
+        raise InputError(f"--memory: found with device {device}, expected a CUDA device: no other can be limited")
+    total = torch.cuda.mem_get_info(device)[1] / 1e9
+    if gigabytes > total:
+        raise InputError(f"--memory: found {gigabytes:g} GB, expected at most the {total:.1f} GB that {device} has")
+    torch.cuda.set_per_process_memory_fraction(gigabytes / total, device)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A reconstruction's file against its reference's: the one way in which `reconstruct` and `evaluate` measure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from monai.data import MetaTensor
+
+from monai_iscs.metrics import SliceLPIPS, summarise
+from monai_iscs.workflows.config import BundleConfig
+
+
+class Comparison(NamedTuple):
+    """Two volumes, (1, X, Y, Z), RAS, on the files' own grid, and what was measured of them.
+
+    Attributes:
+        reconstruction: in the units of the metrics: 0 to 1 for CT, signal over the reference's robust maximum for MRI.
+        reference: the truth, in the same.
+        summary: as `monai_iscs.metrics.summarise` gives it.
+    """
+
+    reconstruction: MetaTensor
+    reference: MetaTensor
+    summary: Mapping[str, Any]
+
+
+def compare(
+    config: BundleConfig, reconstruction: Path, reference: Path, *, lpips: SliceLPIPS | None = None
+) -> Comparison:
+    """Two files as a bundle sees them, on their own grid: nothing is fitted to the prior's size.
+
+    Raises:
+        InputError: a file cannot be used, or the two are not on one grid.
+    """
+    prepare = config.get_parsed_content("comparison")
+    with config.blamed("comparison"):
+        volumes = prepare({"pred": reconstruction, "label": reference})
+        pair = volumes["pred"], volumes["label"]
+    slice_axis = config.get_parsed_content("inferer::slice_axis")
+    return Comparison(*pair, summarise(*pair, slice_axis=slice_axis, lpips=lpips))

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+
+from monai_iscs.studies.suites import SUITES
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_the_rows_of_a_suite_have_different_names(name):
+    labels = [row.label for row in SUITES[name].rows(["fdk"])]
+    assert len(set(labels)) == len(labels) > 1
+
+
+def test_table_1_has_the_paper_s_rows():
+    labels = [row.label for row in SUITES["table1"].rows(["fdk", "admm-tv"])]
+    assert labels == ["FDK", "ADMM-TV", "DDNM", "DDNM+ISCS", "DDS", "DDS+TV", "DDS+ISCS"]
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_label_says_the_noise(name):
+    labels = {None: "", "independent": "", "iscs": "+ISCS", "identical": "+BCS", "identical-steps": "+BCS (steps only)"}
+    for row in SUITES[name].rows(["fdk"]):
+        base = row.label.split(",")[0].split("+", 1)[-1].removeprefix("TV").removeprefix("+")
+        assert base in {labels[row.noise].removeprefix("+"), row.method.upper().removesuffix("-TV")}

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+
+from monai_iscs.errors import InputError
+from monai_iscs.workflows.methods import Method, name_sampler, parse_method
+from monai_iscs.workflows.names import CHOICES
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "noise", "label"),
+    [
+        ("fdk", "fdk", None, "FDK"),
+        ("cubic", "cubic", None, "Cubic"),
+        ("admm-tv", "admm-tv", None, "ADMM-TV"),
+        ("dds", "dds", "independent", "DDS"),
+        ("dds+iscs", "dds", "iscs", "DDS+ISCS"),
+        ("DDS+slerp", "dds", "iscs", "DDS+ISCS"),
+        (" DDS+ISCS ", "dds", "iscs", "DDS+ISCS"),
+        ("ddnm+identical", "ddnm", "identical", "DDNM+BCS"),
+        ("dds+identical-steps", "dds", "identical-steps", "DDS+BCS (steps only)"),
+        ("dds+tv", "dds-tv", "independent", "DDS+TV"),
+        ("dds-tv", "dds-tv", "independent", "DDS+TV"),
+        ("dds+tv+slerp", "dds-tv", "iscs", "DDS+TV+ISCS"),
+        ("dds-tv+iscs", "dds-tv", "iscs", "DDS+TV+ISCS"),
+    ],
+)
+def test_a_method_is_a_sampler_and_a_noise_or_a_baseline(text, name, noise, label):
+    method = parse_method(text)
+    assert method == Method(name, noise)
+    assert method.label == label
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ddd", "expected one of fdk, sirt, admm-tv, cubic, or one of dds, ddnm, dds-tv"),
+        ("", "expected one of fdk"),
+        ("+iscs", "expected one of fdk"),
+        ("dds+pink", "one noise of iscs, identical, identical-steps; without one it draws independent noise"),
+        ("dds+independent", "without one it draws independent noise"),
+        ("dds+", "at most one noise"),
+        ("dds+iscs+identical", "at most one noise"),
+        ("dds+iscs+tv", "expected tv before the noise: dds+tv+iscs"),
+        ("dds+tv+tv", "found 'dds+tv+tv'"),
+        ("dds-tv+tv", "found 'dds-tv+tv'"),
+        ("ddnm+tv", "expected tv with dds only"),
+        ("fdk+iscs", "expected fdk alone, which draws no noise"),
+        ("fdk+tv", "expected fdk alone"),
+    ],
+)
+def test_other_names_are_refused_with_what_there_is(text, expected):
+    with pytest.raises(InputError) as refused:
+        parse_method(text)
+    assert expected in str(refused.value)
+    assert str(refused.value).startswith(f"method: found {text!r}")
+
+
+def test_all_methods_have_labels_of_their_own():
+    methods = [Method(name, noise) for name in CHOICES["sampler"] for noise in CHOICES["noise"]]
+    methods += [Method(name) for name in CHOICES["baseline"]]
+    assert len({method.label for method in methods}) == len(methods)
+
+
+@pytest.mark.parametrize(
+    ("consistency", "noise", "label"),
+    [
+        ("DDS", "SlerpNoise", "DDS+ISCS"),
+        ("DDSTV", "IndependentNoise", "DDS+TV"),
+        ("DDNM", "StagedNoise", "DDNM+BCS (steps only)"),
+        ("MyStep", "MyNoise", "MyStep+MyNoise"),
+    ],
+)
+def test_the_choice_of_a_bundle_has_a_name(consistency, noise, label):
+    assert name_sampler(consistency, noise) == label
