@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from monai_iscs.errors import InputError
-from monai_iscs.inferers.layout import StackLayout
 from monai_iscs.metrics import VIEWS, SliceLPIPS, data_residual, slice_difference, summarise
 from monai_iscs.reports.table import write_csv
-from monai_iscs.sampling import Step
+from monai_iscs.sampling import State
 
 
 class StepRecorder:
@@ -23,12 +23,11 @@ class StepRecorder:
     record.
 
     Args:
-        layout: how the sampler stacked the volume: the operator's `domain_shape`, the inferer's `slice_axis`, the
-            network's `size_divisor`.
         reference: the truth, (C, X, Y, Z) with C = 1 or (X, Y, Z), in prior units.
         operator: A on volumes (C, X, Y, Z), for the data residual.
         measurement: y, (C, *range_shape).
-        non_negative: as the inferer's, so that the last step's numbers are the result's.
+        slice_axis: along which the slice difference is measured, the prior's.
+        lower_bound: as the prior's, so that the last step's numbers are the result's.
         lpips: measures LPIPS at every step too, which takes time.
 
     Attributes:
@@ -40,8 +39,8 @@ class StepRecorder:
         InputError: an operator without a measurement or the reverse.
 
     Example:
-        >>> recorder = StepRecorder(StackLayout(operator.domain_shape), reference=volume)
-        >>> inferer.callback = recorder
+        >>> recorder = StepRecorder(reference=volume)
+        >>> inferer = SliceDiffusionInferer(recipe, callback=recorder)
         >>> result = inferer(measurement[None], network)
         >>> recorder.write("steps.csv")
         >>> step_curves({"DDS+ISCS": recorder.records}, "steps.png")
@@ -49,32 +48,30 @@ class StepRecorder:
 
     def __init__(
         self,
-        layout: StackLayout,
         *,
         reference: Tensor | None = None,
         operator: Callable[[Tensor], Tensor] | None = None,
         measurement: Tensor | None = None,
-        non_negative: bool = False,
+        slice_axis: int = 2,
+        lower_bound: float = -math.inf,
         lpips: SliceLPIPS | None = None,
     ) -> None:
         if (operator is None) != (measurement is None):
             missing = "operator" if operator is None else "measurement"
             raise InputError(f"{missing}: found none, expected operator and measurement or neither")
-        self.layout = layout
         self.reference = reference
         self.operator = operator
         self.measurement = measurement
-        self.non_negative = non_negative
+        self.slice_axis = slice_axis
+        self.lower_bound = lower_bound
         self.lpips = lpips
         self.records: list[dict[str, Any]] = []
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: State) -> None:
         """Measure a step."""
         if step.index == 0:
             self.records = []
-        volume = self.layout.volume(step.x0_hat)
-        if self.non_negative:
-            volume = volume.clamp(min=0)
+        volume = step.x0_hat.clamp(min=self.lower_bound)
         self.records.append({"step": step.index + 1, "sigma": step.sigma, **self._compare(volume)})
 
     def write(self, path: str | os.PathLike[str]) -> None:
@@ -89,7 +86,7 @@ class StepRecorder:
 
     def _compare(self, volume: Tensor) -> dict[str, Any]:
         """The numbers of a volume (C, X, Y, Z)."""
-        axis = self.layout.slice_axis
+        axis = self.slice_axis
         views = {f"{view}_{measure}": None for measure in ("psnr", "ssim", "lpips") for view in VIEWS}
         gap = residual = None
         if self.reference is None:
