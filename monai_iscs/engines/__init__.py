@@ -15,8 +15,11 @@ from monai_iscs.engines.denoising import (
     mean_psnr,
     psnr_at,
 )
+from monai_iscs.engines.processes import join_processes, training_device, training_loader
 from monai_iscs.engines.seeds import EpochSeeds
 from monai_iscs.engines.slices import load_slices
+from monai_iscs.engines.trained import TrainedDenoiser, warmed_up_cosine
+from monai_iscs.engines.trainer import denoiser_evaluator, denoiser_trainer
 from monai_iscs.engines.training import FiniteLoss, GradientClipping, UnscaledBFloat16, has_bfloat16, worker_count
 from monai_iscs.engines.volumes import ResultLayout, list_volumes, volume_names, volume_stem
 
@@ -27,19 +30,26 @@ __all__ = [
     "NoiseLevels",
     "ResultLayout",
     "ResumableCheckpoint",
+    "TrainedDenoiser",
     "TrainingBatch",
     "UnscaledBFloat16",
     "ValidationBatch",
     "WeightsLoader",
+    "denoiser_evaluator",
+    "denoiser_trainer",
     "denoising_psnr",
     "has_bfloat16",
+    "join_processes",
     "list_volumes",
     "load_initial_weights",
     "load_slices",
     "mean_psnr",
     "psnr_at",
     "save_atomically",
+    "training_device",
+    "training_loader",
     "volume_names",
     "volume_stem",
+    "warmed_up_cosine",
     "worker_count",
 ]

@@ -178,11 +178,12 @@ def test_in_bfloat16_only_the_products_inside_the_network_are_rounded(
     autocast = torch.autocast
     monkeypatch.setattr(torch, "autocast", lambda _, **settings: autocast("cpu", **settings))
     monkeypatch.setattr(torch.cuda.amp, "GradScaler", lambda: None)
-    workflow = training(dataset, amp=True, memory_format="$torch.channels_last")
+    workflow = training(dataset, amp=True, **{"trained::memory_format": "$torch.channels_last"})
     workflow.initialize()
-    network, loss, evaluator, ema = (
-        workflow.parser.get_parsed_content(name) for name in ("trained", "loss", "validate::evaluator", "ema")
+    trained, loss, evaluator = (
+        workflow.parser.get_parsed_content(name) for name in ("trained", "loss", "validate::evaluator")
     )
+    network = trained.network
     first = network.network.conv_in.conv
     assert first.weight.is_contiguous(memory_format=torch.channels_last)
     seen = {"network": set(), "loss": set(), "validation": set()}
@@ -195,7 +196,7 @@ def test_in_bfloat16_only_the_products_inside_the_network_are_rounded(
     assert seen["network"] == {(torch.float32, torch.bfloat16)}
     assert seen["loss"] == {(torch.float32, torch.float32)}
     assert seen["validation"] == {torch.float32}
-    weights = [*network.parameters(), *ema.ema_model.parameters()]
+    weights = [*network.parameters(), *trained.averaged.parameters()]
     assert {value.dtype for value in weights} | {value.grad.dtype for value in network.parameters()} == {torch.float32}
     plain = training(dataset, initial_weights=str(dataset / "run" / "model.pt")).parser
     plain.get_parsed_content("initialize")  # the weights of one order fit a network of the other
@@ -252,7 +253,7 @@ def test_unusable_initial_weights_are_named(
         torch.save(content, path)
     network = torch.nn.Linear(2, 2)
     with pytest.raises(InputError, match=message) as error:
-        load_initial_weights(path, network, network)
+        load_initial_weights(path, network)
     assert str(path) in str(error.value)
 
 
