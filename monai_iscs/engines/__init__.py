@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training of priors on Ignite, through MONAI's engines."""
 
-from monai_iscs.engines.checkpoint import (
-    ResumableCheckpoint,
-    WeightsLoader,
-    load_initial_weights,
-    save_atomically,
-)
+from monai_iscs.engines.checkpoint import ResumableCheckpoint, WeightsLoader, save_atomically
 from monai_iscs.engines.denoising import (
     NoiseLevels,
     TrainingBatch,
@@ -15,7 +10,7 @@ from monai_iscs.engines.denoising import (
     mean_psnr,
     psnr_at,
 )
-from monai_iscs.engines.processes import join_processes, training_device, training_loader
+from monai_iscs.engines.processes import begin_training, training_device, training_loader
 from monai_iscs.engines.seeds import EpochSeeds
 from monai_iscs.engines.slices import load_slices
 from monai_iscs.engines.trained import TrainedDenoiser, warmed_up_cosine
@@ -35,13 +30,12 @@ __all__ = [
     "UnscaledBFloat16",
     "ValidationBatch",
     "WeightsLoader",
+    "begin_training",
     "denoiser_evaluator",
     "denoiser_trainer",
     "denoising_psnr",
     "has_bfloat16",
-    "join_processes",
     "list_volumes",
-    "load_initial_weights",
     "load_slices",
     "mean_psnr",
     "psnr_at",

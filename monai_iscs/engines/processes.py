@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training on one process or several: how they find each other, their devices and who takes which slices."""
+"""A training in one process or several: how they find each other, their devices, and who takes which slices."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from monai.data import DataLoader, DistributedSampler
+from monai.utils import set_determinism
 from torch.utils.data import Dataset
 
+from monai_iscs.errors import explain_uncaught
 
-def join_processes() -> None:
-    """Connects this process with the others that ``torchrun`` started, if it did and they are not connected yet."""
+
+def begin_training(seed: int) -> None:
+    """First of all: connects the processes that ``torchrun`` started, if there are any, and seeds this one."""
+    explain_uncaught()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and idist.get_world_size() == 1:
         idist.initialize("nccl" if torch.cuda.is_available() else "gloo")
+    set_determinism(seed)
 
 
 def training_device() -> torch.device:
@@ -26,13 +31,7 @@ def training_device() -> torch.device:
 
 
 def training_loader(dataset: Dataset, *, device: torch.device | str, **settings: Any) -> DataLoader:
-    """Whole batches of a dataset in random order; several processes share them equally.
-
-    Args:
-        dataset: what is trained on.
-        device: where the batches go.
-        settings: of MONAI's ``DataLoader``, such as ``batch_size`` (of one process) and ``num_workers``.
-    """
+    """MONAI's ``DataLoader`` of whole batches for a device, in random order; several processes share the dataset."""
     shared = idist.get_world_size() > 1
     order = {"sampler": DistributedSampler(dataset, even_divisible=True)} if shared else {"shuffle": True}
     return DataLoader(dataset, drop_last=True, pin_memory=torch.device(device).type == "cuda", **order, **settings)

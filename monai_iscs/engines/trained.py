@@ -12,32 +12,30 @@ from ignite.handlers import EMAHandler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from monai_iscs.engines.checkpoint import load_initial_weights
 from monai_iscs.priors import EDMDenoiser
+from monai_iscs.priors.weights import load_weights
 
 
 class TrainedDenoiser:
     """A denoiser in training, and the moving average of its weights, by which it is validated and used.
 
-    Of several processes (see `join_processes`) each has a copy; they start from the same weights and share gradients.
+    Of several processes each has a copy; they start from the same weights and share their gradients.
 
     Args:
         denoiser: its network is trained.
         device: where it is trained.
-        initial_weights: a file of weights to start from, or ``None`` for those that the network has.
-        momentum: share of the newest weights in the average.
-        momentum_warmup: this share at the first step; it grows to `momentum` within `warmup_iters` steps.
-        warmup_iters: see `momentum_warmup`.
-        memory_format: order of the weights in memory; ``None`` means channels last on CUDA and PyTorch's own elsewhere.
+        initial_weights: a file of weights to start from, such as a bundle's ``models/model.pt``.
+        momentum, momentum_warmup, warmup_iters: of the average, see Ignite's ``EMAHandler``.
+        memory_format: order of the weights in memory; by default channels last on CUDA, and else PyTorch's own.
 
     Attributes:
         network: the denoiser's network; the optimiser changes its weights.
         parallel: the same network as a trainer calls it, which shares the gradients between the processes.
-        ema: Ignite's moving average of the weights.
+        ema: Ignite's ``EMAHandler``.
         averaged: the denoiser with the averaged weights.
 
     Raises:
-        InputError: the initial weights cannot be used.
+        InputError: the initial weights are missing, damaged or of another network, or are no weights.
     """
 
     def __init__(
@@ -55,14 +53,15 @@ class TrainedDenoiser:
         if memory_format is None:
             memory_format = torch.channels_last if self.device.type == "cuda" else torch.preserve_format
         self.network = denoiser.network.to(self.device, memory_format=memory_format)
-        load_initial_weights(initial_weights, denoiser)
+        if initial_weights is not None:
+            load_weights(denoiser, initial_weights)
         self.ema = EMAHandler(self.network, momentum, momentum_warmup, warmup_iters)
         self.averaged = EDMDenoiser(self.ema.ema_model, sigma_data=denoiser.sigma_data).to(self.device)
         self.parallel = idist.auto_model(self.network) if idist.get_world_size() > 1 else self.network
 
 
 def warmed_up_cosine(optimizer: Optimizer, *, warmup_steps: int, steps: int) -> LambdaLR:
-    """A learning rate that rises to the optimiser's own in `warmup_steps` and falls to 0 along a cosine until `steps`."""
+    """A learning rate that rises to the optimiser's own in `warmup_steps` and falls to 0 along a cosine at `steps`."""
 
     def share(step: int) -> float:
         return min(1, (step + 1) / warmup_steps) * (1 + math.cos(math.pi * min(1, step / steps))) / 2

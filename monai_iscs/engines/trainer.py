@@ -56,8 +56,8 @@ def denoiser_trainer(
         GradientClipping(trained.network),
         FiniteLoss(),
         LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
-        *_logs(StatsHandler, iteration_log=lambda _, step: step % 50 == 0, epoch_log=False, **_LOSS),
-        *_logs(TensorBoardStatsHandler, log_dir=output_dir, iteration_log=20, **_LOSS),
+        *_logs(StatsHandler, lambda _, step: step % 50 == 0, epoch_log=False, **_LOSS),
+        *_logs(TensorBoardStatsHandler, 20, log_dir=output_dir, **_LOSS),
         ValidationHandler(val_interval, validator),
         ResumableCheckpoint(
             f"{output_dir}/last.pt",
@@ -66,14 +66,13 @@ def denoiser_trainer(
             exported=trained.averaged,
             weights=f"{output_dir}/model.pt",
         ),
-        *train_handlers,
     ]
     trainer = SupervisedTrainer(
         device=trained.device,
         network=trained.parallel,
         optimizer=optimizer,
         prepare_batch=TrainingBatch(trained.denoiser, noise_levels=noise_levels),
-        train_handlers=handlers,
+        train_handlers=[*handlers, *train_handlers],
         non_blocking=True,
         decollate=False,
         **settings,
@@ -90,7 +89,7 @@ def denoiser_evaluator(
     val_handlers: Sequence[Any] = (),
     **settings: Any,
 ) -> SupervisedEvaluator:
-    """MONAI's ``SupervisedEvaluator`` of a denoiser's averaged weights: PSNR at fixed noise levels and over all of them.
+    """MONAI's ``SupervisedEvaluator`` of a denoiser's averaged weights, by their PSNR at each of some noise levels.
 
     Args:
         trained: the denoiser.
@@ -99,17 +98,14 @@ def denoiser_evaluator(
         val_handlers: further handlers; they come last.
         settings: further arguments of ``SupervisedEvaluator``, such as ``val_data_loader``.
     """
+    handlers = [*_logs(StatsHandler, False), *_logs(TensorBoardStatsHandler, False, log_dir=output_dir)]
     return SupervisedEvaluator(
         device=trained.device,
         network=trained.averaged,
         prepare_batch=ValidationBatch(sigmas),
         key_val_metric={"psnr": mean_psnr()},
         additional_metrics=denoising_psnr(sigmas),
-        val_handlers=[
-            *_logs(StatsHandler, iteration_log=False),
-            *_logs(TensorBoardStatsHandler, log_dir=output_dir, iteration_log=False),
-            *val_handlers,
-        ],
+        val_handlers=[*handlers, *val_handlers],
         decollate=False,
         **settings,
     )
@@ -122,6 +118,6 @@ def _loss(output: Mapping[str, Tensor]) -> Tensor:
 _LOSS = {"tag_name": "loss", "output_transform": _loss}
 
 
-def _logs(handler: type, **settings: Any) -> list[Any]:
+def _logs(handler: type, iteration_log: Any, **settings: Any) -> list[Any]:
     """A handler that logs, in the first process alone."""
-    return [handler(**settings)] if idist.get_rank() == 0 else []
+    return [handler(iteration_log=iteration_log, **settings)] if idist.get_rank() == 0 else []

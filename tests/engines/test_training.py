@@ -15,8 +15,9 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monai.data import MetaTensor
 
-from monai_iscs.engines import list_volumes, load_initial_weights, load_slices, save_atomically
+from monai_iscs.engines import TrainedDenoiser, list_volumes, load_slices, save_atomically
 from monai_iscs.errors import InputError
+from monai_iscs.priors import EDMDenoiser
 from monai_iscs.transforms import ct_preprocessing
 
 # DataLoader says so where two worker processes share one core.
@@ -241,7 +242,11 @@ def test_training_starts_from_given_weights(dataset: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "found no file"), (b"half of it", "cannot be read as weights"), ({"a": torch.ones(1)}, "does not fit")],
+    [
+        (None, "missing; expected a file of trained weights"),
+        (b"half of it", "cannot be read as weights"),
+        ({"a": torch.ones(1)}, "does not fit"),
+    ],
 )
 def test_unusable_initial_weights_are_named(
     dataset: Path, tmp_path: Path, content: dict | bytes | None, message: str
@@ -251,9 +256,9 @@ def test_unusable_initial_weights_are_named(
         path.write_bytes(content)
     elif content is not None:
         torch.save(content, path)
-    network = torch.nn.Linear(2, 2)
+    denoiser = EDMDenoiser(torch.nn.Linear(2, 2), sigma_data=0.5)
     with pytest.raises(InputError, match=message) as error:
-        load_initial_weights(path, network)
+        TrainedDenoiser(denoiser, device="cpu", initial_weights=path)
     assert str(path) in str(error.value)
 
 
