@@ -37,7 +37,13 @@ class Run:
 
     @torch.no_grad()
     def __iter__(self) -> Iterator[State]:
-        """The steps that are left, each once it is done."""
+        """The steps that are left, each once it is done.
+
+        Raises:
+            InputError: a step was interrupted before.
+        """
+        if self.state is not None:
+            self._finished()
         for state in sample(self.plugs, self.sigmas, self.state):
             self.state = state
             yield state
