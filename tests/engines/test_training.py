@@ -15,8 +15,9 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monai.data import MetaTensor
 
-from monai_iscs.engines import list_volumes, load_initial_weights, load_slices, save_atomically
+from monai_iscs.engines import TrainedDenoiser, list_volumes, load_slices, save_atomically
 from monai_iscs.errors import InputError
+from monai_iscs.priors import EDMDenoiser
 from monai_iscs.transforms import ct_preprocessing
 
 # DataLoader says so where two worker processes share one core.
@@ -178,11 +179,12 @@ def test_in_bfloat16_only_the_products_inside_the_network_are_rounded(
     autocast = torch.autocast
     monkeypatch.setattr(torch, "autocast", lambda _, **settings: autocast("cpu", **settings))
     monkeypatch.setattr(torch.cuda.amp, "GradScaler", lambda: None)
-    workflow = training(dataset, amp=True, memory_format="$torch.channels_last")
+    workflow = training(dataset, amp=True, **{"trained::memory_format": "$torch.channels_last"})
     workflow.initialize()
-    network, loss, evaluator, ema = (
-        workflow.parser.get_parsed_content(name) for name in ("trained", "loss", "validate::evaluator", "ema")
+    trained, loss, evaluator = (
+        workflow.parser.get_parsed_content(name) for name in ("trained", "loss", "validate::evaluator")
     )
+    network = trained.network
     first = network.network.conv_in.conv
     assert first.weight.is_contiguous(memory_format=torch.channels_last)
     seen = {"network": set(), "loss": set(), "validation": set()}
@@ -195,7 +197,7 @@ def test_in_bfloat16_only_the_products_inside_the_network_are_rounded(
     assert seen["network"] == {(torch.float32, torch.bfloat16)}
     assert seen["loss"] == {(torch.float32, torch.float32)}
     assert seen["validation"] == {torch.float32}
-    weights = [*network.parameters(), *ema.ema_model.parameters()]
+    weights = [*network.parameters(), *trained.averaged.parameters()]
     assert {value.dtype for value in weights} | {value.grad.dtype for value in network.parameters()} == {torch.float32}
     plain = training(dataset, initial_weights=str(dataset / "run" / "model.pt")).parser
     plain.get_parsed_content("initialize")  # the weights of one order fit a network of the other
@@ -240,7 +242,11 @@ def test_training_starts_from_given_weights(dataset: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "found no file"), (b"half of it", "cannot be read as weights"), ({"a": torch.ones(1)}, "does not fit")],
+    [
+        (None, "missing; expected a file of trained weights"),
+        (b"half of it", "cannot be read as weights"),
+        ({"a": torch.ones(1)}, "does not fit"),
+    ],
 )
 def test_unusable_initial_weights_are_named(
     dataset: Path, tmp_path: Path, content: dict | bytes | None, message: str
@@ -250,9 +256,9 @@ def test_unusable_initial_weights_are_named(
         path.write_bytes(content)
     elif content is not None:
         torch.save(content, path)
-    network = torch.nn.Linear(2, 2)
+    denoiser = EDMDenoiser(torch.nn.Linear(2, 2), sigma_data=0.5)
     with pytest.raises(InputError, match=message) as error:
-        load_initial_weights(path, network, network)
+        TrainedDenoiser(denoiser, device="cpu", initial_weights=path)
     assert str(path) in str(error.value)
 
 
