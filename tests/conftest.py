@@ -16,8 +16,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser
 from torch import Tensor
+
+if not torch.cuda.is_available():  # Triton reads it when it is first imported, by MONAI; the projector's backends too
+    os.environ["TRITON_INTERPRET"] = "1"
+
+from monai.bundle import ConfigParser
 
 from monai_iscs.cli import main
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
@@ -35,9 +39,6 @@ from monai_iscs.sampling import (
 )
 
 DATA = Path(__file__).parent / "data"
-
-if not torch.cuda.is_available():  # Triton reads it when it is first imported, and so do the projector's backends
-    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture
