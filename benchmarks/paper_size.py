@@ -31,7 +31,15 @@ from projector import exponent
 from projector_gpu import milliseconds, reason, write_lines
 from torch import Tensor, nn
 
-from monai_iscs import ConeBeamGeometry, ConeBeamProjector, NCSNpp, ScoreDenoiser, SlerpNoise, SliceDiffusionInferer
+from monai_iscs import (
+    ConeBeamGeometry,
+    ConeBeamProjector,
+    Grid,
+    NCSNpp,
+    ScoreDenoiser,
+    SlerpNoise,
+    SliceDiffusionInferer,
+)
 from monai_iscs.inferers import SliceBatches
 from monai_iscs.precision import choose_precision
 from monai_iscs.priors.batches import CPU_BATCH, MOST, MOST_PIXELS
@@ -74,8 +82,8 @@ class Peer:
 
 
 def scanner(shape: tuple[int, ...], views: int):
-    spacing = FIELD / max(shape[:2])
-    return UNIT * ConeBeamProjector(ConeBeamGeometry.paper(shape, (spacing,) * 3, views=views))
+    grid = Grid.centered(shape, (FIELD / max(shape[:2]),) * 3)
+    return UNIT * ConeBeamProjector(ConeBeamGeometry.paper(grid, views=views), grid)
 
 
 def body(shape: tuple[int, ...], device: torch.device) -> Tensor:

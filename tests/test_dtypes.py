@@ -7,11 +7,10 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_iscs.classical import fdk
-from monai_iscs.classical.admm_tv import ADMMTV
-from monai_iscs.classical.methods import cubic_volume, sirt_volume
+from monai_iscs.classical import ADMMTV, admm_tv, cubic, fdk, sirt
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
+from monai_iscs.grid import Grid
 from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.metrics import (
     DataResidual,
@@ -24,10 +23,10 @@ from monai_iscs.metrics import (
     ssim_per_slice,
     summarise,
 )
-from monai_iscs.operators import ConeBeamGeometry, SliceAveraging
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, SliceAveraging
 from monai_iscs.priors import EDMDenoiser, EpsilonDenoiser, ScoreDenoiser, linear_alphas_cumprod
 from monai_iscs.sampling import DDNM, DDS, DDSTV, IndependentNoise, SlerpNoise, reconstruct
-from monai_iscs.scans import GaussianNoise, estimate_noise_level
+from monai_iscs.scans import GaussianNoise, Measurement, estimate_noise_level
 from monai_iscs.schedulers import ISCSScheduler
 from monai_iscs.solvers import SIRT, conjugate_gradient, voxel_weight
 from monai_iscs.transforms import (
@@ -41,7 +40,8 @@ from monai_iscs.transforms import (
 
 SHAPE = (12, 12, 12)
 THICK = SliceAveraging(SHAPE, factor=3)
-GEOMETRY = ConeBeamGeometry.paper(SHAPE, (20.0, 20.0, 20.0), views=3)
+GRID = Grid.centered(SHAPE, (20.0, 20.0, 20.0))
+CONE = ConeBeamProjector(ConeBeamGeometry.paper(GRID, views=3), GRID)
 PSEUDO = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(0))
 
 
@@ -110,15 +110,16 @@ TAKES_A_MEASUREMENT = {
     "pseudo-inverse": THICK.pseudo_inverse,
     "SIRT": SIRT(THICK),
     "ADMM-TV": ADMMTV(THICK, iterations=3),
-    "cubic": lambda y: cubic_volume(y, THICK),
-    "SIRT's volume": lambda y: sirt_volume(y, THICK),
+    "cubic": lambda y: cubic(Measurement(y, THICK)),
+    "SIRT's volume": lambda y: sirt(Measurement(y, THICK)),
+    "ADMM-TV's volume": lambda y: admm_tv(Measurement(y, THICK), iterations=3),
     "noise level": lambda y: torch.tensor(estimate_noise_level(y, THICK)),
     "DDS": lambda y: DDS(THICK, y)(PSEUDO, 0.1),
     "DDNM": lambda y: DDNM(THICK, y)(PSEUDO, 0.1),
     "DDSTV": lambda y: DDSTV(THICK, y[0])(PSEUDO[0], 0.1),
     "inferer": lambda y: inferer()(y[None], prior),
     "data residual": lambda y: torch.tensor(data_residual(PSEUDO, y + y.abs().max(), THICK)),
-    "FDK": lambda y: fdk(y.reshape(24, 24).expand(3, 24, 24), GEOMETRY),
+    "FDK": lambda y: fdk(Measurement(y.reshape(24, 24).expand(1, 3, 24, 24), CONE)),
 }
 CASES = [
     *((f"volume: {name}", function, (1, *SHAPE)) for name, function in TAKES_A_VOLUME.items()),
