@@ -24,6 +24,7 @@ if not torch.cuda.is_available():  # Triton reads it when it is first imported, 
 from monai.bundle import ConfigParser
 
 from monai_iscs.cli import main
+from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
 from monai_iscs.priors import Mirrored, NonNegative, Overstated, SlicePrior
 from monai_iscs.sampling import (
@@ -91,8 +92,8 @@ def cone_beam() -> Callable[..., ConeBeamProjector]:
     """``cone_beam(shape, spacing, views=, backend=)``: the paper's scan of a volume with equal voxels, mm."""
 
     def make(shape: Sequence[int], spacing: float, *, views: int, backend: str = "auto") -> ConeBeamProjector:
-        geometry = ConeBeamGeometry.paper(tuple(shape), (spacing,) * 3, views=views)
-        return ConeBeamProjector(geometry, backend=backend)
+        grid = Grid.centered(shape, (spacing,) * 3)
+        return ConeBeamProjector(ConeBeamGeometry.paper(grid, views=views), grid, backend=backend)
 
     return make
 

@@ -81,9 +81,13 @@ class SliceDiffusionInferer(Inferer):
         Raises:
             InputError: a measurement without a scan, or one that doesn't fit it or the network.
         """
-        if inputs.ndim < 3:
-            raise InputError(f"measurement: found shape {tuple(inputs.shape)}, expected (B, C, ...)")
         scan = self.scan if scan is None else scan
+        if inputs.ndim < 3 or (scan is not None and inputs.ndim != 2 + len(scan.range_shape)):
+            sizes = "..." if scan is None else ", ".join(map(str, scan.range_shape))
+            raise InputError(
+                f"measurement: found shape {tuple(inputs.shape)}, expected (B, C, {sizes}): a batch of measurements "
+                "with their channels"
+            )
         batch = isinstance(inputs, MetaTensor) and inputs.is_batch
         measurements = [measurement_of(item, scan) for item in (decollate_batch(inputs) if batch else inputs)]
         volumes = []
@@ -108,8 +112,8 @@ class SliceDiffusionInferer(Inferer):
         """
         networks = network if isinstance(network, Mapping) else {"prior": network}
         device = _device(networks, measurement.data)
-        if measurement.data.device != device:
-            measurement = measurement.to(device)
+        if (measurement.data.device, measurement.data.dtype) != (device, torch.float32):
+            measurement = measurement.to(device, torch.float32)
         self._batches = {
             (id(module), device): self._batches.get((id(module), device)) or self.hardware.batches(module, device)
             for module in networks.values()

@@ -78,7 +78,7 @@ class SliceBatches:
         x0, done = None, 0
         while done < len(x):
             size = math.ceil(len(x) / math.ceil(len(x) / self._most[shape]))
-            part = x[done : done + size]
+            part = x[done : done + size].contiguous()
             try:
                 estimate = self._denoise(part, sigma, size)
             except RuntimeError as error:

@@ -105,12 +105,12 @@ class BoundSlicePrior:
         stack = x.movedim(axis, 0)
         height, width = stack.shape[-2:]
         (top, bottom), (left, right) = (self._padding(n) for n in (height, width))
-        padded = pad(stack, (left, right, top, bottom)).contiguous()
-        if padded.shape != stack.shape:
-            frame = torch.randn(padded.shape[1:], generator=self.generator, device="cpu").to(padded) * sigma
+        if top + bottom + left + right:
+            stack = pad(stack, (left, right, top, bottom))
+            frame = torch.randn(stack.shape[1:], generator=self.generator, device="cpu").to(stack) * sigma
             frame[..., top : top + height, left : left + width] = 0
-            padded += frame
-        x0 = self.prior.ask(self.network, padded, sigma)[..., top : top + height, left : left + width]
+            stack += frame
+        x0 = self.prior.ask(self.network, stack, sigma)[..., top : top + height, left : left + width]
         return x0.movedim(0, axis).contiguous()
 
     def _padding(self, size: int) -> tuple[int, int]:

@@ -72,6 +72,11 @@ def to_meta_tensor(
     return result
 
 
+def carries_scan(tensor: torch.Tensor) -> bool:
+    """Whether `from_meta_tensor` knows the measurement of a tensor."""
+    return isinstance(tensor, MetaTensor) and SCAN in tensor.meta
+
+
 def from_meta_tensor(tensor: torch.Tensor) -> Measurement:
     """The measurement that `to_meta_tensor` turned into a `MetaTensor`; one item of a batch, too.
 

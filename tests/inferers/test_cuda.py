@@ -3,20 +3,46 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from monai_iscs.inferers import SliceDiffusionInferer, slice_diffusion
+from monai_iscs.grid import Grid
+from monai_iscs.inferers import Hardware, SliceDiffusionInferer
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, SliceAveraging
-from monai_iscs.priors import NCSNpp, ScoreDenoiser
-from monai_iscs.sampling import DDNM, DDS, DDIMRule, IdenticalNoise, IndependentNoise, SlerpNoise
+from monai_iscs.priors import Mirrored, NCSNpp, NonNegative, ScoreDenoiser, SlicePrior
+from monai_iscs.sampling import (
+    DDNM,
+    DDS,
+    ConjugateGradient,
+    DDIMRule,
+    DDSRule,
+    Geometric,
+    IdenticalNoise,
+    IndependentNoise,
+    Recipe,
+    SlerpNoise,
+    Zeros,
+)
 
 SHAPE = (32, 24, 10)
 THICK = SliceAveraging(SHAPE, factor=5)
-SCAN = ConeBeamProjector(ConeBeamGeometry.paper(SHAPE, (9.0, 9.0, 9.0), views=4))
+
+
+@dataclass(frozen=True)
+class Levels(Geometric):
+    """Numbers that no tensor is asked for: a pretended one would not say them."""
+
+    def levels(self):
+        return [0.5, 0.2, 0.1]
+
+
+GRID = Grid.centered(SHAPE, (9.0, 9.0, 9.0))
+SCAN = ConeBeamProjector(ConeBeamGeometry.paper(GRID, views=4), GRID)
+RECIPE = Recipe(start=Zeros(), sigmas=Levels(), prior=NonNegative(Mirrored(SlicePrior(), mirror=0)))
 
 
 def prior() -> ScoreDenoiser:
@@ -28,31 +54,37 @@ def prior() -> ScoreDenoiser:
 def pretended(monkeypatch):
     """Tensors without content: operations on two devices fail, and so does the host asking a GPU for a number."""
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)  # cannot be pretended
-    monkeypatch.setattr(slice_diffusion, "_check", lambda *_: None)  # looks at the measurement, once a volume
+    # looks at the measurement, once a volume
+    monkeypatch.setattr(torch, "isfinite", lambda tensor: SimpleNamespace(all=lambda: True))
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield torch.device("cuda", 0)
 
 
-def sample(device, operator, network, **settings):
-    plugs = {"sigmas": [0.5, 0.2, 0.1], "slice_batch": 4, "precision": "float32", "mirror": 0, "non_negative": True}
-    inferer = SliceDiffusionInferer(operator=operator, progress=False, **plugs | settings)
+def sample(device, operator, network, **plugs):
+    hardware = Hardware(slice_batch=4, precision="float32")
+    inferer = SliceDiffusionInferer(replace(RECIPE, **plugs), scan=operator, hardware=hardware, progress=False)
     return inferer(torch.rand(1, 1, *operator.range_shape, device=device), network)
 
 
 @pytest.mark.parametrize(
     ("operator", "consistency", "noise", "rule"),
     [
-        (ConeBeamProjector(SCAN.geometry, backend="torch"), partial(DDS, smoothing=0.65), SlerpNoise(), None),
-        (THICK, partial(DDS, plane_smoothing=0.4), IndependentNoise(), DDIMRule(0.85)),
-        (THICK, partial(DDS, gamma=1.0), SlerpNoise(anchor_angle=60), DDIMRule(1.0)),
-        (THICK, DDNM, IdenticalNoise(), None),
+        (
+            ConeBeamProjector(SCAN.geometry, GRID, backend="torch"),
+            DDS(solver=ConjugateGradient(smoothing=0.65)),
+            SlerpNoise(),
+            DDSRule(),
+        ),
+        (THICK, DDS(solver=ConjugateGradient(plane_smoothing=0.4)), IndependentNoise(), DDIMRule(0.85)),
+        (THICK, DDS(gamma=1.0), SlerpNoise(anchor_angle=60), DDIMRule(1.0)),
+        (THICK, DDNM(), IdenticalNoise(), DDSRule(momentum=0.4)),
     ],
 )
 def test_no_step_waits_for_the_gpu_or_leaves_it(pretended, operator, consistency, noise, rule):
     with pretended:
         network = prior()
-    settings = {"consistency": consistency, "noise": noise, **({"rule": rule} if rule else {})}
-    volume = sample(pretended, operator, lambda x, sigma: network(x, sigma), **settings)
+    plugs = {"consistency": consistency, "noise": noise, "rule": rule}
+    volume = sample(pretended, operator, lambda x, sigma: network(x, sigma), **plugs)
     assert volume.device == pretended
     assert volume.shape == (1, 1, *SHAPE)
 
@@ -84,9 +116,13 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 @pytest.mark.parametrize("operator", [SCAN, THICK])
 def test_a_gpu_gives_the_volume_of_the_cpu(operator, settings, tolerance):
     measurement = operator(torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(0)))[None]
-    plugs = {"sigmas": [0.5, 0.2, 0.1], "operator": operator, "slice_batch": 4, "progress": False}
-    expected = SliceDiffusionInferer(**plugs, precision="float32")(measurement, prior())
-    inferer = SliceDiffusionInferer(**plugs | {"precision": "float32"} | settings)
-    found = inferer(measurement.cuda(), prior().cuda())
+    recipe = replace(RECIPE, prior=SlicePrior())
+
+    def make(**settings):
+        hardware = Hardware(**{"slice_batch": 4, "precision": "float32"} | settings)
+        return SliceDiffusionInferer(recipe, scan=operator, hardware=hardware, progress=False)
+
+    expected = make()(measurement, prior())
+    found = make(**settings)(measurement.cuda(), prior().cuda())
     assert found.is_cuda
     assert float((found.cpu() - expected).norm() / expected.norm()) < tolerance

@@ -5,16 +5,26 @@ from __future__ import annotations
 
 import math
 import weakref
-from functools import partial
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from monai_iscs.inferers import SliceDiffusionInferer
-from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
-from monai_iscs.sampling import DDNM, DDS, DDIMRule, IndependentNoise
+from monai_iscs.inferers import Hardware, SliceDiffusionInferer
+from monai_iscs.priors import Mirrored, NonNegative, SlicePrior
+from monai_iscs.sampling import (
+    DDNM,
+    DDS,
+    ConjugateGradient,
+    DDIMRule,
+    DDSRule,
+    Geometric,
+    IndependentNoise,
+    Recipe,
+    Zeros,
+)
 
 SHAPE = (48, 40, 56)
 
@@ -56,17 +66,21 @@ def test_the_count():
 
 
 @pytest.mark.parametrize(
-    ("settings", "stacks"),
+    ("settings", "at_work", "stacks"),
     [
-        ({"consistency": DDS}, 7),  # x0, Aᵀy, conjugate gradients' x, r, p, and AᵀA p with what it is made of
-        ({"consistency": partial(DDS, smoothing=0.65)}, 8),
-        ({"consistency": DDS, "rule": DDIMRule(0.85), "noise": IndependentNoise()}, 8),
-        ({"consistency": partial(DDNM, iterations=3)}, 7),
+        ({"consistency": DDS()}, 4, 7),  # x0, Aᵀy, conjugate gradients' x, r, p, and AᵀA p with what it is made of
+        ({"consistency": DDS(solver=ConjugateGradient(smoothing=0.65))}, 4, 8),
+        ({"consistency": DDS(), "rule": DDIMRule(0.85), "noise": IndependentNoise()}, 4, 8),
+        ({"consistency": DDNM(iterations=3)}, 4, 7),
+        ({"consistency": DDS(), "rule": DDSRule(momentum=0.4)}, 5, 8),  # and the estimate before
     ],
 )
-def test_stacks_that_are_held(settings, stacks):
-    """Beside the network: four stacks while it is at work, `stacks` and two measurements in the consistency step."""
-    scan = ConeBeamProjector(ConeBeamGeometry.paper(SHAPE, (3.0, 3.0, 3.0), views=2))
+def test_stacks_that_are_held(cone_beam, settings, at_work, stacks):
+    """Beside the network: some stacks while it is at work, and `stacks` and two measurements in the consistency step.
+
+    At work it has x, its mirrored copy, the estimate so far, and Aᵀy.
+    """
+    scan = cone_beam(SHAPE, 3.0, views=2)
     y = scan(torch.rand(1, *SHAPE))
     beside = []
     with Memory() as memory:
@@ -75,16 +89,13 @@ def test_stacks_that_are_held(settings, stacks):
             beside.append(memory.now)
             return 0.9 * x
 
+        recipe = Recipe(
+            start=Zeros(), sigmas=Geometric(3, 0.5, 0.1), prior=NonNegative(Mirrored(SlicePrior(), mirror=0))
+        )
         inferer = SliceDiffusionInferer(
-            sigmas=[0.5, 0.2, 0.1],
-            operator=scan,
-            slice_batch=2,
-            mirror=0,
-            non_negative=True,
-            progress=False,
-            **settings,
+            replace(recipe, **settings), scan=scan, hardware=Hardware(slice_batch=2), progress=False
         )
         inferer(y[None], network)
     stack, measurement = 4 * math.prod(SHAPE), 4 * y.numel()
     assert memory.peak <= stacks * stack + 2.5 * measurement
-    assert max(beside) <= 4 * stack + 2.5 * measurement
+    assert max(beside) <= at_work * stack + 2.5 * measurement

@@ -10,8 +10,9 @@ import sys
 import pytest
 import torch
 
-from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, LinearOperator
-from monai_iscs.sampling import DDS
+from monai_iscs.operators import LinearOperator
+from monai_iscs.sampling import DDS, ConjugateGradient
+from monai_iscs.scans import Measurement
 
 SCRIPT = """
 import sys
@@ -19,8 +20,12 @@ import ignite.distributed as idist
 import torch
 from torch import nn
 
-from monai_iscs import ConeBeamGeometry, ConeBeamProjector, DDNM, DDS, DDSTV, SliceDiffusionInferer, geometric_sigmas
+from monai_iscs.grid import Grid
+from monai_iscs.inferers import Hardware, SliceDiffusionInferer
 from monai_iscs.inferers.processes import SharedOperator
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
+from monai_iscs.priors import SlicePrior
+from monai_iscs.sampling import DDNM, DDS, DDSTV, Geometric, Recipe, Zeros
 
 torch.manual_seed(0)
 network = nn.Conv2d(1, 1, 3, padding=1)
@@ -37,10 +42,21 @@ class Prior(nn.Module):
 
 def scan(views, slices):
     geometry = ConeBeamGeometry.circular(
-        views=views, volume_shape=(12, 12, slices), voxel_spacing=(10.0, 10.0, 10.0), source_to_isocenter=700.0,
-        source_to_detector=1200.0, detector_shape=(12, 20), detector_pitch=(16.0, 16.0),
+        views=views, source_to_isocenter=700.0, source_to_detector=1200.0, detector_shape=(12, 20),
+        detector_pitch=(16.0, 16.0),
     )
-    return 0.05 * ConeBeamProjector(geometry)
+    return 0.05 * ConeBeamProjector(geometry, Grid.centered((12, 12, slices), (10.0, 10.0, 10.0)))
+
+
+class Triple(SlicePrior):
+    # shows three images and is given one: the shares of the processes are told from what the network gives
+    def ask(self, network, stack, sigma):
+        return network(torch.cat([stack, stack, stack], 1), sigma)
+
+
+class TripleNetwork(Prior):
+    def forward(self, x, sigma):
+        return super().forward(x[:, :1], sigma)
 
 
 def main():
@@ -50,12 +66,12 @@ def main():
         truth = torch.zeros(1, 1, 12, 12, slices)
         truth[:, :, 3:10, 2:8], truth[:, :, 5:7, 4:6, : slices // 2] = 0.4, 0.8
         y = operator(truth)
-        for step in (DDS, DDNM, DDSTV):
-            inferer = SliceDiffusionInferer(
-                sigmas=geometric_sigmas(3, sigma_max=1, sigma_min=0.05), operator=operator, consistency=step,
-                distributed=idist.get_world_size() > 1, progress=False,
-            )
-            results[step.__name__, views, slices] = inferer(y, Prior())
+        for step in (DDS(), DDNM(), DDSTV()):
+            for prior, made in ((SlicePrior(), Prior), (Triple(), TripleNetwork)):
+                recipe = Recipe(start=Zeros(), sigmas=Geometric(3, 1.0, 0.05), prior=prior, consistency=step)
+                hardware = Hardware(distributed=idist.get_world_size() > 1)
+                inferer = SliceDiffusionInferer(recipe, scan=operator, hardware=hardware, progress=False)
+                results[step.label, type(prior).__name__, views, slices] = inferer(y, made())
     if idist.get_world_size() > 1:
         shared = SharedOperator(operator)
         x = truth[:, 0]
@@ -89,7 +105,7 @@ def volumes(tmp_path_factory):
 
 def test_two_processes_give_the_volume_of_one_also_where_counts_do_not_divide(volumes):
     alone, *together = volumes
-    assert len(alone) == 6
+    assert len(alone) == 12
     for name, volume in alone.items():
         for other in together:
             assert (other[name] - volume).norm() < 1e-5 * volume.norm()
@@ -117,16 +133,15 @@ class TwoParts(LinearOperator):
         return self.parts[0].adjoint(first) + self.parts[1].adjoint(second)
 
 
-def test_two_processes_change_as_much_as_the_last_bit_of_the_measurement():
+def test_two_processes_change_as_much_as_the_last_bit_of_the_measurement(cone_beam):
     """The other order of the sums is rounding, which conjugate gradients amplify: no more than any other rounding."""
-    geometry = ConeBeamGeometry.paper((20, 20, 6), (16.0, 16.0, 16.0), views=12)
-    operator = 0.052 * ConeBeamProjector(geometry, backend="torch")
+    operator = 0.052 * cone_beam((20, 20, 6), 16.0, views=12, backend="torch")
     generator = torch.Generator().manual_seed(0)
-    x0, truth = torch.rand(2, 20, 20, 6, generator=generator)
+    x0, truth = torch.rand(2, 1, 20, 20, 6, generator=generator)
     y = operator(truth)
     nudged = y * (1 + torch.finfo(y.dtype).eps * (torch.randint(0, 2, y.shape, generator=generator) * 2 - 1))
     whole, split, other = (
-        DDS(A, measured, iterations=20)(x0, 0.1)
+        DDS(solver=ConjugateGradient(iterations=20)).bind(Measurement(measured, A), 2)(x0, 0.1)
         for A, measured in ((operator, y), (TwoParts(operator), y), (operator, nudged))
     )
     by_split, by_rounding = (float((x - whole).norm() / whole.norm()) for x in (split, other))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -13,13 +14,14 @@ from monai.transforms import LoadImage, SaveImage
 from torch import nn
 
 from monai_iscs.errors import InputError
-from monai_iscs.inferers import SliceDiffusionInferer
+from monai_iscs.inferers import Hardware, SliceDiffusionInferer
 from monai_iscs.operators import ForeignOperator
-from monai_iscs.priors import EDMDenoiser, PatchNetwork
-from monai_iscs.sampling import IndependentNoise, SlerpNoise, geometric_sigmas
+from monai_iscs.priors import EDMDenoiser, PatchNetwork, SlicePrior
+from monai_iscs.sampling import Geometric, IndependentNoise, Recipe, SlerpNoise, Start, Zeros
+from monai_iscs.scans import Measurement
 
 VOLUME, MEASUREMENT = (8, 12, 6), (5, 9, 4)
-SIGMAS = geometric_sigmas(3, sigma_max=1, sigma_min=0.05)
+RECIPE = Recipe(start=Zeros(), sigmas=Geometric(3, 1.0, 0.05))
 
 
 class Shrink(nn.Module):
@@ -85,8 +87,12 @@ def measurement(operator, truth):
 
 @pytest.fixture
 def make(operator):
-    def make(**settings):
-        return SliceDiffusionInferer(**{"sigmas": SIGMAS, "operator": operator, "progress": False} | settings)
+    """``make(start=, noise=, ...)``: an inferer whose recipe has such plugs; `hardware` and so on are the inferer's."""
+
+    def make(*, scan=operator, hardware=None, seed=0, progress=False, callback=None, **plugs):
+        recipe = replace(RECIPE, **plugs)
+        settings = {"hardware": hardware, "seed": seed, "progress": progress, "callback": callback}
+        return SliceDiffusionInferer(recipe, scan=scan, **settings)
 
     return make
 
@@ -110,16 +116,18 @@ def test_plain_tensors_stay_plain(make, measurement):
 
 
 def test_same_inferer_same_volume_bit_for_bit(make, measurement):
-    inferer, network = make(noise=SlerpNoise(seed=5)), UNetDenoiser()
+    inferer, network = make(seed=5), UNetDenoiser()
     first = inferer(measurement, network)
     assert torch.equal(first, inferer(measurement, network))
-    assert torch.equal(first, make(noise=SlerpNoise(seed=5))(measurement, network))
-    assert not torch.equal(first, make(noise=SlerpNoise(seed=6))(measurement, network))
+    assert torch.equal(first, make(seed=5)(measurement, network))
+    assert not torch.equal(first, make(seed=6)(measurement, network))
 
 
-@pytest.mark.parametrize("noise", [SlerpNoise, IndependentNoise])
+@pytest.mark.parametrize("noise", [SlerpNoise(), IndependentNoise()])
 def test_slice_batch_hardly_matters(make, measurement, noise):
-    volumes = [make(noise=noise(), slice_batch=size)(measurement, UNetDenoiser()) for size in (1, 4, 6)]
+    volumes = [
+        make(noise=noise, hardware=Hardware(slice_batch=size))(measurement, UNetDenoiser()) for size in (1, 4, 6)
+    ]
     value_range = float(volumes[0].max() - volumes[0].min())
     for volume in volumes[1:]:
         assert (volume - volumes[0]).abs().max() < 1e-4 * value_range
@@ -142,7 +150,8 @@ def test_channels_are_reconstructed_together(make, operator, truth):
 @pytest.mark.parametrize(("axis", "stack"), [(0, (8, 12, 6)), (1, (12, 8, 6)), (2, (6, 8, 12))])
 def test_the_prior_sees_slices_of_the_chosen_axis(make, measurement, axis, stack):
     network = Shrink()
-    assert make(slice_axis=axis, slice_batch=100)(measurement, network).shape == (1, 1, *VOLUME)
+    inferer = make(prior=SlicePrior(axis), hardware=Hardware(slice_batch=100))
+    assert inferer(measurement, network).shape == (1, 1, *VOLUME)
     assert set(network.shapes) == {(stack[0], 1, *stack[1:])}
 
 
@@ -165,38 +174,29 @@ def test_any_callable_is_a_prior(make, measurement):
     assert found.shape == (1, 1, *VOLUME)
 
 
-def test_operator_factories_get_one_measurement_with_its_affine(make, operator, measurement):
-    given = []
-
-    def factory(one):
-        given.append(one)
-        return operator
-
-    found = make(operator=None)(measurement, Shrink(), operator=factory)
-    assert torch.equal(found, make()(measurement, Shrink()))
-    assert given[0].shape == (1, *MEASUREMENT)
-    torch.testing.assert_close(given[0].affine, measurement.affine)
+def test_the_scan_of_the_call_overrides_the_constructor_s(make, operator, measurement):
+    for inferer in (make(scan=None), make(scan=0.5 * operator)):
+        assert torch.equal(inferer(measurement, Shrink(), operator), make()(measurement, Shrink()))
+        assert torch.equal(inferer(inputs=measurement, network=Shrink(), scan=operator), make()(measurement, Shrink()))
 
 
-def test_a_scan_says_where_its_volume_lies(make, operator, measurement):
-    """Alone and in a loaded batch: the result's affine is the scan's, not the measurement's."""
+def test_the_grid_is_the_measurement_s(make, measurement):
+    """Plugs hear how large the voxels are."""
+    seen = []
 
-    class Scan:
-        def __call__(self, one):
-            return operator
+    @dataclass(frozen=True)
+    class Asking(Start):
+        def volume(self, measurement):
+            seen.append(measurement.grid)
+            return Zeros().volume(measurement)
 
-        def volume_affine(self, one):
-            return 2 * one.affine
-
-    found = make(operator=Scan())(measurement, Shrink())
-    torch.testing.assert_close(found.affine, 2 * measurement.affine)
-    one = MetaTensor(measurement.as_tensor()[0], affine=measurement.affine)
-    batch = next(iter(DataLoader(Dataset([{"y": one}, {"y": one.clone()}]), batch_size=2)))["y"]
-    found = decollate_batch(make(operator=Scan())(batch, Shrink()))
-    assert [torch.equal(item.affine, 2 * measurement.affine) for item in found] == [True, True]
+    make(start=Asking())(measurement, Shrink())
+    make(start=Asking())(measurement.as_tensor(), Shrink())
+    assert [grid.spacing for grid in seen] == [(2.0, 2.0, 5.0), (1.0, 1.0, 1.0)]
+    torch.testing.assert_close(torch.tensor(seen[0].affine, dtype=torch.float64), measurement.affine)
 
 
-def test_each_volume_of_a_loaded_batch_keeps_its_own_affine_and_name(make, operator, measurement):
+def test_each_volume_of_a_loaded_batch_keeps_its_own_affine_and_name(make, measurement):
     def item(spacing, name):
         affine = torch.diag(torch.tensor([spacing, spacing, spacing, 1.0], dtype=torch.float64))
         return {"y": MetaTensor(measurement.as_tensor()[0], affine=affine, meta={"filename_or_obj": name})}
@@ -204,46 +204,90 @@ def test_each_volume_of_a_loaded_batch_keeps_its_own_affine_and_name(make, opera
     batch = next(iter(DataLoader(Dataset([item(1.0, "a.nii"), item(3.0, "b.nii")]), batch_size=2)))["y"]
     given = []
 
-    def factory(one):
-        given.append(one)
-        return operator
+    @dataclass(frozen=True)
+    class Asking(Start):
+        def volume(self, measurement):
+            given.append(measurement.grid.spacing[0])
+            return Zeros().volume(measurement)
 
-    found = decollate_batch(make(operator=factory)(batch, Shrink()))
-    for volumes in (given, found):
-        assert [float(one.affine[0, 0]) for one in volumes] == [1.0, 3.0]
-        assert [one.meta["filename_or_obj"] for one in volumes] == ["a.nii", "b.nii"]
+    found = decollate_batch(make(start=Asking())(batch, Shrink()))
+    assert given == [float(one.affine[0, 0]) for one in found] == [1.0, 3.0]
+    assert [one.meta["filename_or_obj"] for one in found] == ["a.nii", "b.nii"]
 
 
-def test_a_bundle_config_can_name_a_preset():
+def test_a_bundle_config_can_name_a_recipe():
     parser = ConfigParser(
-        {"inferer": {"_target_": "monai_iscs.inferers.SliceDiffusionInferer.from_preset", "name": "paper", "steps": 5}}
+        {
+            "recipes": "$__import__('monai_iscs').sampling.RECIPES",
+            "inferer": {
+                "_target_": "monai_iscs.inferers.SliceDiffusionInferer",
+                "recipe": "$@recipes['paper'].changed(steps=5)",
+            },
+        }
     )
     inferer = parser.get_parsed_content("inferer")
-    assert (type(inferer), len(inferer.sigmas)) == (SliceDiffusionInferer, 5)
+    assert (type(inferer), len(inferer.recipe.sigmas.levels())) == (SliceDiffusionInferer, 5)
 
 
-def test_start_gets_measurement_and_operator(make, operator, measurement, truth):
-    def start(y, scanner):
-        assert type(y) is torch.Tensor
-        assert scanner is operator
-        torch.testing.assert_close(y, operator(truth))
-        return truth
+def test_start_gets_the_measurement(make, operator, measurement, truth):
+    @dataclass(frozen=True)
+    class Truth(Start):
+        def volume(self, measurement):
+            assert type(measurement.data) is torch.Tensor
+            assert measurement.operator is operator
+            torch.testing.assert_close(measurement.data, operator(truth))
+            return truth
 
     levels = []
-    make(start=start, sigmas=[0.001], callback=lambda step: levels.append(step.x0))(measurement, lambda x, sigma: x)
-    torch.testing.assert_close(levels[0].movedim(0, -1), truth, atol=0.01, rtol=0)
+    inferer = make(start=Truth(), sigmas=Geometric(1, 0.001, 0.0001), callback=lambda step: levels.append(step.x0))
+    inferer(measurement, lambda x, sigma: x)
+    torch.testing.assert_close(levels[0], truth, atol=0.01, rtol=0)
 
 
 def test_callback_and_progress_bar(make, measurement, capsys):
     steps = []
-    make(progress=True, callback=steps.append)(measurement, Shrink())
-    assert [step.index for step in steps] == [0, 1, 2]
+    make(progress=True, callback=lambda state: steps.append(state.index))(measurement, Shrink())
+    assert steps == [0, 1, 2]
     shown = capsys.readouterr().err
-    assert "reconstruction: starting image" in shown
-    assert "reconstruction: sampling: 100%" in shown
+    assert "reconstruction:   0%" in shown
+    assert "reconstruction: 100%" in shown
     assert "3/3" in shown
+    assert "sigma 0.05" in shown
+    make(progress=True)(torch.cat([measurement.as_tensor()] * 2), Shrink())
+    assert "volume 2/2: 100%" in capsys.readouterr().err
     make(progress=False)(measurement, Shrink())
     assert capsys.readouterr().err == ""
+
+
+def test_a_run_is_the_call_step_by_step(make, operator, measurement):
+    """What stands outside the loop needs no callback: who walks through the run sees every step."""
+    expected = make()(measurement, UNetDenoiser())
+    network = UNetDenoiser().eval()
+    given = Measurement(measurement[0], operator)
+    run = make(callback=lambda state: pytest.fail("the caller's own loop")).run(given, network)
+    indices = [state.index for state in run]
+    assert indices == list(range(len(run))) == [0, 1, 2]
+    assert torch.equal(run.volume, expected.as_tensor()[0])
+    half, rest = (make().run(given, network) for _ in range(2))
+    next(iter(half))
+    rest.load_state_dict(half.state_dict())
+    assert [state.index for state in rest] == [1, 2]
+    assert torch.equal(rest.volume, run.volume)
+
+
+def test_several_networks_by_name(make, measurement):
+    networks = {"fine": Shrink(), "other": UNetDenoiser().train()}
+    found = make(prior=SlicePrior(2, "fine"))(measurement, networks)
+    assert torch.equal(found, make()(measurement, Shrink()))
+    assert networks["other"].training
+    with pytest.raises(InputError, match="network: found fine, other, expected one with the name 'prior'"):
+        make()(measurement, networks)
+
+
+def test_double_is_computed_in_the_network_s_float32(make, measurement):
+    found = make()(measurement.double(), UNetDenoiser())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, make()(measurement, UNetDenoiser()))
 
 
 def test_drops_into_a_supervised_evaluator(make, measurement, tmp_path):
@@ -264,31 +308,31 @@ def test_drops_into_a_supervised_evaluator(make, measurement, tmp_path):
     torch.testing.assert_close(saved.affine, measurement.affine)
 
 
-def test_operator_is_needed(make, measurement):
-    with pytest.raises(InputError, match="operator is missing"):
-        make(operator=None)(measurement, Shrink())
+def test_a_scan_is_needed(make, measurement):
+    for inputs in (measurement, measurement.as_tensor()):
+        with pytest.raises(InputError, match="scan: found none, expected an operator, or a measurement that carries"):
+            make(scan=None)(inputs, Shrink())
 
 
 def test_a_measurement_that_does_not_fit_is_refused_with_both_shapes(make, measurement):
-    with pytest.raises(InputError, match=r"\(5, 9, 3\), expected \(5, 9, 4\).* \(8, 12, 6\)"):
+    with pytest.raises(InputError, match=r"\(1, 5, 9, 3\), expected \(C, 5, 9, 4\).* \(8, 12, 6\)"):
         make()(measurement[..., :3], Shrink())
 
 
 @pytest.mark.parametrize(
     "index", [0, (0, 0), (0, 0, 0), (None,)], ids=["no batch", "no channel", "neither", "one more"]
 )
-def test_a_forgotten_batch_or_channel_dimension_is_named(make, measurement, operator, index):
+def test_a_forgotten_batch_or_channel_dimension_is_named(make, measurement, index):
     plain = measurement.as_tensor()[index]
-    for scanner in (operator, lambda one: operator):
-        with pytest.raises(InputError, match=r"the measurement has shape .*, expected \(B, C, "):
-            make(operator=scanner)(plain, Shrink())
+    with pytest.raises(InputError, match=r"measurement: found shape .*, expected \(B, C, 5, 9, 4\)"):
+        make()(plain, Shrink())
 
 
 def test_channels_that_the_network_does_not_take_are_named(make, measurement):
     network = EDMDenoiser(PatchNetwork(UNetDenoiser().network, patch_size=1, size_divisor=4), sigma_data=0.3)
     assert network.in_channels == 1
     both = torch.cat([measurement.as_tensor()] * 2, 1)
-    with pytest.raises(InputError, match="the measurement has 2 channels, expected 1, as the prior's slices"):
+    with pytest.raises(InputError, match="measurement: found 2 channels, expected 1, as the prior's slices have"):
         make()(both, network)
 
 
@@ -300,11 +344,11 @@ def test_a_measurement_that_is_not_finite_is_refused(make, measurement, value):
 
 
 @pytest.mark.parametrize("slice_batch", [0, -1, 2.5])
-def test_slice_batch_must_be_positive(make, slice_batch):
+def test_slice_batch_must_be_positive(slice_batch):
     with pytest.raises(InputError, match="slice_batch"):
-        make(slice_batch=slice_batch)
+        Hardware(slice_batch=slice_batch)
 
 
-def test_a_wrong_slice_axis_is_refused(make, measurement):
-    with pytest.raises(InputError, match="slice_axis is 3"):
-        make(slice_axis=3)(measurement, Shrink())
+def test_a_wrong_slice_axis_is_refused():
+    with pytest.raises(InputError, match="axis: found 3, expected 0, 1 or 2"):
+        SlicePrior(3)
