@@ -36,7 +36,8 @@ from monai_iscs.inferers import SliceBatches
 from monai_iscs.precision import choose_precision
 from monai_iscs.priors.batches import CPU_BATCH, MOST, MOST_PIXELS
 from monai_iscs.sampling import PRESETS, SliceNoise, Step
-from monai_iscs.workflows.bundle import choose_device, find_bundle, limit_memory
+from monai_iscs.workflows.bundle import find_bundle
+from monai_iscs.workflows.device import choose_device, limit_memory
 
 SECTIONS = ("network", "loop", "growth", "precision")
 LOOPS = ("compiled", "fast", "eager", "peer")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from monai_iscs.errors import InputError
 from monai_iscs.workflows.methods import Method, parse_method
 from monai_iscs.workflows.names import CHOICES
 
@@ -62,6 +63,18 @@ class Suite:
 def method_row(method: Method) -> Row:
     """The row of a method with the bundle's settings."""
     return Row(label=method.label, method=method.name, noise=method.noise)
+
+
+def compared(methods: Sequence[Method]) -> Suite:
+    """A suite of methods with the bundle's settings.
+
+    Raises:
+        InputError: a method twice.
+    """
+    for method in methods:
+        if methods.count(method) > 1:
+            raise InputError(f"--methods: found {method.label} twice, expected each method once")
+    return Suite(title="Compared methods", rows=lambda _: [method_row(method) for method in methods])
 
 
 def _rows(*methods: str) -> list[Row]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from monai_iscs.errors import InputError
 from monai_iscs.files import sha256
-from monai_iscs.workflows.processes import local_process, process_count
 
 if TYPE_CHECKING:
     import torch
@@ -164,43 +163,3 @@ def _origin(folder: Path) -> tuple[str | None, str | None]:
     except (OSError, ValueError, KeyError, TypeError):
         return None, None
     return metadata.get("weights_sha256"), modality
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The device called ``name``, or a GPU if there is one and else the CPU.
-
-    Raises:
-        InputError: this machine has no such device; the message lists those that it has.
-    """
-    import torch
-
-    devices = ["cpu"]
-    if torch.accelerator.is_available():
-        kind = torch.accelerator.current_accelerator().type
-        devices += [f"{kind}:{index}" for index in range(torch.accelerator.device_count())]
-    if name is None:
-        name = "cuda" if devices[1:] and devices[1].startswith("cuda") else "cpu"
-    if process_count() > 1 and name.startswith("cuda:"):
-        raise InputError(
-            f"--device: found {name!r} with {process_count()} processes, expected cuda: each takes its own"
-        )
-    own = f"cuda:{local_process()}" if name == "cuda" else name
-    if own not in {*devices, *(device.split(":")[0] for device in devices)}:
-        raise InputError(f"--device: found {name!r}, expected one that this machine has: {', '.join(devices)}")
-    return torch.device(own)
-
-
-def limit_memory(device: torch.device, gigabytes: float) -> None:
-    """Let this process use no more of a GPU's memory; the prior then takes fewer slices at a time.
-
-    Raises:
-        InputError: the device is no CUDA device, or doesn't have as much.
-    """
-    import torch
-
-    if device.type != "cuda":
-        raise InputError(f"--memory: found with device {device}, expected a CUDA device: no other can be limited")
-    total = torch.cuda.mem_get_info(device)[1] / 1e9
-    if gigabytes > total:
-        raise InputError(f"--memory: found {gigabytes:g} GB, expected at most the {total:.1f} GB that {device} has")
-    torch.cuda.set_per_process_memory_fraction(gigabytes / total, device)
