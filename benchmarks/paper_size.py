@@ -284,8 +284,8 @@ class PaperSize:
 
     def precision(self) -> Iterator[str]:
         """PSNR of the demo's volume by the shipped prior in each precision, and by the preset of fewer steps."""
+        from monai_iscs.methods import parse_method
         from monai_iscs.metrics import summarise
-        from monai_iscs.workflows.methods import parse_method
         from monai_iscs.workflows.pipeline import Pipeline
 
         steps, best = self.arguments.quality_steps, choose_precision(None, self.device)

@@ -6,10 +6,15 @@ from __future__ import annotations
 import argparse
 import math
 
-from monai_iscs.cli.argument_types import OneOrThree, RemovedNoise, count, number
-from monai_iscs.workflows.names import CHOICES, MOST_SMOOTHING
+from monai_iscs.cli.argument_types import OneOrThree, Removed, count, number
+from monai_iscs.workflows.names import MOST_SMOOTHING
 
 MOST_COUNT, MOST_VALUE = 1e15, 1e30  # of photons and noise, of a voxel: beyond, single precision overflows
+REMOVED = {
+    "--noise": "the noise as a part of the method: dds+iscs is Slerp noise, dds+identical identical noise, dds alone "
+    "independent noise",
+    "--preset": "--recipe NAME, one of the bundle's recipes",
+}
 
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:
@@ -89,10 +94,10 @@ def add_sampler_options(parser: argparse.ArgumentParser) -> None:
     """Numbers of a diffusion sampler."""
     sampler = parser.add_argument_group("the diffusion sampler, dds and ddnm only (defaults: the bundle's)")
     sampler.add_argument(
-        "--preset",
-        choices=CHOICES["preset"],
-        help="default, limited-angle, super-resolution: tuned for this package; fast: as good as default on CT with "
-        "half of its steps; released: the authors' code; paper: as it is described",
+        "--recipe",
+        metavar="NAME",
+        help="one of the bundle's: ours have default, which is tuned for the prior, CT also fast (as good, with half of "
+        "the steps) and limited-angle; released: the authors' code; paper: as it is described",
     )
     sampler.add_argument("--steps", type=count(1), metavar="N", help="denoising steps: more are slower and finer")
     sampler.add_argument(
@@ -111,7 +116,8 @@ def add_sampler_options(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="noise of the measurement, which is met no closer than that; 0: exactly (default: estimated from it)",
     )
-    sampler.add_argument("--noise", action=RemovedNoise)
+    for removed, instead in REMOVED.items():
+        sampler.add_argument(removed, action=Removed, instead=instead)
 
 
 def add_lpips_option(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -31,8 +30,9 @@ from monai_iscs.cli.options import (
 )
 from monai_iscs.errors import InputError
 from monai_iscs.studies.suites import SUITES
-from monai_iscs.workflows.names import CHOICES
 from monai_iscs.workflows.device import joined
+
+ORIENTATIONS = ("display", "array")  # of `priors.published`, whose import takes long
 
 
 class _Parser(argparse.ArgumentParser):
@@ -266,7 +266,7 @@ def _add_convert(verbs: Any) -> None:
     )
     parser.add_argument(
         "--orientation",
-        choices=CHOICES["orientation"],
+        choices=ORIENTATIONS,
         default="display",
         help="how slices lay in the training: display, with rows to the back or down and columns to the left, as in "
         "DICOM files; array, as slices of a volume in RAS lie in memory (default: display)",

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from monai_iscs.errors import InputError
-from monai_iscs.workflows.methods import Method, parse_method
-from monai_iscs.workflows.names import CHOICES
+from monai_iscs.methods import Method, parse_method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +17,8 @@ class Row:
 
     Attributes:
         label: what the table calls it.
-        method: a name of `CHOICES["sampler"]` or `CHOICES["baseline"]`.
-        noise: a name of `CHOICES["noise"]`; None for a baseline.
+        method: the name of a `Method`.
+        noise: its noise; None for a baseline.
         changes: entries of the bundle's inference config that this row changes.
         thickness: slice thickness in mm to which the volume is resampled first, or None.
     """
@@ -91,7 +90,7 @@ def _compared(baselines: Sequence[str]) -> list[Row]:
 
 
 def _angle(degrees: float) -> dict[str, Any]:
-    return {"noise": {**CHOICES["noise"]["iscs"], "anchor_angle": degrees}}
+    return {"plugs": {"noise": {"_target_": "monai_iscs.sampling.SlerpNoise", "anchor_angle": degrees}}}
 
 
 def _thicknesses(_: Sequence[str]) -> list[Row]:

@@ -103,12 +103,15 @@ def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: 
         over: names of further configs of the bundle, each overriding entries that those before it have.
 
     Raises:
-        InputError: a config is missing or is not readable as JSON, it has no entry to override, or a number or a name
-            in it is none that can be used.
+        InputError: a config is missing or is not readable as JSON, it has no entry to override, or it does not keep the
+            contract of its kind.
     """
     from monai_iscs.workflows.config import BundleConfig
+    from monai_iscs.workflows.contract import check_version
 
     config = BundleConfig(read_entries(folder, kind), folder / "configs" / f"{kind}.json")
+    if kind == "inference":
+        check_version(config.get(), config.file)
     over = [name.removesuffix(".json") for name in over]
     changes = {str(folder / "configs" / f"{name}.json"): read_entries(folder, name) for name in over}
     changes["the command line"] = overrides
@@ -120,7 +123,7 @@ def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: 
             config[key] = value
             config.origins[key] = setter if source == "the command line" else source
     config["bundle_root"] = str(folder)
-    config.check_plain()
+    config.check()
     return config
 
 

@@ -39,5 +39,5 @@ def compare(
     with config.blamed("comparison"):
         volumes = prepare({"pred": reconstruction, "label": reference})
         pair = volumes["pred"], volumes["label"]
-    slice_axis = config.get_parsed_content("inferer::slice_axis")
+    slice_axis = config.get_parsed_content("inferer").recipe.prior.axis
     return Comparison(*pair, summarise(*pair, slice_axis=slice_axis, lpips=lpips))

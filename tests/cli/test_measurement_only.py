@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from monai_iscs.methods import parse_method
 from monai_iscs.studies.measured import MeasuredVolume
 from monai_iscs.transforms import SimulateMeasurement
-from monai_iscs.workflows.methods import parse_method
 from monai_iscs.workflows.names import CHOICES
 from monai_iscs.workflows.pipeline import Pipeline
 

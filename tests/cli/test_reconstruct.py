@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from monai_iscs.cli import main
-from monai_iscs.workflows.methods import parse_method
+from monai_iscs.methods import parse_method
 
 FILES = {"reconstruction.nii.gz", "preview.png", "metrics.json", "run.json"}
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from monai_iscs.workflows.methods import parse_method
+from monai_iscs.methods import parse_method
 from monai_iscs.workflows.names import CHOICES
 from monai_iscs.workflows.pipeline import Pipeline
 
