@@ -9,7 +9,7 @@ import torch
 from monai_iscs.errors import InputError
 
 # What random numbers are for. The numbers are fixed: a new purpose takes the next one and leaves the others' streams.
-PURPOSES = {"measurement": 0, "noise": 1}
+PURPOSES = {"measurement": 0, "noise": 1, "prior": 2}
 PURPOSE_BITS = 3
 SEED_BITS = 32  # all that PyTorch's generator of the CPU uses of a seed
 

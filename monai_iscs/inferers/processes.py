@@ -16,7 +16,7 @@ import ignite.distributed as idist
 from torch import Tensor
 
 from monai_iscs.operators import LinearOperator
-from monai_iscs.sampling import Denoiser
+from monai_iscs.priors.batches import SliceBatches
 
 
 def own_share(length: int) -> tuple[int, int]:
@@ -37,8 +37,9 @@ def gather(share: Tensor, length: int) -> Tensor:
 class SharedDenoiser:
     """A denoiser of stacks of which every process denoises its share of the slices."""
 
-    def __init__(self, denoiser: Denoiser) -> None:
+    def __init__(self, denoiser: SliceBatches) -> None:
         self.denoiser = denoiser
+        self.size_divisor, self.in_channels = denoiser.size_divisor, denoiser.in_channels
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         start, stop = own_share(len(x))
@@ -78,6 +79,9 @@ class SharedOperator(LinearOperator):
 
     def rows(self, start: int, stop: int) -> LinearOperator | None:
         return share_operator(self.operator.rows(start, stop))
+
+    def factored(self) -> tuple[float, LinearOperator]:
+        return self.operator.factored()
 
     @property
     def name(self) -> str:

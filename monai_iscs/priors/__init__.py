@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What anatomy looks like: 2D diffusion priors as denoisers."""
 
+from monai_iscs.priors.batches import SliceBatches
 from monai_iscs.priors.denoisers import (
     Denoiser,
     EDMDenoiser,
@@ -13,17 +14,27 @@ from monai_iscs.priors.ncsnpp import NCSNpp
 from monai_iscs.priors.orientation import DisplayOriented
 from monai_iscs.priors.patch_network import PatchNetwork
 from monai_iscs.priors.published import PublishedPrior, load_published_prior
+from monai_iscs.priors.slice_prior import BoundPrior, Prior, SlicePrior
+from monai_iscs.priors.wrappers import Mirrored, NonNegative, Overstated, WrappedPrior
 
 __all__ = [
+    "BoundPrior",
     "Denoiser",
     "DisplayOriented",
     "EDMDenoiser",
     "EpsilonDenoiser",
     "GuidedDiffusionUNet",
+    "Mirrored",
     "NCSNpp",
+    "NonNegative",
+    "Overstated",
     "PatchNetwork",
+    "Prior",
     "PublishedPrior",
     "ScoreDenoiser",
+    "SliceBatches",
+    "SlicePrior",
+    "WrappedPrior",
     "linear_alphas_cumprod",
     "load_published_prior",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from monai_iscs.errors import InputError
 from monai_iscs.precision import check_precision, choose_precision, computing_in
-from monai_iscs.sampling import Denoiser
+from monai_iscs.priors.denoisers import StackDenoiser
 
 CPU_BATCH = 8  # slices: with more, activations leave the caches
 MOST = 64  # slices at a time on an accelerator: it is busy with fewer
@@ -28,7 +28,8 @@ class SliceBatches:
     `EDMDenoiser` what that changes is small where sigma is.
 
     Args:
-        network: the prior, `network(x, sigma) -> E[x0 | x]` on (S, C, H, W).
+        network: the prior, `network(x, sigma) -> E[x0 | x]` on (S, C, H, W). Its attributes `size_divisor` and
+            `in_channels`, if it has them, say what H and W must be multiples of, and what C is.
         device: where it computes.
         slice_batch: how many slices at a time, at most. None: on CUDA as many as free memory holds, up to 64 (63 of
             256 x 256 pixels, 15 of 512 x 512), told once for each size of slices from what one of them needs; elsewhere
@@ -44,7 +45,7 @@ class SliceBatches:
 
     def __init__(
         self,
-        network: Denoiser,
+        network: StackDenoiser,
         device: torch.device,
         *,
         slice_batch: int | None = None,
@@ -57,6 +58,8 @@ class SliceBatches:
             device = torch.device("cuda", torch.cuda.current_device())
         self.device = device
         self.precision = choose_precision(precision, device)
+        self.size_divisor = getattr(network, "size_divisor", 1)
+        self.in_channels = getattr(network, "in_channels", None)
         self.network = network.to(memory_format=torch.channels_last) if isinstance(network, nn.Module) else network
         self.compiled = compiled
         self._call = torch.compile(network, mode=_compiler(device), dynamic=False) if compiled else network

@@ -8,12 +8,15 @@ The sampling loop needs to know nothing else about a prior.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
+
+StackDenoiser = Callable[[Tensor, float], Tensor]  # what the loop calls: a stack (S, C, H, W) and its sigma
 
 
 class Denoiser(nn.Module, ABC):

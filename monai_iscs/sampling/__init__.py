@@ -1,34 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a prior and a scanner meet: noise levels, slice noise, consistency and the loop."""
+"""How a prior and a measurement meet: the loop of the paper's Algorithm 1, and the recipes that fill it."""
 
-from monai_iscs.sampling.consistency import DDNM, DDS
-from monai_iscs.sampling.loop import Consistency, Denoiser, Rule, Step, reconstruct
-from monai_iscs.sampling.noise import IdenticalNoise, IndependentNoise, SlerpNoise, SliceNoise, StagedNoise
-from monai_iscs.sampling.presets import PRESETS, Preset, find_preset
-from monai_iscs.sampling.renoise import DDIMRule, DDSRule, renoise
-from monai_iscs.sampling.sigmas import check_sigmas, geometric_sigmas
+from monai_iscs.sampling.consistency import DDNM, DDS, ConjugateGradient, Consistency
+from monai_iscs.sampling.loop import Plugs, State, sample
+from monai_iscs.sampling.noise import (
+    BoundNoise,
+    Canvas,
+    IdenticalNoise,
+    IndependentNoise,
+    SlerpNoise,
+    SliceNoise,
+    StagedNoise,
+)
+from monai_iscs.sampling.recipe import NOISES, PAPER, RECIPES, RELEASED, SAMPLERS, Recipe, parse_sampler
+from monai_iscs.sampling.rules import BoundRule, DDIMRule, DDSRule, Rule, renoise
+from monai_iscs.sampling.run import Run
+from monai_iscs.sampling.sigmas import Geometric, check_sigmas, geometric_sigmas
+from monai_iscs.sampling.starts import FDK, Cubic, Direct, Start, Zeros
 from monai_iscs.sampling.total_variation import DDSTV
 
 __all__ = [
     "DDNM",
     "DDS",
     "DDSTV",
-    "PRESETS",
+    "FDK",
+    "NOISES",
+    "PAPER",
+    "RECIPES",
+    "RELEASED",
+    "SAMPLERS",
+    "BoundNoise",
+    "BoundRule",
+    "Canvas",
+    "ConjugateGradient",
     "Consistency",
+    "Cubic",
     "DDIMRule",
     "DDSRule",
-    "Denoiser",
+    "Direct",
+    "Geometric",
     "IdenticalNoise",
     "IndependentNoise",
-    "Preset",
+    "Plugs",
+    "Recipe",
     "Rule",
+    "Run",
     "SlerpNoise",
     "SliceNoise",
     "StagedNoise",
-    "Step",
+    "Start",
+    "State",
+    "Zeros",
     "check_sigmas",
-    "find_preset",
     "geometric_sigmas",
-    "reconstruct",
+    "parse_sampler",
     "renoise",
+    "sample",
 ]

@@ -3,185 +3,230 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from torch import Tensor
 
-from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
-from monai_iscs.operators import GaussianSmoothing, LinearOperator
-from monai_iscs.scans import NoiseLevel
-from monai_iscs.solvers import SIRT, Discrepancy, conjugate_gradient
+from monai_iscs.operators import LinearOperator
+from monai_iscs.scans import Measurement
+from monai_iscs.solvers import (
+    SIRT,
+    Discrepancy,
+    SmoothingPreconditioner,
+    conjugate_gradient,
+    smoothing_along,
+)
+
+BoundConsistency = Callable[[Tensor, float], Tensor]
+System = Callable[[Tensor], Tensor]
+BoundSolver = Callable[[System, Tensor, Tensor, float], Tensor]
 
 
-def smoothing_along(operator: LinearOperator, width: float, axis: int = 0) -> LinearOperator | None:
-    """Smoothing along an axis, as wide as what the scanner tells apart there.
+@dataclass(frozen=True)
+class Consistency(ABC):
+    """Settings of a consistency step.
 
-    Where slices are thinner than the distance of the measurement's samples across them, only a few slices meet each
-    ray: a correction that follows the rays alone differs from slice to slice and writes the sampling pattern into the
-    volume. Neighbouring slices need alike corrections wherever their errors are alike, as they are with alike noise.
-    In the plane of the slices the same holds for thick slices that cross it: their corrections are blocks otherwise.
+    Attributes:
+        label: what tables call a sampler with it.
+    """
+
+    label: ClassVar[str]
+
+    @abstractmethod
+    def bind(self, measurement: Measurement, axis: int) -> BoundConsistency:
+        """The step of one reconstruction: `step(x0, sigma) -> x0_hat` on volumes (C, X, Y, Z).
+
+        Args:
+            measurement: what is to be met.
+            axis: along which the prior's slices are stacked.
+        """
+
+    def smoothed(self, width: float) -> Consistency:
+        """The same with corrections that are bound across slices by that width; 0 leaves every slice free.
+
+        Raises:
+            InputError: a step that has no such setting, and a width above 0.
+        """
+        if width:
+            raise InputError(f"smoothing: found {width} with {self.label}, expected it with DDS or DDNM")
+        return self
+
+    def to_the_noise(self) -> Consistency:
+        """The same, meeting the measurement no closer than its noise.
+
+        Raises:
+            InputError: a step that has no such setting.
+        """
+        raise InputError(f"noise_level: found one with {self.label}, expected it with a step that stops at the noise")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConjugateGradient:
+    """Settings of the conjugate gradients in a step.
 
     Args:
-        operator: the scanner of a stack (S, C, H, W).
-        width: standard deviation of the Gaussian, in units of `operator.resolution` along the axis.
-        axis: 0 for across slices, 2 and 3 for the axes of their plane.
+        iterations: in each step; the few of them are what keeps x near x0.
+        smoothing: width across slices to which the correction of x0 is bound, see `smoothing_along`; 0 leaves it free.
+            It preconditions the iterations: they stay in `x0 + S u`.
+        plane_smoothing: the same along the axes of the slices' plane whose samples are farther apart than the voxels.
+        rtol: stop when the residual has fallen below this share of the right-hand side; 0 makes all iterations.
 
-    Returns:
-        S of the correction `S u`, or None: no width, or a scanner without resolution.
+    Raises:
+        InputError: fewer than one iteration, a negative width or share.
     """
-    if width < 0:
-        raise InputError(f"smoothing is {width}, expected a width of at least 0")
-    if width == 0 or operator.resolution is None:
-        return None
-    return GaussianSmoothing(operator.domain_shape, std=width * operator.resolution[axis], axis=axis)
+
+    iterations: int = 10
+    smoothing: float = 0.0
+    plane_smoothing: float = 0.0
+    rtol: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise InputError(f"iterations: found {self.iterations}, expected at least 1")
+        for name in ("smoothing", "plane_smoothing", "rtol"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name}: found {getattr(self, name)}, expected at least 0")
+
+    def bind(self, operator: LinearOperator, axis: int) -> BoundSolver:
+        """`solve(system, right_side, x0, enough)` on volumes (C, X, Y, Z), see `conjugate_gradient`."""
+        smooth = SmoothingPreconditioner(operator, axis, across=self.smoothing, in_plane=self.plane_smoothing)
+
+        def solve(system: System, right_side: Tensor, x0: Tensor, enough: float) -> Tensor:
+            return conjugate_gradient(
+                system,
+                right_side,
+                x0,
+                iterations=self.iterations,
+                rtol=self.rtol,
+                enough=enough,
+                preconditioner=smooth if smooth.exists else None,
+            )
+
+        return solve
 
 
-class DDS:
+@dataclass(frozen=True, kw_only=True)
+class DDS(Consistency):
     """Decomposed diffusion sampling (Chung et al., 2024; ISCS Eq. 15-16).
 
     Without `gamma` the normal equations `AᵀA x = Aᵀy` are iterated from x0; the few iterations are what keeps x
     near x0 (the released code). With `gamma` the proximal system `(gamma AᵀA + I) x = gamma Aᵀy + x0` is solved.
-    With `noise_level` the iterations stop where x explains the measurement up to its noise: the discrepancy principle
-    (Morozov 1966; for conjugate gradients Hanke 1995), for what lies beyond would draw the noise into x.
 
     Args:
-        operator: the scanner A, with a matched adjoint.
-        measurement: y, (..., *operator.range_shape). Aᵀy is computed once, here.
-        iterations: conjugate gradient iterations in each step.
-        gamma: weight of the measurement against the prior's estimate (a number, or a function of sigma), or None.
-        noise_level: root mean square of the measurement's noise, or a function that tells it from measurement and
-            operator, as `estimate_noise_level`; 0 makes all iterations. Either this or `gamma`.
-        smoothing: width across slices to which the correction of x0 is bound, see `smoothing_along`; 0 leaves it free.
-            It preconditions the iterations: they stay in `x0 + S u`.
-        plane_smoothing: the same along the axes of the slices' plane whose samples are farther apart than the voxels.
-        batch_dims: leading dimensions of the estimate whose systems are solved each with its own step lengths;
-            1 for an operator that acts slice by slice on a stack (S, C, H, W), 0 for one system.
-        rtol: stop when the residual has fallen below this share of the right-hand side; 0 does all iterations.
+        solver: the iterations.
+        gamma: weight of the measurement against the prior's estimate, above 0, or None.
+        discrepancy: stop where x explains the measurement up to its noise: the discrepancy principle (Morozov 1966; for
+            conjugate gradients Hanke 1995), for what lies beyond would draw the noise into x. Either this or `gamma`.
         allow_unmatched: accept an operator whose `T` is not its exact adjoint; conjugate gradients may then diverge.
 
     Raises:
-        InputError: an unmatched operator that is not allowed, fewer than one iteration, a negative smoothing or
-            noise level, a noise level where it has no meaning, with `gamma` or `batch_dims`, or a complex measurement.
+        InputError: both `gamma` and `discrepancy`. When bound: an unmatched operator that is not allowed.
     """
 
-    def __init__(
-        self,
-        operator: LinearOperator,
-        measurement: Tensor,
-        *,
-        iterations: int = 10,
-        gamma: float | Callable[[float], float] | None = None,
-        noise_level: NoiseLevel = 0.0,
-        smoothing: float = 0.0,
-        plane_smoothing: float = 0.0,
-        batch_dims: int = 0,
-        rtol: float = 0.0,
-        allow_unmatched: bool = False,
-    ) -> None:
-        if not (operator.matched or allow_unmatched):
+    solver: ConjugateGradient = field(default_factory=ConjugateGradient)
+    gamma: float | None = None
+    discrepancy: bool = False
+    allow_unmatched: bool = False
+    label = "DDS"
+
+    def __post_init__(self) -> None:
+        check_gamma(self.gamma, self.discrepancy)
+
+    def bind(self, measurement: Measurement, axis: int) -> BoundConsistency:
+        operator, gamma = measurement.operator, self.gamma
+        if not (operator.matched or self.allow_unmatched):
             raise InputError(
-                f"{operator.name} has an adjoint that does not match it (matched = False), expected a "
-                "matched one: conjugate gradients need it (allow_unmatched=True insists)"
+                f"operator: found {operator.name}, whose adjoint does not match it (matched = False), expected one "
+                "that does: conjugate gradients need it (allow_unmatched=True insists)"
             )
-        if iterations < 1:
-            raise InputError(f"iterations is {iterations}, expected at least 1")
-        self._discrepancy = Discrepancy(operator, measurement, noise_level)
-        if self._discrepancy.norm and (gamma is not None or batch_dims):
-            raise InputError("noise_level is given, expected neither gamma nor batch_dims with it")
-        self.operator = operator
-        self.iterations = iterations
-        self.gamma = gamma
-        self.batch_dims = batch_dims
-        self.rtol = rtol
-        widths = {0: smoothing}
-        if plane_smoothing and operator.resolution is not None:
-            widths |= {axis: plane_smoothing for axis in (2, 3) if operator.resolution[axis] > 1}
-        smoothers = [smoothing_along(operator, width, axis) for axis, width in widths.items()]
-        self._smoothers = [smoother for smoother in smoothers if smoother is not None]
-        self._backprojection = operator.T(measurement)
+        discrepancy = Discrepancy(operator, measurement.data, measurement.noise_level if self.discrepancy else 0.0)
+        solve = self.solver.bind(operator, axis)
+        backprojection = operator.T(measurement.data)
 
-    def __call__(self, x0: Tensor, sigma: float) -> Tensor:
-        """Return the estimate after the consistency step, shaped like `x0`."""
-        x0 = real_tensor(x0, "x0")
-        if self.gamma is None:
-            system, right_side = self.operator.normal, self._backprojection
-        else:
-            gamma = self.gamma(sigma) if callable(self.gamma) else self.gamma
-            right_side = gamma * self._backprojection + x0
+        def proximal(x: Tensor) -> Tensor:
+            return gamma * operator.normal(x) + x
 
-            def system(x: Tensor) -> Tensor:
-                return gamma * self.operator.normal(x) + x
+        def step(x0: Tensor, sigma: float) -> Tensor:
+            enough = discrepancy.excess(x0)
+            if gamma is None:
+                return solve(operator.normal, backprojection, x0, enough)
+            return solve(proximal, gamma * backprojection + x0, x0, enough)
 
-        return conjugate_gradient(
-            system,
-            right_side,
-            x0,
-            iterations=self.iterations,
-            rtol=self.rtol,
-            enough=self._discrepancy.excess(x0),
-            batch_dims=self.batch_dims,
-            preconditioner=self._smooth if self._smoothers else None,
-        )
+        return step
 
-    def _smooth(self, residual: Tensor) -> Tensor:
-        """S Sᵀ: smoothings along different axes commute."""
-        for smoother in self._smoothers:
-            residual = smoother.normal(residual)
-        return residual
+    def smoothed(self, width: float) -> DDS:
+        return replace(self, solver=replace(self.solver, smoothing=width))
+
+    def to_the_noise(self) -> DDS:
+        return replace(self, discrepancy=True)
 
 
-class DDNM:
+@dataclass(frozen=True, kw_only=True)
+class DDNM(Consistency):
     """Range-null space decomposition (Wang et al., 2022; ISCS Eq. 14): `x0 + A⁺(y - A x0)`.
 
+    A⁺ is the operator's own pseudo-inverse if it knows it exactly, else SIRT, as in the paper; unlike conjugate
+    gradients SIRT stands an adjoint that is not exact.
+
     Args:
-        operator: the scanner A.
-        measurement: y, (..., *operator.range_shape).
-        pseudo_inverse: A⁺, a callable from measurements to the operator's domain. None: the operator's own if it knows
-            it exactly, else `SIRT(operator, ...)`, as in the paper; unlike conjugate gradients SIRT stands an adjoint
-            that is not exact.
         iterations: most SIRT iterations in each step.
         rtol: SIRT stops when its relative residual changes by less than this in one iteration.
-        noise_level: as in `DDS`: SIRT stops where the residual is the noise's, and the correction by an exact A⁺ is
+        smoothing: as in `ConjugateGradient`: the correction is `S (A S)⁺ (y - A x0)`, by SIRT.
+        discrepancy: as in `DDS`: SIRT stops where the residual is the noise's, and the correction by an exact A⁺ is
             shortened to end there (where `A A⁺` is the identity, as for thick slices).
-        smoothing: as in `DDS`: the correction is `S (A S)⁺ (y - A x0)`. Only without a `pseudo_inverse`.
 
     Raises:
-        InputError: a negative smoothing or noise level, a smoothing with a pseudo-inverse that it cannot change, or a
-            complex measurement.
+        InputError: a number out of range.
     """
 
-    def __init__(
-        self,
-        operator: LinearOperator,
-        measurement: Tensor,
-        *,
-        pseudo_inverse: Callable[[Tensor], Tensor] | None = None,
-        iterations: int = 100,
-        rtol: float = 1e-3,
-        noise_level: NoiseLevel = 0.0,
-        smoothing: float = 0.0,
-    ) -> None:
-        if smoothing and pseudo_inverse is not None:
-            raise InputError(f"smoothing is {smoothing} and pseudo_inverse is given, expected one of them")
-        self.operator = operator
-        self.measurement = real_tensor(measurement, "measurement")
-        self._discrepancy = Discrepancy(operator, measurement, noise_level)
-        self._smoother = smoothing_along(operator, smoothing)
-        if self._smoother is None:
-            pseudo_inverse = pseudo_inverse or operator.pseudo_inverse
-        seen = operator if self._smoother is None else operator @ self._smoother
-        self.pseudo_inverse = pseudo_inverse or SIRT(seen, iterations=iterations, rtol=rtol)
+    iterations: int = 100
+    rtol: float = 1e-3
+    smoothing: float = 0.0
+    discrepancy: bool = False
+    label = "DDNM"
 
-    def __call__(self, x0: Tensor, sigma: float) -> Tensor:
-        """Return the estimate after the consistency step, shaped like `x0`."""
-        x0 = real_tensor(x0, "x0")
-        residual = self.measurement - self.operator(x0)
-        noise_share = self._discrepancy.share(residual)
-        if noise_share >= 1:
-            return x0
-        if isinstance(self.pseudo_inverse, SIRT):
-            correction = self.pseudo_inverse(residual, stop_residual=noise_share or None)
-        else:
-            correction = (1 - noise_share) * self.pseudo_inverse(residual)
-        return x0 + (correction if self._smoother is None else self._smoother(correction))
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or not self.rtol >= 0 or not self.smoothing >= 0:
+            raise InputError(
+                f"iterations, rtol, smoothing: found {self.iterations}, {self.rtol} and {self.smoothing}, expected "
+                "iterations >= 1, rtol >= 0 and smoothing >= 0"
+            )
+
+    def bind(self, measurement: Measurement, axis: int) -> BoundConsistency:
+        operator, y = measurement.operator, measurement.data
+        discrepancy = Discrepancy(operator, y, measurement.noise_level if self.discrepancy else 0.0)
+        smoother = smoothing_along(operator, self.smoothing, axis)
+        exact = operator.pseudo_inverse if smoother is None else None
+        seen = operator if smoother is None else operator @ smoother
+        sirt = SIRT(seen, iterations=self.iterations, rtol=self.rtol) if exact is None else None
+
+        def step(x0: Tensor, sigma: float) -> Tensor:
+            residual = y - operator(x0)
+            noise_share = discrepancy.share(residual)
+            if noise_share >= 1:
+                return x0
+            if sirt is None:
+                correction = (1 - noise_share) * exact(residual)
+            else:
+                correction = sirt(residual, stop_residual=noise_share or None)
+            return x0 + (correction if smoother is None else smoother(correction))
+
+        return step
+
+    def smoothed(self, width: float) -> DDNM:
+        return replace(self, smoothing=width)
+
+    def to_the_noise(self) -> DDNM:
+        return replace(self, discrepancy=True)
+
+
+def check_gamma(gamma: float | None, discrepancy: bool) -> None:
+    """Raise an `InputError` for a weight that is none, or a second say on the measurement's weight."""
+    if gamma is not None and not gamma > 0:
+        raise InputError(f"gamma: found {gamma}, expected a number above 0, or None")
+    if gamma is not None and discrepancy:
+        raise InputError(f"gamma: found {gamma} with discrepancy, expected one of them")

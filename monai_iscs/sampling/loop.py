@@ -1,101 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sampler: Algorithm 1 of the ISCS paper in variance exploding form."""
+"""The sampler: Algorithm 1 of the ISCS paper in variance exploding form, on volumes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import zip_longest
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from monai_iscs.dtypes import real_tensor
-from monai_iscs.errors import InputError
-from monai_iscs.sampling.noise import SliceNoise
-from monai_iscs.sampling.renoise import DDSRule, renoise
+from monai_iscs.sampling.rules import BoundRule
 from monai_iscs.sampling.sigmas import check_sigmas
 
-Denoiser = Callable[[Tensor, float], Tensor]
-Consistency = Callable[[Tensor, float], Tensor]
-Rule = Callable[[float, float], float]
 
-FRESH_NOISE = DDSRule(1.0)
+class Plugs(NamedTuple):
+    """What the loop calls, bound to one reconstruction; volumes are (C, X, Y, Z).
+
+    Attributes:
+        start: `start() -> volume`, what the first noise is added to.
+        prior: `prior(x, sigma) -> E[x0 | x]` for x = x0 + sigma * n; called once a step.
+        consistency: `consistency(x0, sigma) -> x0_hat`, which knows the measurement.
+        noise: `noise(sigma) -> volume` of unit variance.
+        rule: `rule(state, sigma_next, noise) -> x`, the next noisy volume.
+    """
+
+    start: Callable[[], Tensor]
+    prior: Callable[[Tensor, float], Tensor]
+    consistency: Callable[[Tensor, float], Tensor]
+    noise: Callable[[float], Tensor]
+    rule: BoundRule
 
 
-class Step(NamedTuple):
-    """What a callback is told after each step.
+@dataclass
+class State:
+    """A step of the sampler. Its tensors are the loop's own, which drops them at the next step: clone what you keep.
 
     Attributes:
         index: number of the step, from 0.
-        total: number of steps.
-        sigma: noise level of the step.
-        x0: the prior's estimate, stack (S, C, H, W).
-        x0_hat: the estimate after the consistency step.
+        sigma: its noise level.
+        x0: the prior's estimate, (C, X, Y, Z).
+        x0_hat: the estimate after the consistency step; after the last step the result.
+        eps_hat: the noise that the prior saw, or None where the rule has no use for it.
     """
 
     index: int
-    total: int
     sigma: float
-    x0: Tensor
+    x0: Tensor | None
     x0_hat: Tensor
+    eps_hat: Tensor | None
 
 
-def reconstruct(
-    denoiser: Denoiser,
-    consistency: Consistency,
-    noise: SliceNoise,
-    sigmas: Tensor | Sequence[float],
-    start: Tensor,
-    *,
-    rule: Rule = FRESH_NOISE,
-    momentum: float = 0.0,
-    callback: Callable[[Step], None] | None = None,
-) -> Tensor:
-    """Reconstruct a stack of slices: denoise, meet the measurement, re-noise; one step for each noise level.
+def sample(plugs: Plugs, sigmas: Sequence[float], state: State | None = None) -> Iterator[State]:
+    """Reconstruct a volume: denoise, meet the measurement, re-noise; one step for each noise level.
 
     Args:
-        denoiser: prior, `denoiser(x, sigma) -> E[x0 | x]` for x = x0 + sigma * n; evaluated once a step.
-        consistency: `consistency(x0, sigma) -> x0_hat`, see `monai_iscs.sampling.consistency`.
-        noise: slice noise of the start and of every re-noising.
-        sigmas: positive, strictly decreasing noise levels, see `geometric_sigmas`.
-        start: stack (S, C, H, W) to which the noise of the first level is added; computed in float32, or in float64 if
-            it is.
-        rule: `rule(sigma, sigma_next) -> k`, the share of new noise.
-        momentum: share of its last change by which an estimate is taken further before it is noised again, at least 0
-            and below 1: with it fewer steps go as far (Nesterov 1983; Kamilov, Mansour and Wohlberg 2017 for priors
-            that are denoisers). 0 is Algorithm 1.
-        callback: called with a `Step` after each step.
+        plugs: start, prior, consistency, noise and rule.
+        sigmas: positive, strictly decreasing noise levels.
+        state: a step to go on from, of plugs that are where they were after it.
 
-    Returns:
-        The last step's data-consistent estimate, (S, C, H, W).
+    Yields:
+        Each step, once it is done.
 
     Raises:
-        InputError: noise levels that are not positive and strictly decreasing, another momentum, or a complex start.
+        InputError: noise levels that are not positive and strictly decreasing.
     """
-    start = real_tensor(start, "start")
-    levels = check_sigmas(sigmas)
-    check_momentum(momentum)
-    previous = None
-    x = torch.add(start, noise(start, levels[0]), alpha=levels[0])
-    del start
-    for index, (sigma, sigma_next) in enumerate(zip_longest(levels, levels[1:])):
-        x0 = denoiser(x, sigma)
-        k = 1.0 if sigma_next is None else rule(sigma, sigma_next)
-        eps_hat = None if k == 1 else (x - x0) / sigma
-        x = None  # its memory is the consistency step's
+    start, prior, consistency, noise, rule = plugs
+    sigmas = check_sigmas(sigmas)
+    for index in range(0 if state is None else state.index + 1, len(sigmas)):
+        sigma, sigma_next = sigmas[index], sigmas[index + 1] if index + 1 < len(sigmas) else None
+        if state is None:
+            x = start().add(noise(sigma), alpha=sigma)
+        else:
+            x = rule(state, sigma, noise(sigma))
+            state.x0 = state.x0_hat = state.eps_hat = None  # memory for the prior
+        x0 = prior(x, sigma)
+        eps_hat = rule.predicted_noise(x, x0, sigma, sigma_next)
+        del x
         x0_hat = consistency(x0, sigma)
-        if callback is not None:
-            callback(Step(index, len(levels), sigma, x0, x0_hat))
-        if sigma_next is not None:
-            ahead = x0_hat if previous is None else torch.lerp(previous, x0_hat, 1 + momentum)
-            previous = x0_hat if momentum else None
-            x = renoise(ahead, eps_hat, sigma_next, noise(x0_hat, sigma_next), k)
-            del x0, x0_hat, eps_hat, ahead
-    return x0_hat
-
-
-def check_momentum(momentum: float) -> None:
-    """Raise an `InputError` unless 0 <= momentum < 1."""
-    if not 0 <= momentum < 1:
-        raise InputError(f"momentum is {momentum!r}, expected a number of at least 0 and below 1")
+        state = State(index, sigma, x0, x0_hat, eps_hat)
+        del x0, x0_hat, eps_hat
+        yield state

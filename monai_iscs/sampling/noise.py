@@ -1,92 +1,163 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slice noise: standard normal noise for a stack of slices, with a chosen correlation between the slices."""
+"""Slice noise: standard normal noise for a volume, with a chosen correlation between its slices."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from monai_iscs.dtypes import computing_dtype
 from monai_iscs.errors import InputError
-from monai_iscs.randomness import random_stream
+from monai_iscs.grid import Grid
 
 
+@dataclass(frozen=True)
 class SliceNoise(ABC):
-    """Noise for a stack: each slice alone is N(0, I), whatever its correlation with the others.
-
-    Random numbers are drawn in float32 by a CPU generator and then moved, so they do not depend on the device, nor
-    on how many slices the prior takes at a time.
-
-    Args:
-        seed: decides the noise, by a stream of its own (`random_stream`): no measurement has the same numbers, whatever
-            its seed. 0 if neither this nor `generator` is given.
-        generator: a CPU generator to use instead of an own one.
+    """Settings of a noise for volumes: each slice alone is N(0, I), whatever its correlation with the others.
 
     Attributes:
+        label: what tables call a sampler with it; nothing for independent noise.
         aligned: whether neighbouring slices get alike noise in the steps, and so make alike errors.
-
-    Raises:
-        InputError: both are given, a negative seed, or a generator on another device.
     """
 
-    aligned = True
-
-    def __init__(self, *, seed: int | None = None, generator: torch.Generator | None = None) -> None:
-        if generator is None:
-            generator = random_stream(0 if seed is None else seed, "noise")
-        elif seed is not None:
-            raise InputError(f"both seed {seed} and a generator were given, expected one of them")
-        elif generator.device.type != "cpu":
-            raise InputError(f"generator is on {generator.device}, expected one on the CPU")
-        self.generator = generator
-        self._initial_state = generator.get_state()
-
-    def reset(self) -> None:
-        """Put the generator back to where it was at construction: the same draws come again."""
-        self.generator.set_state(self._initial_state)
+    label: ClassVar[str]
+    aligned: ClassVar[bool] = True
 
     @abstractmethod
-    def __call__(self, like: Tensor, sigma: float) -> Tensor:
+    def stack(self, canvas: Canvas, sigma: float) -> Tensor:
         """Draw noise of unit variance.
 
         Args:
-            like: stack (S, C, H, W) that gives shape and device, and the type: float64 for float64, else float32.
-            sigma: noise level that the noise will be multiplied with, for correlations that depend on it.
+            canvas: the slices to draw for, and where random numbers come from.
+            sigma: level that the noise will be multiplied with, for correlations that depend on it.
 
-        Raises:
-            InputError: a complex stack.
+        Returns:
+            (S, C, H, W), on the CPU or from `canvas.send`.
         """
 
-    def _draw(self, *shape: int) -> Tensor:
+    def bind(
+        self,
+        grid: Grid,
+        axis: int,
+        generator: torch.Generator,
+        *,
+        channels: int = 1,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> BoundNoise:
+        """The noise of one reconstruction.
+
+        Args:
+            grid: of the volume.
+            axis: along which the slices are stacked, 0, 1 or 2.
+            generator: a generator of the CPU.
+            channels: C of the volume.
+            device: of the noise. Random numbers do not depend on it.
+            dtype: float32 or float64; random numbers are drawn in float32.
+
+        Raises:
+            InputError: another axis, or a generator of another device.
+        """
+        if axis not in (0, 1, 2):
+            raise InputError(f"axis: found {axis!r}, expected 0, 1 or 2")
+        if generator.device.type != "cpu":
+            raise InputError(f"generator: found one on {generator.device}, expected one on the CPU")
+        return BoundNoise(self, Canvas(grid, axis, generator, channels, torch.device(device), dtype))
+
+
+class Canvas:
+    """The slices of a volume, for which noise is drawn.
+
+    Attributes:
+        shape: (S, C, H, W), the slices that are perpendicular to the axis.
+        positions: of the slices along the axis, mm from the first one, (S,), float64, on the CPU.
+        draws: how often noise was drawn before.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        axis: int,
+        generator: torch.Generator,
+        channels: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        in_plane = [n for index, n in enumerate(grid.shape) if index != axis]
+        self.shape = (grid.shape[axis], channels, *in_plane)
+        self.positions = torch.arange(grid.shape[axis], dtype=torch.float64, device="cpu") * grid.spacing[axis]
+        self.axis, self.generator, self.draws = axis, generator, 0
+        self._device, self._dtype = device, dtype
+
+    def draw(self, slices: int | None = None) -> Tensor:
+        """So many independent maps (slices, C, H, W), or one map (C, H, W); float32, on the CPU."""
+        shape = self.shape[1:] if slices is None else (slices, *self.shape[1:])
         return torch.randn(shape, generator=self.generator, device="cpu")  # whatever PyTorch's default device is
 
+    def send(self, tensor: Tensor) -> Tensor:
+        """A tensor of the CPU on the volume's device and of its type; a GPU isn't waited for: it computes."""
+        on_gpu = self._device.type == "cuda"
+        tensor = tensor.to(self._dtype)
+        return (tensor.pin_memory() if on_gpu else tensor).to(self._device, non_blocking=on_gpu)
 
-def _moved(tensor: Tensor, like: Tensor) -> Tensor:
-    """A tensor of the CPU as one like another; a GPU is not waited for, which computes while the next one is drawn."""
-    tensor = tensor.to(computing_dtype(like, "the stack"))
-    return (tensor.pin_memory() if like.is_cuda else tensor).to(like.device, non_blocking=like.is_cuda)
+
+class BoundNoise:
+    """The noise of one volume: `noise(sigma)` draws (C, X, Y, Z) of unit variance.
+
+    Args:
+        noise: its settings.
+        canvas: its slices.
+    """
+
+    def __init__(self, noise: SliceNoise, canvas: Canvas) -> None:
+        self.noise, self.canvas = noise, canvas
+
+    def __call__(self, sigma: float) -> Tensor:
+        """Draw a volume (C, X, Y, Z)."""
+        return self.stack(sigma).movedim(0, self.canvas.axis + 1)
+
+    def stack(self, sigma: float) -> Tensor:
+        """Draw the same as slices (S, C, H, W)."""
+        stack = self.canvas.send(self.noise.stack(self.canvas, sigma))
+        self.canvas.draws += 1
+        return stack
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the random numbers stand."""
+        return {"generator": self.canvas.generator.get_state(), "draws": self.canvas.draws}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.canvas.generator.set_state(state["generator"])
+        self.canvas.draws = state["draws"]
 
 
+@dataclass(frozen=True)
 class IndependentNoise(SliceNoise):
     """Fresh noise in every slice: the ordinary stochastic sampler."""
 
+    label = ""
     aligned = False
 
-    def __call__(self, like: Tensor, sigma: float) -> Tensor:
-        return _moved(self._draw(*like.shape), like)
+    def stack(self, canvas: Canvas, sigma: float) -> Tensor:
+        return canvas.draw(canvas.shape[0])
 
 
+@dataclass(frozen=True)
 class IdenticalNoise(SliceNoise):
     """One noise map, the same in every slice: batch-consistent sampling (Kwon & Ye, 2025)."""
 
-    def __call__(self, like: Tensor, sigma: float) -> Tensor:
-        return _moved(self._draw(*like.shape[1:]), like).repeat(len(like), 1, 1, 1)
+    label = "BCS"
+
+    def stack(self, canvas: Canvas, sigma: float) -> Tensor:
+        return canvas.send(canvas.draw()).repeat(canvas.shape[0], 1, 1, 1)
 
 
+@dataclass(frozen=True)
 class SlerpNoise(SliceNoise):
     """Noise that turns from one anchor map to another along the slices: ISCS, Eq. 11.
 
@@ -104,8 +175,6 @@ class SlerpNoise(SliceNoise):
     anchors.
 
     Args:
-        seed: see `SliceNoise`.
-        generator: see `SliceNoise`.
         anchor_angle: angle between the anchors in degrees, above 0 and below 180. The second anchor is then built
             at that angle. None: the angle that the two independent draws happen to enclose, about 90 degrees.
 
@@ -113,22 +182,21 @@ class SlerpNoise(SliceNoise):
         InputError: an angle outside (0, 180).
     """
 
-    def __init__(
-        self, *, seed: int | None = None, generator: torch.Generator | None = None, anchor_angle: float | None = None
-    ) -> None:
-        super().__init__(seed=seed, generator=generator)
-        if anchor_angle is not None and not 0 < anchor_angle < 180:
-            raise InputError(f"anchor_angle is {anchor_angle} degrees, expected a value above 0 and below 180")
-        self.anchor_angle = anchor_angle
+    anchor_angle: float | None = None
+    label = "ISCS"
 
-    def __call__(self, like: Tensor, sigma: float) -> Tensor:
-        slices, channels = like.shape[:2]
-        first, second = self._draw(*like.shape[1:]), self._draw(*like.shape[1:])
+    def __post_init__(self) -> None:
+        if self.anchor_angle is not None and not 0 < self.anchor_angle < 180:
+            raise InputError(f"anchor_angle: found {self.anchor_angle} degrees, expected more than 0 and less than 180")
+
+    def stack(self, canvas: Canvas, sigma: float) -> Tensor:
+        slices, channels = canvas.shape[:2]
+        first, second = canvas.draw(), canvas.draw()
         angle = self._orthogonalise(first.view(channels, -1), second.view(channels, -1))
         alpha = torch.linspace(0, 1, slices, dtype=torch.float64, device="cpu")[:, None, None, None]
         turn = alpha * angle[:, None, None]
-        stack = _moved(turn.cos(), like) * _moved(first, like)
-        return stack.addcmul_(_moved(turn.sin(), like), _moved(second, like))
+        stack = canvas.send(turn.cos()) * canvas.send(first)
+        return stack.addcmul_(canvas.send(turn.sin()), canvas.send(second))
 
     def _orthogonalise(self, first: Tensor, second: Tensor) -> Tensor:
         """Make `second` orthogonal to `first` and as long, in place; return the angle to go, in radians, (channels,).
@@ -148,6 +216,7 @@ class SlerpNoise(SliceNoise):
         return torch.where(exists, angle, 0.0)
 
 
+@dataclass(frozen=True)
 class StagedNoise(SliceNoise):
     """One kind of noise for the start, another for every re-noising.
 
@@ -155,30 +224,20 @@ class StagedNoise(SliceNoise):
     2), which changes the re-noising alone; `IdenticalNoise` is the original, identical from the start on.
 
     Args:
-        start: class of the noise of the first call (or a `partial` of it), called with `generator`.
-        steps: the same for every later call, until `reset`.
-        seed: see `SliceNoise`.
-        generator: see `SliceNoise`.
+        start: the noise of the first draw.
+        steps: the noise of every later one.
     """
 
-    def __init__(
-        self,
-        *,
-        start: Callable[..., SliceNoise],
-        steps: Callable[..., SliceNoise],
-        seed: int | None = None,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(seed=seed, generator=generator)
-        self.start, self.steps = start(generator=self.generator), steps(generator=self.generator)
-        self.aligned = self.steps.aligned
-        self._started = False
+    start: SliceNoise
+    steps: SliceNoise
 
-    def reset(self) -> None:
-        super().reset()
-        self._started = False
+    @property
+    def label(self) -> str:
+        return f"{self.steps.label} (steps only)"
 
-    def __call__(self, like: Tensor, sigma: float) -> Tensor:
-        noise = self.steps if self._started else self.start
-        self._started = True
-        return noise(like, sigma)
+    @property
+    def aligned(self) -> bool:
+        return self.steps.aligned
+
+    def stack(self, canvas: Canvas, sigma: float) -> Tensor:
+        return (self.steps if canvas.draws else self.start).stack(canvas, sigma)

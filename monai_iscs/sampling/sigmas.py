@@ -5,12 +5,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from monai_iscs.errors import InputError
+
+
+@dataclass(frozen=True)
+class Geometric:
+    """Noise levels with a constant ratio, see `geometric_sigmas`.
+
+    Args:
+        steps: how many; each costs one evaluation of the prior.
+        first: largest level, in the prior's units.
+        last: smallest level.
+
+    Raises:
+        InputError: fewer than one step, or levels that are not `0 < last < first`.
+    """
+
+    steps: int = 30
+    first: float = 5.0
+    last: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 < self.last < self.first < math.inf:
+            raise InputError(f"last, first: found {self.last} and {self.first}, expected 0 < last < first")
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise InputError(f"steps: found {self.steps!r}, expected a whole number of at least 1")
+
+    def levels(self) -> list[float]:
+        """The levels, falling."""
+        return check_sigmas(geometric_sigmas(self.steps, sigma_max=self.first, sigma_min=self.last))
 
 
 def geometric_sigmas(steps: int, *, sigma_max: float, sigma_min: float) -> Tensor:
@@ -31,9 +60,9 @@ def geometric_sigmas(steps: int, *, sigma_max: float, sigma_min: float) -> Tenso
         InputError: fewer than one step, or levels that are not `0 < sigma_min < sigma_max`.
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise InputError(f"steps is {steps!r}, expected a whole number of at least 1")
+        raise InputError(f"steps: found {steps!r}, expected a whole number of at least 1")
     if not 0 < sigma_min < sigma_max < math.inf:
-        raise InputError(f"sigma_min is {sigma_min} and sigma_max {sigma_max}, expected 0 < sigma_min < sigma_max")
+        raise InputError(f"sigma_min, sigma_max: found {sigma_min} and {sigma_max}, expected 0 < sigma_min < sigma_max")
     exponents = torch.linspace(0, 1, steps, dtype=torch.float64)
     return (sigma_max * (sigma_min / sigma_max) ** exponents).float()
 
@@ -47,5 +76,5 @@ def check_sigmas(sigmas: Tensor | Sequence[float]) -> list[float]:
     levels = [float(sigma) for sigma in sigmas]
     falling = all(sigma > following for sigma, following in pairwise(levels))
     if not levels or not falling or not all(0 < sigma < math.inf for sigma in levels):
-        raise InputError(f"sigmas are {levels}, expected at least one level, positive and strictly decreasing")
+        raise InputError(f"sigmas: found {levels}, expected at least one level, positive and strictly decreasing")
     return levels

@@ -64,18 +64,10 @@ class Measurement:
         """(C, X, Y, Z) of the volume that is to be reconstructed."""
         return (self.channels, *self.grid.shape)
 
-    def changed(
-        self,
-        *,
-        data: Tensor | None = None,
-        operator: LinearOperator | None = None,
-        noise_level: float | None = None,
-    ) -> Measurement:
-        """A copy in which what is given replaces what was; the noise level is estimated anew from other data."""
-        known = noise_level if noise_level is not None or data is not None else self._given
-        return Measurement(
-            self.data if data is None else data,
-            self.operator if operator is None else operator,
-            self.grid,
-            noise_level=known,
-        )
+    def to(self, device: torch.device | str) -> Measurement:
+        """The same on another device."""
+        return Measurement(self.data.to(device), self.operator, self.grid, noise_level=self._given)
+
+    def seen_by(self, operator: LinearOperator) -> Measurement:
+        """The same data with another operator in the place of an equal one, such as one that processes share."""
+        return Measurement(self.data, operator, self.grid, noise_level=self._given)

@@ -6,6 +6,16 @@ from __future__ import annotations
 from monai_iscs.solvers.admm import ADMM, check_matched, voxel_weight
 from monai_iscs.solvers.conjugate_gradient import conjugate_gradient
 from monai_iscs.solvers.discrepancy import Discrepancy
+from monai_iscs.solvers.preconditioner import SmoothingPreconditioner, smoothing_along
 from monai_iscs.solvers.sirt import SIRT
 
-__all__ = ["ADMM", "SIRT", "Discrepancy", "check_matched", "conjugate_gradient", "voxel_weight"]
+__all__ = [
+    "ADMM",
+    "SIRT",
+    "Discrepancy",
+    "SmoothingPreconditioner",
+    "check_matched",
+    "conjugate_gradient",
+    "smoothing_along",
+    "voxel_weight",
+]

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A 2D network as the prior of a volume, slice by slice; and what can be wrapped around a prior."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from monai_iscs.errors import InputError
+from monai_iscs.priors.denoisers import StackDenoiser
+from monai_iscs.scans import Measurement
+
+BoundPrior = Callable[[Tensor, float], Tensor]
+
+
+@dataclass(frozen=True)
+class Prior(ABC):
+    """Settings of a prior.
+
+    Attributes:
+        axis: along which its slices are stacked, 0, 1 or 2.
+        lower_bound: below which there is nothing: the result is clipped there.
+    """
+
+    lower_bound: ClassVar[float] = -math.inf
+
+    @abstractmethod
+    def bind(
+        self, networks: Mapping[str, StackDenoiser], measurement: Measurement, generator: torch.Generator
+    ) -> BoundPrior:
+        """The prior of one reconstruction: `prior(x, sigma) -> E[x0 | x]` on volumes (C, X, Y, Z).
+
+        Args:
+            networks: denoisers of stacks (S, C, H, W), by name.
+            measurement: all that is known of the volume.
+            generator: a generator of the CPU, for priors that draw random numbers.
+
+        Raises:
+            InputError: there is no network of a name that is needed.
+        """
+
+
+@dataclass(frozen=True)
+class SlicePrior(Prior):
+    """Every slice of the volume by itself.
+
+    H and W are the other two axes in their order. Where the network needs multiples of its `size_divisor`, slices are
+    padded on both sides with air and noise of the level on it, as in training: one map of noise for all slices.
+
+    Args:
+        axis: along which the slices are stacked.
+        network: name of the denoiser.
+
+    Raises:
+        InputError: another axis.
+    """
+
+    axis: int = 2
+    network: str = "prior"
+
+    def __post_init__(self) -> None:
+        if self.axis not in (0, 1, 2):
+            raise InputError(f"axis: found {self.axis!r}, expected 0, 1 or 2")
+
+    def bind(
+        self, networks: Mapping[str, StackDenoiser], measurement: Measurement, generator: torch.Generator
+    ) -> BoundSlicePrior:
+        return BoundSlicePrior(self.axis, find_network(networks, self.network), generator)
+
+
+class BoundSlicePrior:
+    """The slices of one volume."""
+
+    def __init__(self, axis: int, network: StackDenoiser, generator: torch.Generator) -> None:
+        self.axis, self.network, self.generator = axis, network, generator
+        self._divisor = getattr(network, "size_divisor", 1)
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """The expected clean volume, shaped like `x`."""
+        stack = x.movedim(self.axis + 1, 0)
+        height, width = stack.shape[-2:]
+        (top, bottom), (left, right) = (self._padding(n) for n in (height, width))
+        padded = pad(stack, (left, right, top, bottom)).contiguous()
+        if padded.shape != stack.shape:
+            frame = torch.randn(padded.shape[1:], generator=self.generator, device="cpu").to(padded) * sigma
+            frame[..., top : top + height, left : left + width] = 0
+            padded += frame
+        x0 = self.network(padded, sigma)[..., top : top + height, left : left + width]
+        return x0.movedim(0, self.axis + 1).contiguous()
+
+    def _padding(self, size: int) -> tuple[int, int]:
+        missing = -size % self._divisor
+        return missing // 2, missing - missing // 2
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the random numbers stand."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.generator.set_state(state["generator"])
+
+
+def find_network(networks: Mapping[str, StackDenoiser], name: str) -> StackDenoiser:
+    """The network of a name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in networks:
+        raise InputError(f"network: found {', '.join(networks) or 'none'}, expected one with the name {name!r}")
+    return networks[name]

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Priors around priors: mirrored, told more noise than there is, without negative values."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monai_iscs.errors import InputError
+from monai_iscs.priors.denoisers import StackDenoiser
+from monai_iscs.priors.slice_prior import BoundPrior, Prior
+from monai_iscs.scans import Measurement
+from monai_iscs.stateful import Stateful
+
+
+@dataclass(frozen=True)
+class WrappedPrior(Prior):
+    """Another prior of the same slices.
+
+    Args:
+        prior: the one inside.
+    """
+
+    prior: Prior
+
+    @property
+    def axis(self) -> int:
+        """Along which the slices are stacked."""
+        return self.prior.axis
+
+    @property
+    def lower_bound(self) -> float:
+        """Below which there is nothing."""
+        return self.prior.lower_bound
+
+    def bind(
+        self, networks: Mapping[str, StackDenoiser], measurement: Measurement, generator: torch.Generator
+    ) -> BoundWrapper:
+        return BoundWrapper(self, self.prior.bind(networks, measurement, generator))
+
+    @abstractmethod
+    def call(self, inner: BoundPrior, x: Tensor, sigma: float, turn: int) -> Tensor:
+        """Ask the prior inside, for the turn-th time, counted from 0."""
+
+
+class BoundWrapper:
+    """A wrapper with the bound prior inside, which counts its calls."""
+
+    def __init__(self, wrapper: WrappedPrior, inner: BoundPrior) -> None:
+        self.wrapper, self.inner, self.turn = wrapper, inner, 0
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """The expected clean volume, shaped like `x`."""
+        x0 = self.wrapper.call(self.inner, x, sigma, self.turn)
+        self.turn += 1
+        return x0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of calls, and the state inside."""
+        inner = self.inner.state_dict() if isinstance(self.inner, Stateful) else None
+        return {"turn": self.turn, "inner": inner}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.turn = state["turn"]
+        if state["inner"] is not None:
+            self.inner.load_state_dict(state["inner"])
+
+
+@dataclass(frozen=True)
+class Mirrored(WrappedPrior):
+    """Shows the prior every other step the mirrored volume, so that its own bias averages out at no cost.
+
+    The rotating self-ensemble of plug-and-play methods; for a prior trained on mirrored slices too.
+
+    Args:
+        prior: the one inside.
+        mirror: axis of the volume that is mirrored, one in the slices' plane; 0 is left to right.
+
+    Raises:
+        InputError: another axis, or that of the slices.
+    """
+
+    mirror: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mirror not in {0, 1, 2} - {self.axis}:
+            raise InputError(f"mirror: found axis {self.mirror!r}, expected 0, 1 or 2, but not the slices' {self.axis}")
+
+    def call(self, inner: BoundPrior, x: Tensor, sigma: float, turn: int) -> Tensor:
+        if turn % 2 == 0:
+            return inner(x, sigma)
+        return inner(x.flip(self.mirror + 1), sigma).flip(self.mirror + 1)
+
+
+@dataclass(frozen=True)
+class Overstated(WrappedPrior):
+    """Tells the prior more noise than was added.
+
+    What it must remove is not only the noise of level sigma but also the estimate's own error, which is about as
+    large; told so, it leaves less of both. 1 is exact where the estimate is, and what the papers do.
+
+    Args:
+        prior: the one inside.
+        factor: the prior is told `factor * sigma`, at least 1.
+
+    Raises:
+        InputError: a factor below 1.
+    """
+
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.factor >= 1:
+            raise InputError(f"factor: found {self.factor!r}, expected a number of at least 1")
+
+    def call(self, inner: BoundPrior, x: Tensor, sigma: float, turn: int) -> Tensor:
+        return inner(x, self.factor * sigma)
+
+
+@dataclass(frozen=True)
+class NonNegative(WrappedPrior):
+    """Keeps the prior's estimates, and the result, at or above 0, as attenuation and magnitudes are."""
+
+    @property
+    def lower_bound(self) -> float:
+        """0: the result is clipped there too."""
+        return max(0.0, self.prior.lower_bound)
+
+    def call(self, inner: BoundPrior, x: Tensor, sigma: float, turn: int) -> Tensor:
+        return inner(x, sigma).clamp(min=0)

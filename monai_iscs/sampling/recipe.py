@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recipes: every choice of a reconstruction, by name and number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+from monai_iscs.errors import InputError
+from monai_iscs.priors import Prior, SlicePrior
+from monai_iscs.priors.denoisers import StackDenoiser
+from monai_iscs.randomness import random_stream
+from monai_iscs.sampling.consistency import DDNM, DDS, Consistency
+from monai_iscs.sampling.loop import Plugs
+from monai_iscs.sampling.noise import IdenticalNoise, IndependentNoise, SlerpNoise, SliceNoise, StagedNoise
+from monai_iscs.sampling.rules import DDIMRule, DDSRule, Rule
+from monai_iscs.sampling.run import Run
+from monai_iscs.sampling.sigmas import Geometric
+from monai_iscs.sampling.starts import Direct, Start, Zeros
+from monai_iscs.sampling.total_variation import DDSTV
+from monai_iscs.scans import Measurement
+
+SAMPLERS: dict[str, Consistency] = {"dds": DDS(), "ddnm": DDNM(), "dds+tv": DDSTV()}
+NOISES: dict[str, SliceNoise] = {
+    "iscs": SlerpNoise(),
+    "identical": IdenticalNoise(),
+    "identical-steps": StagedNoise(SlerpNoise(), IdenticalNoise()),
+}
+ALIASES = {"slerp": "iscs"}  # understood, never shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Every choice of a reconstruction. It belongs to the prior that its numbers were tuned for.
+
+    Args:
+        start: what the first noise is added to.
+        sigmas: noise levels of the sampler.
+        prior: how the networks see the volume.
+        consistency: how estimates meet the measurement.
+        noise: what is added in every step.
+        rule: how much of it.
+        samplers: consistency steps that were tuned alike, which `method` puts in the place of `consistency`; by name:
+            "dds", "ddnm" or "dds+tv".
+
+    Raises:
+        InputError: a sampler of another name.
+    """
+
+    start: Start = field(default_factory=Direct)
+    sigmas: Geometric = field(default_factory=Geometric)
+    prior: Prior = field(default_factory=SlicePrior)
+    consistency: Consistency = field(default_factory=DDS)
+    noise: SliceNoise = field(default_factory=SlerpNoise)
+    rule: Rule = field(default_factory=DDSRule)
+    samplers: Mapping[str, Consistency] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.samplers) - set(SAMPLERS):
+            raise InputError(f"samplers: found {', '.join(sorted(unknown))}, expected some of {', '.join(SAMPLERS)}")
+
+    @property
+    def label(self) -> str:
+        """What tables call it, such as DDS+ISCS."""
+        return "+".join(filter(None, (self.consistency.label, self.noise.label)))
+
+    def method(self, name: str) -> Recipe:
+        """The recipe with the consistency step and the noise of a method.
+
+        Args:
+            name: ``SAMPLER[+tv][+NOISE]``. SAMPLER is dds or ddnm; tv goes with dds. NOISE is iscs (or slerp),
+                identical or identical-steps; without one, every slice draws independent noise, and corrections across slices are
+                free: then not only the noise of neighbouring slices differs, but their errors too.
+
+        Raises:
+            InputError: an unknown name, or parts in another order.
+        """
+        sampler, noise = parse_sampler(name)
+        known = {_name_of(self.consistency, SAMPLERS): self.consistency, **self.samplers}
+        consistency = known.get(sampler, SAMPLERS[sampler])
+        chosen = NOISES.get(noise, IndependentNoise())
+        chosen = self.noise if type(self.noise) is type(chosen) else chosen
+        if not chosen.aligned:
+            consistency = consistency.smoothed(0.0)
+        return replace(self, consistency=consistency, noise=chosen)
+
+    def changed(
+        self,
+        *,
+        steps: int | None = None,
+        eta: float | None = None,
+        smoothing: float | None = None,
+        to_the_noise: bool = False,
+    ) -> Recipe:
+        """The recipe with single values replaced; None keeps a value.
+
+        Args:
+            steps: number of noise levels.
+            eta: stochasticity of the rule.
+            smoothing: width across slices to which corrections are bound, see `smoothing_along`.
+            to_the_noise: meet the measurement no closer than its noise.
+
+        Raises:
+            InputError: a value out of range, or one that the recipe's parts don't have.
+        """
+        consistency = self.consistency if smoothing is None else self.consistency.smoothed(smoothing)
+        return replace(
+            self,
+            sigmas=self.sigmas if steps is None else replace(self.sigmas, steps=steps),
+            rule=self.rule if eta is None else replace(self.rule, eta=eta),
+            consistency=consistency.to_the_noise() if to_the_noise else consistency,
+        )
+
+    def bind(self, networks: Mapping[str, StackDenoiser], measurement: Measurement, *, seed: int = 0) -> Run:
+        """The reconstruction of a measurement, ready to be walked through.
+
+        Args:
+            networks: denoisers of stacks (S, C, H, W) by the names that the prior asks for.
+            measurement: what is to be reconstructed.
+            seed: of the sampler's random numbers, at least 0.
+        """
+        axis, data = self.prior.axis, measurement.data
+        noise = self.noise.bind(
+            measurement.grid,
+            axis,
+            random_stream(seed, "noise"),
+            channels=measurement.channels,
+            device=data.device,
+            dtype=data.dtype,
+        )
+        plugs = Plugs(
+            start=self.start.bind(measurement),
+            prior=self.prior.bind(networks, measurement, random_stream(seed, "prior")),
+            consistency=self.consistency.bind(measurement, axis),
+            noise=noise,
+            rule=self.rule.bind(),
+        )
+        return Run(plugs, self.sigmas.levels(), lower_bound=self.prior.lower_bound)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every choice as JSON values: a plug is its class's name and its settings."""
+        return {entry.name: _described(getattr(self, entry.name)) for entry in fields(self) if entry.name != "samplers"}
+
+
+def parse_sampler(text: str) -> tuple[str, str]:
+    """Sampler and noise of a method's name, such as ("dds+tv", "iscs"); no noise is "".
+
+    Raises:
+        InputError: an unknown name, or parts in another order.
+    """
+    name, *additions = text.strip().lower().replace("dds-tv", "dds+tv").split("+")
+    additions = [ALIASES.get(addition, addition) for addition in additions]
+    if name not in SAMPLERS:
+        raise InputError(f"method: found {text!r}, expected one of {', '.join(SAMPLERS)}, and a noise after it")
+    if "tv" in additions[1:] and additions.count("tv") == 1:
+        ordered = "+".join([name, "tv", *(addition for addition in additions if addition != "tv")])
+        raise InputError(f"method: found {text!r}, expected tv before the noise: {ordered}")
+    if additions[:1] == ["tv"]:
+        if f"{name}+tv" not in SAMPLERS:
+            raise InputError(f"method: found {text!r}, expected tv with dds only")
+        name, additions = f"{name}+tv", additions[1:]
+    if len(additions) > 1 or not set(additions) <= set(NOISES):
+        raise InputError(
+            f"method: found {text!r}, expected {name} with at most one noise of {', '.join(NOISES)}; without one it "
+            "draws independent noise"
+        )
+    return name, additions[0] if additions else ""
+
+
+def _name_of(plug: object, names: Mapping[str, object]) -> str | None:
+    return next((name for name, entry in names.items() if type(entry) is type(plug)), None)
+
+
+def _described(value: Any) -> Any:
+    if is_dataclass(value):
+        return {"name": type(value).__name__} | {f.name: _described(getattr(value, f.name)) for f in fields(value)}
+    return value
+
+
+# What the authors' published code runs (recon_CBCT.sh).
+RELEASED = Recipe(sigmas=Geometric(steps=30, first=5.0, last=0.01))
+# What the paper writes: Algorithm 1 from pure noise, Eq. 12 and 16. It names no gamma; 1 is that of the DDS code.
+PAPER = Recipe(
+    start=Zeros(),
+    sigmas=Geometric(steps=30, first=378.0, last=0.01),
+    consistency=DDS(gamma=1.0),
+    rule=DDIMRule(),
+    samplers={"dds+tv": DDSTV(gamma=1.0)},
+)
+RECIPES = {"released": RELEASED, "paper": PAPER}

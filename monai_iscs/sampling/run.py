@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One reconstruction, which can be stopped after any step and gone on with elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monai_iscs.sampling.loop import Plugs, State, sample
+from monai_iscs.stateful import Stateful
+
+
+class Run:
+    """The walk through the noise levels: `for state in run: ...`, then `run.volume`.
+
+    Args:
+        plugs: start, prior, consistency, noise and rule.
+        sigmas: noise levels.
+        lower_bound: below which the result is clipped.
+
+    Attributes:
+        sigmas: noise levels.
+        state: the last finished step, or None.
+    """
+
+    def __init__(self, plugs: Plugs, sigmas: Sequence[float], *, lower_bound: float = float("-inf")) -> None:
+        self.plugs, self.sigmas, self.lower_bound = plugs, list(sigmas), lower_bound
+        self.state: State | None = None
+
+    def __len__(self) -> int:
+        """Number of steps."""
+        return len(self.sigmas)
+
+    @torch.no_grad()
+    def __iter__(self) -> Iterator[State]:
+        """The steps that are left, each once it is done."""
+        for state in sample(self.plugs, self.sigmas, self.state):
+            self.state = state
+            yield state
+
+    @property
+    def volume(self) -> Tensor:
+        """What the last finished step gives as the result, (C, X, Y, Z)."""
+        return self.state.x0_hat.clamp(min=self.lower_bound)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the steps which are left depend on; of a run with a finished step."""
+        state = self.state
+        plugs = {name: plug.state_dict() for name, plug in self._stateful().items()}
+        return {"index": state.index, "sigma": state.sigma, "x0_hat": state.x0_hat, "eps_hat": state.eps_hat, **plugs}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after a step of a run with the same settings: what follows has the bits of one that never stopped."""
+        for name, plug in self._stateful().items():
+            plug.load_state_dict(state[name])
+        self.state = State(state["index"], state["sigma"], None, state["x0_hat"], state["eps_hat"])
+
+    def _stateful(self) -> dict[str, Stateful]:
+        return {name: plug for name, plug in self.plugs._asdict().items() if isinstance(plug, Stateful)}

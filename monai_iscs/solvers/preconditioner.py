@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Smooth corrections: what binds neighbouring voxels that the measurement does not tell apart."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from monai_iscs.errors import InputError
+from monai_iscs.operators import GaussianSmoothing, LinearOperator
+
+
+def smoothing_along(operator: LinearOperator, width: float, axis: int) -> LinearOperator | None:
+    """Smoothing along an axis, as wide as the distance of the scanner's samples there.
+
+    Where slices are thinner than the distance of the measurement's samples across them, only a few slices meet each
+    ray: a correction that follows the rays alone differs from slice to slice and writes the sampling pattern into the
+    volume. Neighbouring slices need similar corrections wherever their errors are similar, as they are with similar
+    noise. In the plane of the slices the same holds for thick slices that cross it: their corrections are blocks
+    otherwise.
+
+    Args:
+        operator: the scanner of a volume (X, Y, Z).
+        width: standard deviation of the Gaussian, in units of `operator.resolution` along the axis.
+        axis: of the volume.
+
+    Returns:
+        S of the correction `S u`, or None: no width, or a scanner without resolution.
+
+    Raises:
+        InputError: a negative width.
+    """
+    if not width >= 0:
+        raise InputError(f"smoothing: found {width}, expected a width of at least 0")
+    if width == 0 or operator.resolution is None:
+        return None
+    return GaussianSmoothing(operator.domain_shape, std=width * operator.resolution[axis], axis=axis)
+
+
+class SmoothingPreconditioner:
+    """S Sᵀ, a symmetric preconditioner: the iterations stay in `x0 + S u`.
+
+    Args:
+        operator: the scanner of a volume (X, Y, Z).
+        axis: along which the slices are stacked.
+        across: width of S across the slices, see `smoothing_along`.
+        in_plane: the same along the axes of the slices' plane whose samples are farther apart than the voxels.
+
+    Attributes:
+        exists: whether it changes anything.
+    """
+
+    def __init__(self, operator: LinearOperator, axis: int, *, across: float, in_plane: float) -> None:
+        widths = {axis: across}
+        if in_plane and operator.resolution is not None:
+            others = (other for other in range(len(operator.domain_shape)) if other != axis)
+            widths |= {other: in_plane for other in others if operator.resolution[other] > 1}
+        smoothers = [smoothing_along(operator, width, along) for along, width in widths.items()]
+        self._smoothers = [smoother for smoother in smoothers if smoother is not None]
+        self.exists = bool(self._smoothers)
+
+    def __call__(self, residual: Tensor) -> Tensor:
+        """S Sᵀ r: smoothings along different axes commute."""
+        for smoother in self._smoothers:
+            residual = smoother.normal(residual)
+        return residual
