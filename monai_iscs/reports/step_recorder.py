@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from monai_iscs.errors import InputError
-from monai_iscs.inferers.layout import StackLayout
 from monai_iscs.metrics import VIEWS, SliceLPIPS, data_residual, slice_difference, summarise
 from monai_iscs.reports.table import write_csv
-from monai_iscs.sampling import Step
+from monai_iscs.sampling import State
+from monai_iscs.scans import Measurement
 
 
 class StepRecorder:
@@ -23,12 +23,10 @@ class StepRecorder:
     record.
 
     Args:
-        layout: how the sampler stacked the volume: the operator's `domain_shape`, the inferer's `slice_axis`, the
-            network's `size_divisor`.
+        slice_axis: along which the prior's slices are stacked, 0, 1 or 2: that of the recipe's `prior`.
         reference: the truth, (C, X, Y, Z) with C = 1 or (X, Y, Z), in prior units.
-        operator: A on volumes (C, X, Y, Z), for the data residual.
-        measurement: y, (C, *range_shape).
-        non_negative: as the inferer's, so that the last step's numbers are the result's.
+        measurement: what was reconstructed, for the data residual.
+        lower_bound: that of the recipe's `prior`, so that the last step's numbers are the result's.
         lpips: measures LPIPS at every step too, which takes time.
 
     Attributes:
@@ -36,12 +34,9 @@ class StepRecorder:
             "axial_ssim", "axial_lpips", then "slice_difference", "slice_gap" (signed) and "data_residual". What could
             not be measured is None.
 
-    Raises:
-        InputError: an operator without a measurement or the reverse.
-
     Example:
-        >>> recorder = StepRecorder(StackLayout(operator.domain_shape), reference=volume)
-        >>> inferer.callback = recorder
+        >>> recorder = StepRecorder(recipe.prior.axis, reference=volume)
+        >>> inferer = SliceDiffusionInferer(recipe, callback=recorder)
         >>> result = inferer(measurement[None], network)
         >>> recorder.write("steps.csv")
         >>> step_curves({"DDS+ISCS": recorder.records}, "steps.png")
@@ -49,33 +44,26 @@ class StepRecorder:
 
     def __init__(
         self,
-        layout: StackLayout,
+        slice_axis: int = 2,
         *,
         reference: Tensor | None = None,
-        operator: Callable[[Tensor], Tensor] | None = None,
-        measurement: Tensor | None = None,
-        non_negative: bool = False,
+        measurement: Measurement | None = None,
+        lower_bound: float = -math.inf,
         lpips: SliceLPIPS | None = None,
     ) -> None:
-        if (operator is None) != (measurement is None):
-            missing = "operator" if operator is None else "measurement"
-            raise InputError(f"{missing}: found none, expected operator and measurement or neither")
-        self.layout = layout
+        self.slice_axis = slice_axis
         self.reference = reference
-        self.operator = operator
         self.measurement = measurement
-        self.non_negative = non_negative
+        self.lower_bound = lower_bound
         self.lpips = lpips
         self.records: list[dict[str, Any]] = []
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, state: State) -> None:
         """Measure a step."""
-        if step.index == 0:
+        if state.index == 0:
             self.records = []
-        volume = self.layout.volume(step.x0_hat)
-        if self.non_negative:
-            volume = volume.clamp(min=0)
-        self.records.append({"step": step.index + 1, "sigma": step.sigma, **self._compare(volume)})
+        volume = state.x0_hat.clamp(min=self.lower_bound)
+        self.records.append({"step": state.index + 1, "sigma": state.sigma, **self._compare(volume)})
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the records as CSV.
@@ -89,7 +77,7 @@ class StepRecorder:
 
     def _compare(self, volume: Tensor) -> dict[str, Any]:
         """The numbers of a volume (C, X, Y, Z)."""
-        axis = self.layout.slice_axis
+        axis = self.slice_axis
         views = {f"{view}_{measure}": None for measure in ("psnr", "ssim", "lpips") for view in VIEWS}
         gap = residual = None
         if self.reference is None:
@@ -98,6 +86,6 @@ class StepRecorder:
             summary = summarise(volume, self.reference.to(volume.device), slice_axis=axis, lpips=self.lpips)
             views = {key: summary[key.split("_")[0]][key.split("_")[1]] for key in views}
             difference, gap = (summary["slice_difference"][key] for key in ("reconstruction", "gap"))
-        if self.operator is not None:
-            residual = data_residual(volume, self.measurement.to(volume.device), self.operator)
+        if self.measurement is not None:
+            residual = data_residual(volume, self.measurement.data.to(volume.device), self.measurement.operator)
         return {**views, "slice_difference": difference, "slice_gap": gap, "data_residual": residual}
