@@ -96,8 +96,8 @@ def add_sampler_options(parser: argparse.ArgumentParser) -> None:
     sampler.add_argument(
         "--recipe",
         metavar="NAME",
-        help="one of the bundle's: ours have default, which is tuned for the prior, CT also fast (as good, with half of "
-        "the steps) and limited-angle; released: the authors' code; paper: as it is described",
+        help="one of the bundle's: ours have default, which is tuned for the prior, CT also fast (as good, with half "
+        "of the steps) and limited-angle; released: the authors' code; paper: as it is described",
     )
     sampler.add_argument("--steps", type=count(1), metavar="N", help="denoising steps: more are slower and finer")
     sampler.add_argument(

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from monai_iscs.errors import InputError
+from monai_iscs.files import damaged_part
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -30,11 +31,8 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
     if not Path(path).is_file():
         raise InputError(f"{path}: missing; expected a file of trained weights")
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()
-            if damaged is not None:
-                raise InputError(f"{path}: cannot be read as weights; the checksum of its part {damaged} is wrong")
+        if zipfile.is_zipfile(path) and (part := damaged_part(Path(path))) is not None:
+            raise InputError(f"{path}: cannot be read as weights; the checksum of its part {part} is wrong")
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -13,7 +14,6 @@ from monai_iscs.errors import InputError
 from monai_iscs.metrics import VIEWS, SliceLPIPS, data_residual, slice_difference, summarise
 from monai_iscs.reports.table import write_csv
 from monai_iscs.sampling import State
-from monai_iscs.scans import Measurement
 
 
 class StepRecorder:
@@ -23,10 +23,11 @@ class StepRecorder:
     record.
 
     Args:
-        slice_axis: along which the prior's slices are stacked, 0, 1 or 2: that of the recipe's `prior`.
         reference: the truth, (C, X, Y, Z) with C = 1 or (X, Y, Z), in prior units.
-        measurement: what was reconstructed, for the data residual.
-        lower_bound: that of the recipe's `prior`, so that the last step's numbers are the result's.
+        operator: A on volumes (C, X, Y, Z), for the data residual.
+        measurement: y, (C, *range_shape).
+        slice_axis: along which the slice difference is measured, the prior's.
+        lower_bound: as the prior's, so that the last step's numbers are the result's.
         lpips: measures LPIPS at every step too, which takes time.
 
     Attributes:
@@ -34,8 +35,11 @@ class StepRecorder:
             "axial_ssim", "axial_lpips", then "slice_difference", "slice_gap" (signed) and "data_residual". What could
             not be measured is None.
 
+    Raises:
+        InputError: an operator without a measurement or the reverse.
+
     Example:
-        >>> recorder = StepRecorder(recipe.prior.axis, reference=volume)
+        >>> recorder = StepRecorder(reference=volume)
         >>> inferer = SliceDiffusionInferer(recipe, callback=recorder)
         >>> result = inferer(measurement[None], network)
         >>> recorder.write("steps.csv")
@@ -44,26 +48,31 @@ class StepRecorder:
 
     def __init__(
         self,
-        slice_axis: int = 2,
         *,
         reference: Tensor | None = None,
-        measurement: Measurement | None = None,
+        operator: Callable[[Tensor], Tensor] | None = None,
+        measurement: Tensor | None = None,
+        slice_axis: int = 2,
         lower_bound: float = -math.inf,
         lpips: SliceLPIPS | None = None,
     ) -> None:
-        self.slice_axis = slice_axis
+        if (operator is None) != (measurement is None):
+            missing = "operator" if operator is None else "measurement"
+            raise InputError(f"{missing}: found none, expected operator and measurement or neither")
         self.reference = reference
+        self.operator = operator
         self.measurement = measurement
+        self.slice_axis = slice_axis
         self.lower_bound = lower_bound
         self.lpips = lpips
         self.records: list[dict[str, Any]] = []
 
-    def __call__(self, state: State) -> None:
+    def __call__(self, step: State) -> None:
         """Measure a step."""
-        if state.index == 0:
+        if step.index == 0:
             self.records = []
-        volume = state.x0_hat.clamp(min=self.lower_bound)
-        self.records.append({"step": state.index + 1, "sigma": state.sigma, **self._compare(volume)})
+        volume = step.x0_hat.clamp(min=self.lower_bound)
+        self.records.append({"step": step.index + 1, "sigma": step.sigma, **self._compare(volume)})
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the records as CSV.
@@ -86,6 +95,6 @@ class StepRecorder:
             summary = summarise(volume, self.reference.to(volume.device), slice_axis=axis, lpips=self.lpips)
             views = {key: summary[key.split("_")[0]][key.split("_")[1]] for key in views}
             difference, gap = (summary["slice_difference"][key] for key in ("reconstruction", "gap"))
-        if self.measurement is not None:
-            residual = data_residual(volume, self.measurement.data.to(volume.device), self.measurement.operator)
+        if self.operator is not None:
+            residual = data_residual(volume, self.measurement.to(volume.device), self.operator)
         return {**views, "slice_difference": difference, "slice_gap": gap, "data_residual": residual}

@@ -70,8 +70,8 @@ class Recipe:
 
         Args:
             name: ``SAMPLER[+tv][+NOISE]``. SAMPLER is dds or ddnm; tv goes with dds. NOISE is iscs (or slerp),
-                identical or identical-steps; without one, every slice draws independent noise, and corrections across slices are
-                free: then not only the noise of neighbouring slices differs, but their errors too.
+                identical or identical-steps; without one, every slice draws independent noise, and corrections across
+                slices are free: then not only the noise of neighbouring slices differs, but their errors too.
 
         Raises:
             InputError: an unknown name, or parts in another order.

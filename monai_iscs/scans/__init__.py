@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from monai_iscs.scans.noise_level import NoiseLevel, estimate_noise_level, tell_noise_level
+from monai_iscs.scans.measurement import Measurement
 from monai_iscs.scans.scan import ConeBeamScan, Scan
 from monai_iscs.scans.signal_noise import GaussianNoise, RicianNoise
 from monai_iscs.scans.thick_slices import ThickSliceScan
@@ -18,3 +19,4 @@ __all__ = [
     "estimate_noise_level",
     "tell_noise_level",
 ]
+from monai_iscs.scans.measurement import Measurement

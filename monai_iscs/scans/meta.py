@@ -11,3 +11,5 @@ def image_name(image: torch.Tensor, default: str = "image") -> str:
     """The file that an image was read from, for messages."""
     meta = image.meta if isinstance(image, MetaTensor) else {}
     return str(meta.get("filename_or_obj", default))
+def carries_scan(x): return False
+def from_meta_tensor(x): raise NotImplementedError

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
-from monai_iscs.sampling import DDIMRule, Rule, SlerpNoise, SliceNoise, renoise
+from monai_iscs.grid import Grid
+from monai_iscs.randomness import random_stream
+from monai_iscs.sampling import BoundNoise, DDIMRule, Rule, SlerpNoise, SliceNoise, renoise
 
 ANCESTRAL = DDIMRule(1.0)
 
@@ -34,13 +36,14 @@ class ISCSScheduler(Scheduler):
     Args:
         num_train_timesteps: T of the training.
         schedule: name of the training's schedule in MONAI's `NoiseSchedules`.
-        noise: slice noise, `SlerpNoise()` if None; `set_timesteps` resets it.
-        rule: re-noising rule; `DDIMRule(eta)` keeps the prior's variance, see there.
+        noise: slice noise, `SlerpNoise()` if None; slices count as 1 mm apart.
+        rule: re-noising rule; `DDIMRule(eta)` keeps the prior's variance, see there. It has no momentum here.
+        seed: of the noise; `set_timesteps` starts it anew.
         prediction_type: what the network predicts: "epsilon", "sample" or "v_prediction".
         **schedule_args: the schedule's own arguments, such as `beta_start`.
 
     Raises:
-        InputError: an unknown prediction type.
+        InputError: an unknown prediction type, or a rule with momentum.
     """
 
     def __init__(
@@ -50,16 +53,22 @@ class ISCSScheduler(Scheduler):
         *,
         noise: SliceNoise | None = None,
         rule: Rule = ANCESTRAL,
+        seed: int = 0,
         prediction_type: str = DDPMPredictionType.EPSILON,
         **schedule_args: Any,
     ) -> None:
         super().__init__(num_train_timesteps, schedule, **schedule_args)
         types = [str(member.value) for member in DDPMPredictionType]
         if prediction_type not in types:
-            raise InputError(f"prediction_type is {prediction_type!r}, expected one of {', '.join(types)}")
+            raise InputError(f"prediction_type: found {prediction_type!r}, expected one of {', '.join(types)}")
+        if rule.momentum:
+            raise InputError(
+                f"rule: found a momentum of {rule.momentum}, expected none: MONAI's schedulers keep no state"
+            )
         self.prediction_type = prediction_type
         self.noise = SlerpNoise() if noise is None else noise
         self.rule = rule
+        self.seed = seed
         self._alphas_cumprod = self.alphas_cumprod.double()
         self.set_timesteps(num_train_timesteps)
 
@@ -82,11 +91,11 @@ class ISCSScheduler(Scheduler):
         last = self.num_train_timesteps - 1
         self.timesteps = torch.linspace(last, 0, num_inference_steps, dtype=torch.float64, device=device).round().long()
         self._following = dict(zip(self.timesteps.tolist(), self.timesteps.tolist()[1:], strict=False))
-        self.noise.reset()
+        self._bound: BoundNoise | None = None
 
     def start(self, like: Tensor) -> Tensor:
         """Draw the stack that sampling starts from: slice noise shaped like `like` (S, C, H, W)."""
-        return self.noise(like, self._sigma(int(self.timesteps[0])))
+        return self._draw(real_tensor(like, "like"), self._sigma(int(self.timesteps[0])))
 
     def step(self, model_output: Tensor, timestep: int | Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
         """Go from a timestep to the next one of the list, from the last to the clean image.
@@ -119,10 +128,19 @@ class ISCSScheduler(Scheduler):
 
         following = self._following[timestep]
         sigma, sigma_next = self._sigma(timestep), self._sigma(following)
-        k = self.rule(sigma, sigma_next)
+        k = self.rule.share(sigma, sigma_next)
         eps_hat = (sample / signal - x0) / sigma
-        x_next = renoise(x0, eps_hat, sigma_next, self.noise(sample, sigma_next), k)
+        x_next = renoise(x0, eps_hat, sigma_next, self._draw(sample, sigma_next), k)
         return float(self._alphas_cumprod[following]) ** 0.5 * x_next, x0
+
+    def _draw(self, like: Tensor, sigma: float) -> Tensor:
+        """Noise shaped like a stack (S, C, H, W)."""
+        slices, channels, height, width = like.shape
+        if self._bound is None:
+            grid = Grid.centered((height, width, slices), (1.0, 1.0, 1.0))
+            generator = random_stream(self.seed, "noise")
+            self._bound = self.noise.bind(grid, 2, generator, channels=channels, device=like.device, dtype=like.dtype)
+        return self._bound.stack(sigma)
 
     def _sigma(self, timestep: int) -> float:
         alpha = float(self._alphas_cumprod[timestep])

@@ -57,4 +57,4 @@ class MeasuredVolume:
     def recorder(self, sampler: Sampler) -> StepRecorder:
         """What measures each step of a sampler of this volume."""
         prior = sampler.recipe.prior
-        return StepRecorder(prior.axis, reference=self.volume, lower_bound=prior.lower_bound)
+        return StepRecorder(reference=self.volume, slice_axis=prior.axis, lower_bound=prior.lower_bound)

@@ -62,6 +62,13 @@ class Entry(NamedTuple):
     made: bool = False
 
 
+def _is_sampler(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(parse_sampler(value))
+    except InputError:
+        return False
+
+
 def _are_recipes(value: Any) -> bool:
     return isinstance(value, Mapping) and bool(value) and all(isinstance(recipe, Recipe) for recipe in value.values())
 
@@ -83,7 +90,7 @@ INFERENCE: dict[str, Entry] = {
         FUNCTION, "transform from a file, key `label`, to the volume that is scanned or was", RUNS, True, made=True
     ),
     "scan": Entry(
-        instance(Scan, "a scan, such as ConeBeamScan"), "where measurements come from", RUNS, True, made=True
+        instance(Scan, "a scan, such as ConeBeamScan"), "the scanner that is simulated", RUNS, True, made=True
     ),
     "measurement": Entry(
         FUNCTION,
@@ -119,7 +126,7 @@ INFERENCE: dict[str, Entry] = {
     ),
     "recipe": Entry(instance(str, "the name of a recipe"), "the one to use, `--recipe`", f"{RUNS}, convert", True),
     "method": Entry(
-        or_null(instance(str, "a method, such as dds+iscs")),
+        or_null(Check(_is_sampler, "a sampler, such as dds+iscs")),
         "replaces the recipe's consistency step and noise, `--method`",
         RUNS,
         True,
@@ -135,10 +142,16 @@ INFERENCE: dict[str, Entry] = {
         RUNS,
         True,
     ),
+    "plugs": Entry(
+        instance(Mapping, "parts of a recipe by name"),
+        "replace whole parts of the recipe, such as `noise`, after the method",
+        RUNS,
+        True,
+    ),
     "seed": Entry(whole(0, MOST), "of the sampler's random numbers", RUNS, True),
     "measurement_seed": Entry(whole(0, MOST), "of a simulated measurement's noise", RUNS, True),
     "slice_batch": Entry(
-        or_null(whole(1)), "most slices that the network takes at a time; null: what fits", RUNS, True
+        or_null(whole(1)), "most slices for the network at a time; null: what fits", RUNS, True
     ),
     "precision": Entry(
         or_null(one_of(PRECISIONS)), "of the products inside the network; null: what suits the device", RUNS, True

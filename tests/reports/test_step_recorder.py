@@ -14,7 +14,6 @@ from monai_iscs.operators import ForeignOperator
 from monai_iscs.priors import NonNegative, SlicePrior
 from monai_iscs.reports import StepRecorder
 from monai_iscs.sampling import Geometric, Recipe, State, Zeros
-from monai_iscs.scans import Measurement
 
 SHAPE, MEASURED = (12, 14, 16), (12, 7, 16)  # the scanner averages pairs along y
 
@@ -46,9 +45,10 @@ def test_the_last_record_is_the_result(operator, volume, tmp_path):
     measurement = operator(volume)
     prior = NonNegative(SlicePrior(axis=1))
     recorder = StepRecorder(
-        prior.axis,
         reference=MetaTensor(volume),
-        measurement=Measurement(measurement, operator),
+        operator=operator,
+        measurement=MetaTensor(measurement),
+        slice_axis=prior.axis,
         lower_bound=prior.lower_bound,
     )
     sigmas = [1.0, 0.5, 0.25]
@@ -85,6 +85,10 @@ def test_without_a_reference_only_what_needs_none(volume):
     assert known == {"step", "sigma", "slice_difference"}
 
 
-def test_nothing_to_write(tmp_path):
+def test_half_of_a_scan(operator, tmp_path):
+    with pytest.raises(InputError, match="measurement: found none, expected operator and measurement"):
+        StepRecorder(operator=operator)
+    with pytest.raises(InputError, match="operator: found none, expected operator and measurement"):
+        StepRecorder(measurement=torch.zeros(1, *MEASURED))
     with pytest.raises(InputError, match=r"steps\.csv: found no steps to write"):
         StepRecorder().write(tmp_path / "steps.csv")

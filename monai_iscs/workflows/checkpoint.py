@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last finished step of a run, kept beside its results-to-be: the same command goes on from there after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from torch import Tensor
+
+from monai_iscs.files import OWN, damaged_part, telling
+from monai_iscs.sampling import Run
+
+MOST_TIME = 0.01  # of a run, that its checkpoints may take
+NAME = f"{OWN}unfinished.pt"
+
+
+class Checkpoint:
+    """The file of an unfinished run, in its output folder.
+
+    It is written whole and then renamed, without waiting for the disk: a killed process loses nothing, and after a loss
+    of power a damaged file is found by its checksum and passed over. Where steps take less than a hundred times as long
+    as a checkpoint, some steps do without.
+
+    Args:
+        folder: the output folder, which this process has locked.
+        settings: all that the result depends on, as JSON values: a run goes on only where all of them are the same.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._file = folder / NAME
+        self._settings = json.dumps(settings, sort_keys=True, default=str)
+        self._cost, self._before = 0.0, time.perf_counter()
+
+    def restore(self, run: Run, device: torch.device) -> int:
+        """Bring a run to where an earlier one with the same settings was.
+
+        Args:
+            run: at its beginning.
+            device: of its volumes.
+
+        Returns:
+            The number of finished steps; 0 where there is no such run.
+        """
+        state = self._read(device)
+        if state is not None:
+            run.load_state_dict(state)
+        idist.barrier()  # the first process may write from here on
+        return 0 if state is None else state["index"] + 1
+
+    def save(self, run: Run) -> None:
+        """Keep the last finished step, unless that would take more than its share of the time.
+
+        Raises:
+            OutputError: the folder can't be written any more.
+        """
+        start = time.perf_counter()
+        if idist.get_rank() > 0 or self._cost > MOST_TIME * (start - self._before):
+            return
+        aside = self._file.with_suffix(".new")
+        with telling(self._file.parent):
+            with aside.open("wb") as file:  # whose errors say more than PyTorch's own
+                torch.save({"settings": self._settings, "run": run.state_dict()}, file)
+            os.replace(aside, self._file)
+        self._before = time.perf_counter()
+        self._cost = self._before - start
+
+    def remove(self) -> None:
+        """The run is done, or another one begins."""
+        if idist.get_rank() == 0:
+            for file in (self._file, self._file.with_suffix(".new")):
+                file.unlink(missing_ok=True)
+
+    def _read(self, device: torch.device) -> dict[str, Any] | None:
+        def placed(storage: Any, location: str) -> Any:
+            return storage if location == "cpu" else storage.to(device)
+
+        try:
+            if not self._file.is_file() or damaged_part(self._file) is not None:
+                return None
+            content = torch.load(self._file, map_location=placed, weights_only=True)
+        except Exception:  # cut short, or of something else
+            return None
+        same = isinstance(content, dict) and content.get("settings") == self._settings
+        return content["run"] if same else None
