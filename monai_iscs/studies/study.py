@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,29 +13,22 @@ from monai.data.utils import affine_to_spacing
 from monai.transforms import CenterSpatialCrop
 
 from monai_iscs.errors import InputError, OutputError, causes, explain
-from monai_iscs.files import sha256
 from monai_iscs.methods import Method
 from monai_iscs.metrics import SliceLPIPS, measure_lesions, summarise
 from monai_iscs.reports import (
     RECORD,
     RunFolder,
     RunRecord,
-    psnr_curve,
-    read_results,
-    step_curves,
-    three_view_figure,
-    write_json,
 )
 from monai_iscs.sampling import State
 from monai_iscs.scans.meta import image_name
 from monai_iscs.studies.cells import RESULTS, Cell, fingerprint
+from monai_iscs.studies.drawing import DRAWINGS, FIGURES, draw, is_drawn, shown_cells
 from monai_iscs.studies.measured import MeasuredVolume
 from monai_iscs.studies.suites import Row, Suite
 from monai_iscs.transforms import InsertLesions, Lesion, ThickenSlices
 from monai_iscs.workflows.pipeline import Pipeline, Sampler
 from monai_iscs.workflows.progress import Progress
-
-FIGURES, DRAWINGS = "figures.json", ("comparison.png", "psnr_along_z.png", "steps.png")
 
 
 class Study:
@@ -262,41 +255,11 @@ class Study:
             yield from cells
 
     def _shown(self, name: str) -> dict[str, Cell]:
-        """The cells of a volume's figures: the first finished seed of each method."""
-        cells: dict[str, Cell] = {}
-        for cell, row in self.cells[name]:
-            if cell.done and row.thickness is None:
-                cells.setdefault(cell.label, cell)
-        return cells
+        return shown_cells(cell for cell, row in self.cells[name] if row.thickness is None)
 
     def _drawn(self, name: str) -> bool:
-        """Whether a volume's figures are there and show its cells as they are now."""
-        cells = self._shown(name)
-        drawn = read_results(self.output / name, FIGURES)
-        return not cells or (drawn is not None and drawn.get("cells") == _records(cells))
+        return is_drawn(self.output / name, self._shown(name))
 
     def _draw(self, name: str) -> None:
-        """The comparison and the PSNR along z of a volume, one column a method."""
-        cells = self._shown(name)
         volume = self.pipeline.measure(self._load(name)).reference
-        spacing = affine_to_spacing(volume.affine).tolist()
-        truth = self.pipeline.to_units(volume)[0]
-        images = {label: cell.volume_on_disk() for label, cell in cells.items()}
-        with RunFolder(self.output / name, record=FIGURES).results() as stage:
-            three_view_figure(
-                images,
-                truth,
-                spacing,
-                stage / "comparison.png",
-                metrics={k: c.metrics() for k, c in cells.items()},
-                **self.pipeline.display,
-            )
-            psnr_curve(images, truth, spacing, stage / "psnr_along_z.png", axis=self.pipeline.slice_axis)
-            if steps := {label: records for label, cell in cells.items() if (records := cell.steps())}:
-                step_curves(steps, stage / "steps.png")
-            write_json(stage / FIGURES, {"cells": _records(cells)})
-
-
-def _records(cells: Mapping[str, Cell]) -> dict[str, str]:
-    """What tells whether a cell has changed, by method."""
-    return {label: sha256(cell.folder / RECORD) for label, cell in cells.items()}
+        draw(self.output / name, self._shown(name), self.pipeline, volume)

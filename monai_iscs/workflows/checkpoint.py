@@ -12,7 +12,6 @@ from typing import Any
 
 import ignite.distributed as idist
 import torch
-from torch import Tensor
 
 from monai_iscs.files import OWN, damaged_part, telling
 from monai_iscs.sampling import Run

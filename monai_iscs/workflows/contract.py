@@ -15,7 +15,7 @@ from torch import nn
 
 from monai_iscs.errors import InputError
 from monai_iscs.inferers import SliceDiffusionInferer
-from monai_iscs.methods import BASELINES
+from monai_iscs.methods import BASELINES, parse_sampler
 from monai_iscs.precision import PRECISIONS
 from monai_iscs.sampling import Recipe
 from monai_iscs.scans import Scan
@@ -150,9 +150,7 @@ INFERENCE: dict[str, Entry] = {
     ),
     "seed": Entry(whole(0, MOST), "of the sampler's random numbers", RUNS, True),
     "measurement_seed": Entry(whole(0, MOST), "of a simulated measurement's noise", RUNS, True),
-    "slice_batch": Entry(
-        or_null(whole(1)), "most slices for the network at a time; null: what fits", RUNS, True
-    ),
+    "slice_batch": Entry(or_null(whole(1)), "most slices for the network at a time; null: what fits", RUNS, True),
     "precision": Entry(
         or_null(one_of(PRECISIONS)), "of the products inside the network; null: what suits the device", RUNS, True
     ),

@@ -27,7 +27,7 @@ def no_figures(monkeypatch):
     """Leaves out what takes longest: files that are no pictures, of the same names."""
     for draw, position in (("three_view_figure", 3), ("psnr_curve", 3), ("step_curves", 1)):
         drawn = lambda *given, position=position, **_: given[position].write_text("drawn")  # noqa: E731
-        monkeypatch.setattr(f"monai_iscs.studies.study.{draw}", drawn)
+        monkeypatch.setattr(f"monai_iscs.studies.drawing.{draw}", drawn)
 
 
 @pytest.fixture
