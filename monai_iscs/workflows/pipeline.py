@@ -164,7 +164,7 @@ class Pipeline:
         check_memory(config.place("steps"), steps, BYTES_A_STEP * steps)
         inferer = config.get_parsed_content("inferer")
         check_precision(inferer.hardware.precision, self.device)
-        replaced = {entry: config.get(entry) for entry in REPLACING if config.get(entry)}
+        replaced = {entry: config.get(entry) for entry in REPLACING if config.get(entry) not in (None, {})}
         return Sampler(inferer, config.get_parsed_content("recipe"), replaced)
 
     def check_method(self, method: Method) -> None:
