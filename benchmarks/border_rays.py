@@ -27,9 +27,11 @@ if not torch.cuda.is_available():  # Triton and the backends read it when they a
     os.environ["TRITON_INTERPRET"] = "1"
 
 from monai_iscs.errors import InputError
+from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.operators.backends import make_backend
 from monai_iscs.operators.backends.rays import RayTable
+from monai_iscs.operators.geometry import VECTORS
 
 BACKENDS = ("numba", "torch", "triton")
 GUARD = 4096  # elements
@@ -47,69 +49,78 @@ class Faults(NamedTuple):
     """Elements read or written outside an array."""
 
 
-def scans(count: int, seed: int = 0) -> Iterator[ConeBeamGeometry]:
+class Scan(NamedTuple):
+    """A geometry and the grid of its volumes."""
+
+    geometry: ConeBeamGeometry
+    grid: Grid
+
+
+def scans(count: int, seed: int = 0) -> Iterator[Scan]:
     """Small scans with rays on the borders of voxels."""
     random = np.random.default_rng(seed)
     while count:
         try:
-            geometry = (_paper, _whole, _aimed)[count % 3](random)
+            scan = (_paper, _whole, _aimed)[count % 3](random)
+            RayTable.of(*scan)
         except InputError:  # the volume would meet the source, or rays are too steep
             continue
-        yield geometry
+        yield scan
         count -= 1
 
 
-def _paper(random: np.random.Generator) -> ConeBeamGeometry:
+def _paper(random: np.random.Generator) -> Scan:
     side, depth = int(random.choice([2, 4, 5, 6, 8])), int(random.integers(1, 6))
     in_plane, height = float(random.integers(1, 16) * 4), float(random.integers(1, 9) * 4)
-    geometry = ConeBeamGeometry.paper((side, side, depth), (in_plane, in_plane, height), views=12)
-    return replace(geometry, angles=tuple(random.choice(geometry.angles, 2).tolist()))
+    grid = Grid.centered((side, side, depth), (in_plane, in_plane, height))
+    geometry = ConeBeamGeometry.paper(grid, views=12)
+    few = random.choice(12, 2)
+    return Scan(replace(geometry, **{name: getattr(geometry, name)[few] for name in VECTORS}), grid)
 
 
-def _whole(random: np.random.Generator) -> ConeBeamGeometry:
+def _whole(random: np.random.Generator, **changes: object) -> Scan:
     """Whole millimetres and quarter turns everywhere."""
     isocenter = int(random.choice([60, 80, 100, 120, 200, 400]))
-    return ConeBeamGeometry.circular(
-        views=int(random.integers(1, 3)),
-        arc=float(random.choice([90.0, 180.0, 360.0])),
-        first_angle=float(random.choice([0, 45, 90, 135, 180, 225, 270])),
-        clockwise=bool(random.integers(2)),
-        volume_shape=tuple(random.integers(1, 9, 3).tolist()),
-        voxel_spacing=tuple(random.integers(1, 5, 3).tolist()),
+    orbit = {
+        "views": int(random.integers(1, 3)),
+        "arc": float(random.choice([90.0, 180.0, 360.0])),
+        "first_angle": float(random.choice([0, 45, 90, 135, 180, 225, 270])),
+        "clockwise": bool(random.integers(2)),
+    }
+    shape, spacing = tuple(random.integers(1, 9, 3).tolist()), tuple(random.integers(1, 5, 3).tolist())
+    geometry = ConeBeamGeometry.circular(
+        **(changes or orbit),
         source_to_isocenter=isocenter,
         source_to_detector=isocenter * int(random.integers(2, 4)),
         detector_shape=tuple(random.integers(1, 10, 2).tolist()),
         detector_pitch=tuple(random.integers(1, 13, 2).tolist()),
         detector_offset=tuple((random.integers(-4, 5, 2) / 2).tolist()),
-        volume_offset=tuple((random.integers(-4, 5, 3) / 2).tolist()),
     )
+    return Scan(geometry, Grid.centered(shape, spacing, center=(random.integers(-4, 5, 3) / 2).tolist()))
 
 
-def _aimed(random: np.random.Generator) -> ConeBeamGeometry:
+def _aimed(random: np.random.Generator) -> Scan:
     """A detector shifted along u and v so that a ray passes through a point on a plane of voxels, beyond the border."""
     angle = float(random.choice([0.0, 0.3, np.pi / 4, 2.0, np.pi, 4.0]))
-    geometry = replace(_whole(random), angles=(angle,))
-    point = random.integers(0, geometry.volume_shape).astype(np.float64)  # in voxel indices
+    geometry, grid = _whole(random, angles=(angle,))
+    point = random.integers(0, grid.shape).astype(np.float64)  # in voxel indices
     across = int(abs(np.sin(angle)) <= abs(np.cos(angle)))
     beyond = (across, 2)[random.integers(2)]
-    point[beyond] = random.choice([-1, geometry.volume_shape[beyond]])
-    point = np.array([geometry.voxel_centers(axis)[0] for axis in range(3)]) + point * geometry.voxel_spacing
-    source, detector, u, v = (vector[0] for vector in geometry.view_vectors())
+    point[beyond] = random.choice([-1, grid.shape[beyond]])
+    point = np.asarray(grid.affine)[:3, 3] + point * grid.spacing
+    source, detector, u, v = (vector[0] for vector in (geometry.source, geometry.detector, geometry.u, geometry.v))
     normal = np.cross(u, v)
     shadow = source + (point - source) * ((detector - source) @ normal / ((point - source) @ normal)) - detector
     pixel = random.integers(0, geometry.detector_shape) - (np.array(geometry.detector_shape) - 1) / 2
-    shift = [
-        shadow @ step / np.linalg.norm(step) - index * np.linalg.norm(step)
-        for step, index in zip((v, u), pixel, strict=True)
-    ]
-    return replace(geometry, detector_offset=tuple(np.add(geometry.detector_offset, shift).tolist()))
+    shift = sum(step * (shadow @ step / (step @ step) - index) for step, index in zip((v, u), pixel, strict=True))
+    return Scan(replace(geometry, detector=detector[None] + shift), grid)
 
 
-def on_the_border(geometry: ConeBeamGeometry) -> bool:
+def on_the_border(scan: Scan) -> bool:
     """Whether a ray crosses a plane exactly one voxel beyond the volume, but for rounding."""
-    rays = RayTable.of(geometry)
-    X, Y, Z = geometry.volume_shape
-    rows = np.arange(geometry.detector_shape[0])
+    rays = RayTable.of(*scan)
+    X, Y, Z = rays.volume_shape
+    rows = np.arange(rays.detector_shape[0])
     for axis, (planes, count) in enumerate(((X, Y), (Y, X))):
         picked = rays.axis == axis
         plane = np.arange(planes)
@@ -152,11 +163,11 @@ def guarded_allocations(memories: list[torch.Tensor]) -> Iterator[None]:
         yield
 
 
-def examine(geometry: ConeBeamGeometry, backend: str, seed: int = 0) -> Faults:
+def examine(scan: Scan, backend: str, seed: int = 0) -> Faults:
     """Forward and adjoint of one backend with guards around all that it is given and all that it makes."""
-    rays = RayTable.of(geometry)
+    rays = RayTable.of(*scan)
     generator = torch.Generator().manual_seed(seed)
-    x, y = (torch.rand(1, *shape, generator=generator) for shape in (geometry.volume_shape, geometry.projection_shape))
+    x, y = (torch.rand(1, *shape, generator=generator) for shape in (rays.volume_shape, scan.geometry.projection_shape))
     exact = make_backend("torch", rays)
     expected_y, expected_x = exact.forward(x.double()), exact.adjoint(y.double())
     memories = []
@@ -171,7 +182,7 @@ def examine(geometry: ConeBeamGeometry, backend: str, seed: int = 0) -> Faults:
     read = (~found_y.isfinite()).sum() + (~found_x.isfinite()).sum()
     written = sum(int((~m[:GUARD].isnan()).sum() + (~m[-GUARD:].isnan()).sum()) for m in (before, after, *memories))
     found_y, found_x = found_y.cpu().double(), found_x.cpu().double()
-    full = min(geometry.voxel_spacing)  # what a ray that grazes a corner has little of
+    full = min(scan.grid.spacing)  # what a ray that grazes a corner has little of
     return Faults(
         forward=_difference(found_y, expected_y, full),
         adjoint=_difference(found_x, expected_x, full),
@@ -202,10 +213,10 @@ def main() -> None:
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
     parser.add_argument("--output", type=Path, help="markdown file")
     options = parser.parse_args()
-    geometries = list(scans(options.geometries))
-    border = sum(map(on_the_border, geometries))
+    examined = list(scans(options.geometries))
+    border = sum(map(on_the_border, examined))
     lines = [
-        f"# Rays on the border: {len(geometries)} scans, {border} with a ray exactly one voxel beyond the volume",
+        f"# Rays on the border: {len(examined)} scans, {border} with a ray exactly one voxel beyond the volume",
         "",
         "Largest value over all scans; differences as a share of the largest value of the same scan.",
         "",
@@ -213,7 +224,7 @@ def main() -> None:
         "|---|---|---|---|---|",
     ]
     for backend in options.backends:
-        found = [examine(geometry, backend) for geometry in geometries]
+        found = [examine(scan, backend) for scan in examined]
         forward, adjoint, mismatch, _ = np.max(found, axis=0)
         lines.append(
             f"| {backend} | {forward:.1e} | {adjoint:.1e} | {mismatch:.1e} | {sum(f.trespasses for f in found)} |"

@@ -89,7 +89,7 @@ def entry_damages(kind: str, entries: Mapping[str, Any]) -> Iterator[Damage]:
     for key, value in entries.items():
         yield from _damages_of(kind, entries, (key,), value)
     yield _edit(kind, "an unknown entry", {**entries, "colour": 1})
-    yield _edit(kind, "a circular reference", {**entries, "scan": "@measurement", "trained": "@parallel"})
+    yield _edit(kind, "a circular reference", {**entries, "scan": "@measurement", "trained": "@optimizer"})
 
 
 def _damages_of(kind: str, entries: Mapping[str, Any], path: tuple[str, ...], value: Any) -> Iterator[Damage]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry
 
 
@@ -33,16 +34,15 @@ class Ellipsoid:
         return vectors @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) / self.semi_axes
 
 
-def voxelise(ellipsoids: list[Ellipsoid], geometry: ConeBeamGeometry, *, oversampling: int = 4) -> torch.Tensor:
-    """The mean of oversampling³ points in each voxel, (X, Y, Z) float32."""
+def voxelise(ellipsoids: list[Ellipsoid], grid: Grid, *, oversampling: int = 4) -> torch.Tensor:
+    """The mean of oversampling³ points in each voxel of an upright grid, (X, Y, Z) float32."""
+    inner = (np.arange(oversampling) + 0.5) / oversampling - 0.5
     fine = [
-        (
-            geometry.voxel_centers(axis)[:, None] + spacing * ((np.arange(oversampling) + 0.5) / oversampling - 0.5)
-        ).ravel()
-        for axis, spacing in enumerate(geometry.voxel_spacing)
+        (grid.affine[axis][3] + spacing * (np.arange(grid.shape[axis])[:, None] + inner)).ravel()
+        for axis, spacing in enumerate(grid.spacing)
     ]
-    out = np.zeros(geometry.volume_shape)
-    shape = (geometry.volume_shape[1], oversampling, geometry.volume_shape[2], oversampling)
+    out = np.zeros(grid.shape)
+    shape = (grid.shape[1], oversampling, grid.shape[2], oversampling)
     for x_index, x in enumerate(fine[0]):
         points = np.stack(np.meshgrid([x], fine[1], fine[2], indexing="ij"), -1)[0]
         for e in ellipsoids:
@@ -53,7 +53,9 @@ def voxelise(ellipsoids: list[Ellipsoid], geometry: ConeBeamGeometry, *, oversam
 
 def rays(geometry: ConeBeamGeometry) -> tuple[np.ndarray, np.ndarray]:
     """Sources (view, 1, 1, 3) and unit directions (view, v, u, 3) to the pixel centres."""
-    source, detector, u, v = (vector[:, None, None] for vector in geometry.view_vectors())
+    source, detector, u, v = (
+        vector[:, None, None] for vector in (geometry.source, geometry.detector, geometry.u, geometry.v)
+    )
     row, column = (np.arange(n) - (n - 1) / 2 for n in geometry.detector_shape)
     direction = detector + row[:, None, None] * v + column[:, None] * u - source
     return source, direction / np.linalg.norm(direction, axis=-1, keepdims=True)
@@ -70,21 +72,21 @@ def line_integrals(ellipsoids: list[Ellipsoid], geometry: ConeBeamGeometry) -> t
     return torch.from_numpy(total.astype(np.float32))
 
 
-def sample_rays(volume: torch.Tensor, geometry: ConeBeamGeometry, *, step: float) -> torch.Tensor:
+def sample_rays(volume: torch.Tensor, geometry: ConeBeamGeometry, grid: Grid, *, step: float) -> torch.Tensor:
     """Trilinear samples along each ray every `step` mm, summed: slow, plain, and what Joseph's method approximates.
 
     Its error against `line_integrals` is the voxelisation's own: the floor for any point-ray projector.
     """
     source, direction = (torch.from_numpy(array.astype(np.float32)) for array in rays(geometry))
-    extent = torch.tensor(geometry.volume_shape) * torch.tensor(geometry.voxel_spacing)
-    offset = torch.tensor(geometry.volume_offset)
-    reach = float(extent.norm()) / 2 + float(offset.norm())
-    distance = torch.arange(-reach, reach, step) + geometry.source_to_isocenter
+    extent = torch.tensor(grid.shape) * torch.tensor(grid.spacing)
+    center = torch.tensor(grid.center)
+    reach = float(extent.norm()) / 2
     out = torch.zeros(direction.shape[:-1])
     for view in range(len(out)):
+        distance = float((center - source[view, 0, 0]).norm()) + torch.arange(-reach, reach, step)
         for row in range(out.shape[1]):
             points = source[view, 0] + distance[:, None, None] * direction[view, row]
-            grid = (2 * (points - offset) / extent).flip(-1)[None, None]
-            sampled = torch.nn.functional.grid_sample(volume[None, None], grid, align_corners=False)
+            where = (2 * (points - center) / extent).flip(-1)[None, None]
+            sampled = torch.nn.functional.grid_sample(volume[None, None], where, align_corners=False)
             out[view, row] = sampled.sum((0, 1, 2, 3)) * step
     return out

@@ -29,6 +29,7 @@ import torch
 from phantoms import Ellipsoid, line_integrals, sample_rays, voxelise
 from projector_gpu import relative, write_lines
 
+from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
 
 HAS_RTK = any(found.name == "itk-rtk" for found in distributions())
@@ -39,9 +40,10 @@ PHANTOM = [
 ]
 
 
-def scan(*, views: int = 30, slices: int = 128) -> ConeBeamGeometry:
+def scan(*, views: int = 30, shape: tuple[int, int, int] = (128, 128, 128)) -> tuple[ConeBeamGeometry, Grid]:
     """128 x 128 voxels of 3 mm; the paper's distances; a detector of 256 x 256 pixels of 4 mm."""
-    return ConeBeamGeometry.paper((128, 128, slices), (3.0, 3.0, 3.0), views=views)
+    grid = Grid.centered(shape, (3.0, 3.0, 3.0))
+    return ConeBeamGeometry.paper(grid, views=views), grid
 
 
 def take_turns(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, tuple[float, float]]:
@@ -77,8 +79,8 @@ def peak_memory(backend: str, adjoint: bool, threads: int) -> float:
 def _peak_memory(backend: str, adjoint: bool, threads: int) -> float:
     torch.set_num_threads(threads)
     numba.set_num_threads(threads)
-    for geometry in (ConeBeamGeometry.paper((8, 8, 8), (3.0, 3.0, 3.0), views=2), scan()):
-        A = ConeBeamProjector(geometry, backend=backend)
+    for geometry, grid in (scan(views=2, shape=(8, 8, 8)), scan()):
+        A = ConeBeamProjector(geometry, grid, backend=backend)
         A = A.T if adjoint else A
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far, that of the imports
         before = _memory("VmRSS")
@@ -93,8 +95,8 @@ def _memory(field: str) -> float:
 
 
 def measure(threads: int, repeats: int) -> list[str]:
-    geometry = scan()
-    numba_A, torch_A = (ConeBeamProjector(geometry, backend=name) for name in ("numba", "torch"))
+    geometry, grid = scan()
+    numba_A, torch_A = (ConeBeamProjector(geometry, grid, backend=name) for name in ("numba", "torch"))
     generator = torch.Generator().manual_seed(0)
     x, y = torch.rand(numba_A.domain_shape, generator=generator), torch.rand(numba_A.range_shape, generator=generator)
 
@@ -110,7 +112,7 @@ def measure(threads: int, repeats: int) -> list[str]:
 
         itk.MultiThreaderBase.SetGlobalMaximumNumberOfThreads(threads)
         itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(threads)
-        rtk_A = ConeBeamProjector(geometry, backend="rtk")
+        rtk_A = ConeBeamProjector(geometry, grid, backend="rtk")
         jobs |= {"RTK forward": lambda: rtk_A(x), "RTK adjoint": lambda: rtk_A.T(y)}
     else:
         print("itk-rtk is not installed, so it is left out: pip install itk-rtk (1.6 GB)", flush=True)
@@ -135,9 +137,9 @@ def measure(threads: int, repeats: int) -> list[str]:
 
     print("exactness ...", flush=True)
     few = scan(views=2)
-    volume, exact = voxelise(PHANTOM, few, oversampling=2), line_integrals(PHANTOM, few)
-    floor = relative(sample_rays(volume, few, step=1.5), exact)
-    errors = {name: relative(ConeBeamProjector(few, backend=name)(volume), exact) for name in ("numba", "torch")}
+    volume, exact = voxelise(PHANTOM, grid, oversampling=2), line_integrals(PHANTOM, few[0])
+    floor = relative(sample_rays(volume, *few, step=1.5), exact)
+    errors = {name: relative(ConeBeamProjector(*few, backend=name)(volume), exact) for name in ("numba", "torch")}
     # without the outermost voxels: ITK-RTK treats the border otherwise
     inner = torch.nn.functional.pad(x[1:-1, 1:-1, 1:-1], (1,) * 6)
     expected = numba_A(inner), numba_A.T(y)[1:-1, 1:-1, 1:-1]
@@ -157,7 +159,7 @@ def measure(threads: int, repeats: int) -> list[str]:
         cells = f"{mismatch(A, x, y):.1e} | {errors[name]:.5f} | {errors[name] / floor:.3f}"
         lines.append(f"| {name} | {cells} | {distance(A(inner), A.T(y))} |")
     if HAS_RTK:
-        error = relative(ConeBeamProjector(few, backend="rtk")(volume), exact)
+        error = relative(ConeBeamProjector(*few, backend="rtk")(volume), exact)
         cells = f"{mismatch(rtk_A, x, y):.1e} | {error:.5f} | {error / floor:.3f}"
         lines.append(f"| RTK | {cells} | {distance(rtk_A(inner), rtk_A.T(y))} |")
 
@@ -167,7 +169,8 @@ def measure(threads: int, repeats: int) -> list[str]:
     for axis, sizes in (("views", [10, 20, 40, 80]), ("slices", [16, 32, 64, 128])):
         jobs = {}
         for size in sizes:
-            A = ConeBeamProjector(scan(**{axis: size}), backend="numba")
+            sizes_of = {"views": size} if axis == "views" else {"shape": (128, 128, size)}
+            A = ConeBeamProjector(*scan(**sizes_of), backend="numba")
             volume, measurement = torch.rand(A.domain_shape), torch.rand(A.range_shape)
             jobs[f"forward {size}"] = lambda A=A, volume=volume: A(volume)
             jobs[f"adjoint {size}"] = lambda A=A, measurement=measurement: A.T(measurement)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from monai_iscs.errors import InputError
+from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
 from monai_iscs.operators.backends.rays import RayTable
 
@@ -50,9 +51,10 @@ def reason(error: Exception) -> str:
     return first if isinstance(error, InputError) else f"{type(error).__name__}: {first}"
 
 
-def paper_scan() -> ConeBeamGeometry:
+def paper_scan() -> tuple[ConeBeamGeometry, Grid]:
     """256 x 256 x 300 voxels of 1.5 mm, 30 views, 512 x 512 pixels of 2 mm."""
-    return ConeBeamGeometry.paper((256, 256, 300), (1.5, 1.5, 1.5))
+    grid = Grid.centered((256, 256, 300), (1.5, 1.5, 1.5))
+    return ConeBeamGeometry.paper(grid), grid
 
 
 def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
@@ -88,9 +90,8 @@ def copy_bandwidth(device: torch.device, repeats: int, size: int = 1 << 28) -> f
     return 8e3 * size / milliseconds(lambda: target.copy_(source), device, repeats)
 
 
-def work(geometry: ConeBeamGeometry) -> tuple[float, float]:
+def work(rays: RayTable) -> tuple[float, float]:
     """Samples of the forward projection, and pairs of slice and column visit of the adjoint."""
-    rays = RayTable.of(geometry)
     X, Y, Z = rays.volume_shape
     rows = np.arange(rays.detector_shape[0])
     samples = crossings = 0
@@ -110,18 +111,18 @@ def work(geometry: ConeBeamGeometry) -> tuple[float, float]:
     return float(samples), crossings * (1 + 1 / TILE_COLUMNS) * Z
 
 
-def floor_milliseconds(geometry: ConeBeamGeometry, device: torch.device, bandwidth: float) -> dict[str, float]:
+def floor_milliseconds(rays: RayTable, device: torch.device, bandwidth: float) -> dict[str, float]:
     """Lower bounds of each direction: moving volume and projections once, and issuing the inner loops' instructions.
 
     A processor issues one instruction for 32 lanes in each of its four parts per cycle.
     """
-    moved = 4 * (np.prod(geometry.volume_shape) + np.prod(geometry.projection_shape))
+    moved = 4 * (np.prod(rays.volume_shape) + np.prod(rays.geometry.projection_shape))
     floors = {"memory": 1e3 * moved / bandwidth}
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         clock = 1e3 * getattr(properties, "clock_rate", DEFAULT_CLOCK / 1e3)
         lanes = 4 * 32 * properties.multi_processor_count * clock
-        samples, visits = work(geometry)
+        samples, visits = work(rays)
         floors |= {
             "forward": 1e3 * samples * FORWARD_INSTRUCTIONS / lanes,
             "adjoint": 1e3 * visits * ADJOINT_INSTRUCTIONS / lanes,
@@ -129,12 +130,12 @@ def floor_milliseconds(geometry: ConeBeamGeometry, device: torch.device, bandwid
     return floors
 
 
-def peer_row(name: str, geometry: ConeBeamGeometry, numbers: list[torch.Tensor], device: torch.device, repeats: int):
-    """A peer's row, and the milliseconds of its pair."""
+def peer_row(name: str, scan: tuple[ConeBeamGeometry, Grid], numbers: list[torch.Tensor], device: torch.device, n: int):
+    """A peer's row, and the milliseconds of its pair; medians of n runs."""
     x, y = (number.to(device) for number in numbers[:2])
-    A = ConeBeamProjector(geometry, backend=name)
+    A = ConeBeamProjector(*scan, backend=name)
     there, back = A(x), A.T(y)
-    there_ms, back_ms = milliseconds(lambda: A(x), device, repeats), milliseconds(lambda: A.T(y), device, repeats)
+    there_ms, back_ms = milliseconds(lambda: A(x), device, n), milliseconds(lambda: A.T(y), device, n)
     pair = there_ms + back_ms
     mismatch = abs(float((there.double() * y).sum() - (x * back.double()).sum())) / float(
         there.double().norm() * y.double().norm()
@@ -144,13 +145,18 @@ def peer_row(name: str, geometry: ConeBeamGeometry, numbers: list[torch.Tensor],
 
 
 def measure(
-    device: torch.device, repeats: int, geometry: ConeBeamGeometry | None = None, copied: int = 1 << 28
+    device: torch.device,
+    repeats: int,
+    geometry: ConeBeamGeometry | None = None,
+    grid: Grid | None = None,
+    copied: int = 1 << 28,
 ) -> Iterator[str]:
     """The report's lines, each as soon as it is measured; the paper's scan unless another is given."""
-    geometry = paper_scan() if geometry is None else geometry
+    if geometry is None or grid is None:
+        geometry, grid = paper_scan()
     # before the peers: one that crashes can leave the device unusable
     bandwidth = copy_bandwidth(device, repeats, copied)
-    floors = floor_milliseconds(geometry, device, bandwidth)
+    floors = floor_milliseconds(RayTable.of(geometry, grid), device, bandwidth)
     yield f"- Copy bandwidth, read and written: {bandwidth / 1e9:.0f} GB/s"
     yield f"- Moving the volume and the projections once: {floors['memory']:.3g} ms in each direction"
     floor = None
@@ -162,20 +168,20 @@ def measure(
         )
 
     print("numba (the reference) ...", flush=True)
-    reference = ConeBeamProjector(geometry, backend="numba")
+    reference = ConeBeamProjector(geometry, grid, backend="numba")
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.rand(shape, generator=generator) for shape in (reference.domain_shape, reference.range_shape))
     numbers = [x, y, reference(x), reference.T(y)]
-    sizes = " x ".join(map(str, geometry.volume_shape)), " x ".join(map(str, geometry.detector_shape))
+    sizes = " x ".join(map(str, grid.shape)), " x ".join(map(str, geometry.detector_shape))
     yield ""
-    yield f"## One pair: {sizes[0]} voxels, {len(geometry.angles)} views, detector {sizes[1]}"
+    yield f"## One pair: {sizes[0]} voxels, {geometry.views} views, detector {sizes[1]}"
     yield ""
     yield "| | forward ms | adjoint ms | pair ms | adjoint mismatch | forward from numba | adjoint from numba |"
     yield "|---|---|---|---|---|---|---|"
     pairs = {}
     for name in PEERS:
         try:
-            row, pairs[name] = peer_row(name, geometry, numbers, device, repeats)
+            row, pairs[name] = peer_row(name, (geometry, grid), numbers, device, repeats)
         except Exception as error:  # of libraries that need not be there, or not run here
             row = f"| {name} | not run: {reason(error)} | | | | | |"
         yield row

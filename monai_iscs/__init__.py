@@ -9,9 +9,10 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "classical": ("ADMMTV", "cubic", "fdk"),
+    "classical": ("ADMMTV", "admm_tv", "cubic", "direct", "fdk", "sirt"),
     "workflows.bundle": ("find_bundle",),
     "errors": ("InputError",),
+    "grid": ("Grid",),
     "inferers": ("SliceDiffusionInferer",),
     "metrics": (
         "DataResidual",
@@ -59,7 +60,14 @@ _HOME = {
         "geometric_sigmas",
         "reconstruct",
     ),
-    "scans": ("ConeBeamScan", "GaussianNoise", "RicianNoise", "ThickSliceScan", "estimate_noise_level"),
+    "scans": (
+        "ConeBeamScan",
+        "GaussianNoise",
+        "Measurement",
+        "RicianNoise",
+        "ThickSliceScan",
+        "estimate_noise_level",
+    ),
     "schedulers": ("ISCSScheduler",),
     "solvers": ("SIRT",),
     "transforms": (

@@ -62,6 +62,16 @@ class Grid:
         return tuple(sum(a * m for a, m in zip(row, middle, strict=True)) for row in self.affine[:3])
 
     @property
+    def axes(self) -> np.ndarray:
+        """(3, 3): the columns are the directions of the axes, of length 1, in the frame."""
+        return np.asarray(self.affine)[:3, :3] / self.spacing
+
+    @property
+    def straight(self) -> Grid:
+        """The same grid in a frame whose x, y, z are its axes, with the same origin; `upright`."""
+        return Grid.centered(self.shape, self.spacing, center=self.axes.T @ self.center)
+
+    @property
     def upright(self) -> bool:
         """Whether the axes rise along those of the frame: neither rotated nor mirrored."""
         matrix = np.asarray(self.affine)[:3, :3]

@@ -16,21 +16,85 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser
 from torch import Tensor
 
+if not torch.cuda.is_available():  # Triton reads it when it is first imported, by MONAI; the projector's backends too
+    os.environ["TRITON_INTERPRET"] = "1"
+
+from monai.bundle import ConfigParser
+
 from monai_iscs.cli import main
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
+from monai_iscs.priors import Mirrored, NonNegative, Overstated, SlicePrior
+from monai_iscs.sampling import (
+    DDNM,
+    DDS,
+    DDSTV,
+    RECIPES,
+    ConjugateGradient,
+    Cubic,
+    DDSRule,
+    Geometric,
+    Recipe,
+)
 
 DATA = Path(__file__).parent / "data"
-
-if not torch.cuda.is_available():  # Triton reads it when it is first imported, and so do the projector's backends
-    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture
 def data_folder() -> Path:
     """Small real volumes, see `tests/data/README.md`."""
     return DATA
+
+
+def tuned(
+    sigmas: Geometric,
+    factor: float,
+    *,
+    momentum: float = 0.0,
+    iterations: int = 20,
+    smoothing: float = 0.65,
+    plane_smoothing: float = 0.0,
+    axis: int = 2,
+    **settings: Any,
+) -> Recipe:
+    solver = ConjugateGradient(iterations=iterations, smoothing=smoothing, plane_smoothing=plane_smoothing)
+    return Recipe(
+        sigmas=sigmas,
+        prior=NonNegative(Mirrored(Overstated(SlicePrior(axis), factor), mirror=0)),
+        consistency=DDS(solver=solver, discrepancy=True),
+        rule=DDSRule(momentum=momentum),
+        samplers={
+            "ddnm": DDNM(iterations=20, smoothing=smoothing, discrepancy=True),
+            "dds+tv": DDSTV(discrepancy=True),
+        },
+        **settings,
+    )
+
+
+@pytest.fixture(scope="session")
+def recipes() -> dict[str, Recipe]:
+    """Recipes like those of the bundles, and the library's own."""
+    return {
+        "default": tuned(Geometric(30, 0.2, 0.002), 1.67),
+        "fast": tuned(Geometric(15, 0.1, 0.002), 2.75, momentum=0.45),
+        "limited-angle": tuned(Geometric(30, 1.0, 0.002), 1.67),
+        "super-resolution": tuned(
+            Geometric(12, 0.1, 0.005), 4.5, iterations=10, smoothing=0.0, plane_smoothing=0.4, axis=1, start=Cubic()
+        ),
+        **RECIPES,
+    }
+
+
+@pytest.fixture(scope="session")
+def cone_beam() -> Callable[..., ConeBeamProjector]:
+    """``cone_beam(shape, spacing, views=, backend=)``: the paper's scan of a volume with equal voxels, mm."""
+
+    def make(shape: Sequence[int], spacing: float, *, views: int, backend: str = "auto") -> ConeBeamProjector:
+        geometry = ConeBeamGeometry.paper(tuple(shape), (spacing,) * 3, views=views)
+        return ConeBeamProjector(geometry, backend=backend)
+
+    return make
 
 
 @pytest.fixture

@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the method is compared with."""
+"""Reconstruction without a prior: each method takes a `Measurement` and gives a volume (C, X, Y, Z)."""
 
 from __future__ import annotations
 
-from monai_iscs.classical.admm_tv import ADMMTV
+from monai_iscs.classical.admm_tv import ADMMTV, admm_tv
 from monai_iscs.classical.cubic import cubic
+from monai_iscs.classical.direct import direct
 from monai_iscs.classical.fdk import fdk
+from monai_iscs.classical.sirt import sirt
 
-__all__ = ["ADMMTV", "cubic", "fdk"]
-from monai_iscs.classical.methods import cubic_volume, fdk_volume
-def fdk(m): return fdk_volume(m.data, m.operator)
-def cubic(m): return cubic_volume(m.data, m.operator)
-def direct(m):
-    try: return fdk(m)
-    except Exception: return cubic(m)
+__all__ = ["ADMMTV", "admm_tv", "cubic", "direct", "fdk", "sirt"]

@@ -3,15 +3,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.operators import Differences, LinearOperator, shrink_length
-from monai_iscs.scans import NoiseLevel, tell_noise_level
+from monai_iscs.scans import Measurement
 from monai_iscs.solvers import ADMM, check_matched, voxel_weight
 
 NOISE_SHARE = 2.0  # λ in units of a voxel's noise: CT is best at 2 to 3, thick slices at 0.5 to 1 (validation volumes)
+
+
+def admm_tv(measurement: Measurement, *, non_negative: bool = True, **settings: Any) -> torch.Tensor:
+    """Total variation, as much as the noise of the measurement asks for.
+
+    Args:
+        measurement: of any operator with a matched adjoint.
+        non_negative: no value below 0.
+        **settings: further ones of `ADMMTV`, such as `lam`.
+
+    Returns:
+        Volume (C, X, Y, Z).
+
+    Raises:
+        InputError: an unmatched operator, or a setting out of range.
+    """
+    solve = ADMMTV(measurement.operator, non_negative=non_negative, noise_level=measurement.noise_level, **settings)
+    return solve(measurement.data)
 
 
 class ADMMTV:
@@ -39,8 +59,7 @@ class ADMMTV:
             0 never stops.
         rho: ρ / w at the start.
         relaxation: over-relaxation in (0, 2), 1 for none.
-        noise_level: root mean square of the measurement's noise, or a function that tells it from measurement and
-            operator, as `estimate_noise_level`; 0 keeps λ.
+        noise_level: root mean square of the measurement's noise; 0 keeps λ.
 
     Raises:
         InputError: an unmatched operator, or an argument out of range.
@@ -57,7 +76,7 @@ class ADMMTV:
         rtol: float = 5e-3,
         rho: float = 0.3,
         relaxation: float = 1.6,
-        noise_level: NoiseLevel = 0.0,
+        noise_level: float = 0.0,
     ) -> None:
         check_matched(A)
         if not lam >= 0 or iterations < 1 or cg_iterations < 1 or not rtol >= 0 or not rho > 0:
@@ -66,7 +85,9 @@ class ADMMTV:
                 "lam >= 0, iterations >= 1, cg_iterations >= 1, rtol >= 0 and rho > 0"
             )
         if not 0 < relaxation < 2:
-            raise InputError(f"relaxation is {relaxation}, expected a number above 0 and below 2")
+            raise InputError(f"relaxation: found {relaxation}, expected a number above 0 and below 2")
+        if not noise_level >= 0:
+            raise InputError(f"noise_level: found {noise_level}, expected a number of at least 0")
         self.A = A
         self.lam = lam
         self.iterations = iterations
@@ -95,14 +116,13 @@ class ADMMTV:
         weight = voxel_weight(self.A, y)
         backprojection = self.A.T(y) / weight
         start = torch.zeros_like(backprojection) if x0 is None else x0.expand_as(backprojection)
-        noise = [tell_noise_level(self.noise_level, one, self.A) for one in y.reshape(-1, *self.A.range_shape)]
-        volumes = zip(noise, *(t.reshape(-1, *self.A.domain_shape) for t in (backprojection, start)), strict=True)
+        volumes = zip(*(t.reshape(-1, *self.A.domain_shape) for t in (backprojection, start)), strict=True)
         return torch.stack([self._solve(*volume, weight) for volume in volumes]).reshape(backprojection.shape)
 
-    def _solve(self, noise: float, b: torch.Tensor, x: torch.Tensor, weight: float) -> torch.Tensor:
+    def _solve(self, b: torch.Tensor, x: torch.Tensor, weight: float) -> torch.Tensor:
         """One volume of the problem divided by w: b is Aᵀy / w."""
         terms = _DifferencesAndValue(b.shape) if self.non_negative else Differences(b.shape)
-        lam, axes = max(self.lam, NOISE_SHARE * noise / weight**0.5), len(self.A.domain_shape)
+        lam, axes = max(self.lam, NOISE_SHARE * self.noise_level / weight**0.5), len(self.A.domain_shape)
 
         def proximal(v: torch.Tensor, t: float) -> torch.Tensor:
             """Shrinks the differences; where there is one more map, it is the values themselves, which are clipped."""

@@ -9,11 +9,33 @@ import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
 
+from monai_iscs.classical.unscaled import unscaled
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
+from monai_iscs.operators import SliceAveraging
+from monai_iscs.scans import Measurement
 
 
-def cubic(
+def cubic(measurement: Measurement) -> torch.Tensor:
+    """Cubic interpolation between the centres of thick slices, see `cubic_spline`.
+
+    Args:
+        measurement: thick slices (C, ...) of a `SliceAveraging`, also of a scaled one.
+
+    Returns:
+        Volume (C, X, Y, Z).
+
+    Raises:
+        InputError: another operator, which has no slices to interpolate.
+    """
+    thick, operator = unscaled(measurement)
+    if not isinstance(operator, SliceAveraging):
+        raise InputError(f"cubic: found a measurement of {operator.name}, expected one of SliceAveraging")
+    length = operator.domain_shape[operator.axis]
+    return cubic_spline(thick, operator.positions, length, axis=operator.axis + 1)
+
+
+def cubic_spline(
     thick: torch.Tensor, positions: Sequence[float] | torch.Tensor, length: int, *, axis: int = -1
 ) -> torch.Tensor:
     """Interpolate thick slices to fine ones by SciPy's cubic spline through their centres (not-a-knot ends).
@@ -39,12 +61,12 @@ def cubic(
     centers = torch.as_tensor(positions, dtype=torch.float64).cpu().numpy()
     if centers.shape != (thick.shape[axis],):
         raise InputError(
-            f"positions has shape {centers.shape}, expected one number for each of {thick.shape[axis]} slices"
+            f"positions: found shape {centers.shape}, expected one number for each of {thick.shape[axis]} slices"
         )
     if not np.all(np.diff(centers) > 0):
-        raise InputError(f"positions is {centers.tolist()}, expected rising numbers")
+        raise InputError(f"positions: found {centers.tolist()}, expected rising numbers")
     if length < 1:
-        raise InputError(f"length is {length}, expected at least 1")
+        raise InputError(f"length: found {length}, expected at least 1")
     values = thick.detach().as_subclass(torch.Tensor).cpu().numpy()
     if len(centers) == 1:
         fine = np.repeat(values, length, axis)

@@ -11,18 +11,21 @@ import torch
 from numba import njit, prange
 
 from monai_iscs.classical.redundancy import RayShares, ray_shares
-from monai_iscs.dtypes import real_tensor
+from monai_iscs.classical.unscaled import unscaled
 from monai_iscs.errors import InputError
-from monai_iscs.operators import ConeBeamGeometry
+from monai_iscs.operators import ConeBeamProjector
 from monai_iscs.operators.backends.compiled import compiled
 from monai_iscs.operators.backends.numba_joseph import ABOVE, BELOW, blend, neighbours, sample, span
 from monai_iscs.operators.backends.rays import RayTable
+from monai_iscs.operators.circle import rotation_axis
+from monai_iscs.scans import Measurement
 
 
-def fdk(projections: torch.Tensor, geometry: ConeBeamGeometry, *, hann: float | None = 1.0) -> torch.Tensor:
-    """Reconstruct projections = A(volume) in the volume's units.
+def fdk(measurement: Measurement, *, hann: float | None = 1.0) -> torch.Tensor:
+    """Reconstruct cone-beam projections in the units of the operator's domain.
 
-    Source and detector are taken from each view's vectors. A ray of direction d counts in proportion to |S · d|, which
+    Source and detector are taken from each view's vectors, and the axis that the source travels about from all of them
+    (`rotation_axis`). A ray of direction d counts in proportion to |S · d|, which
     is how far the source S travels across the ray per radian of its angle: on a circle that the detector faces, SID
     times the cosine of the ray. Then a band-limited ramp filter along u (Kak and Slaney 1988, Eq. 61) and a
     backprojection weighted by 1 / L², L being the voxel's distance from the source along the detector's normal. Each
@@ -31,34 +34,30 @@ def fdk(projections: torch.Tensor, geometry: ConeBeamGeometry, *, hann: float | 
     ramp's tails go on there.
 
     Args:
-        projections: (..., view, v, u), any number of leading dimensions.
-        geometry: the scan.
+        measurement: (C, view, v, u) of a `ConeBeamProjector`, also of a scaled one.
         hann: cut-off of a Hann window on the ramp as a fraction of the Nyquist frequency, in (0, 1]; None = no window.
 
     Returns:
-        (..., X, Y, Z) on the projections' device, computed in float32; float64 for float64.
+        (C, X, Y, Z) on the measurement's device, computed in float32; float64 for float64.
 
     Raises:
-        InputError: if the shape does not fit the geometry, `hann` is out of range, the detector is tilted, or no
-            detector column sees the rotation axis in a full circle.
+        InputError: another operator, `hann` is out of range, the detector is tilted, or no detector column sees the
+            rotation axis in a full circle.
     """
-    projections = real_tensor(projections, "projections")
-    shape = geometry.projection_shape
-    if tuple(projections.shape[-3:]) != shape:
-        raise InputError(
-            f"a measurement whose shape doesn't fit the geometry: it has shape {tuple(projections.shape)}, "
-            f"expected it to end in {shape}"
-        )
     if hann is not None and not 0 < hann <= 1:
-        raise InputError(f"hann is {hann}, expected a fraction of the Nyquist frequency in (0, 1], or None")
-    rays = RayTable.of(geometry)
-    shares = ray_shares(geometry.view_vectors(), shape[-1])
-    y = projections.detach().as_subclass(torch.Tensor).reshape(-1, *shape).to(torch.float32)
-    x = torch.stack([_backproject(_filter(item, geometry, shares, hann), rays, shares.before) for item in y])
-    return x.reshape(*projections.shape[:-3], *geometry.volume_shape).to(projections.dtype)
+        raise InputError(f"hann: found {hann}, expected a fraction of the Nyquist frequency in (0, 1], or None")
+    projections, projector = unscaled(measurement)
+    if not isinstance(projector, ConeBeamProjector):
+        raise InputError(f"fdk: found a measurement of {projector.name}, expected one of ConeBeamProjector")
+    rays = RayTable.of(projector.geometry, projector.grid)
+    axis = rotation_axis(rays.geometry, rays.grid.center)
+    shares = ray_shares(rays.geometry, axis)
+    y = projections.detach().to(torch.float32)
+    x = torch.stack([_backproject(_filter(item, rays, axis, shares, hann), rays, shares.before) for item in y])
+    return x.to(projections.dtype)
 
 
-def _filter(y: torch.Tensor, geometry: ConeBeamGeometry, shares: RayShares, hann: float | None) -> torch.Tensor:
+def _filter(y: torch.Tensor, rays: RayTable, axis: np.ndarray, shares: RayShares, hann: float | None) -> torch.Tensor:
     """Weigh the rays and convolve each detector row with the ramp, (view, v, u) to (view, v, before + u + after)."""
     rows, columns = y.shape[1:]
     wide = shares.before + columns + shares.after
@@ -73,21 +72,22 @@ def _filter(y: torch.Tensor, geometry: ConeBeamGeometry, shares: RayShares, hann
     response = response.to(y)
     filtered = y.new_empty(len(y), rows, wide)
     # a view at a time: the zero-padded spectra of all views together would be the largest thing in memory
-    for view, out, weight in zip(y, filtered, _weights(geometry, shares), strict=True):
+    for view, out, weight in zip(y, filtered, _weights(rays, axis, shares), strict=True):
         padded = torch.nn.functional.pad(view * weight.to(y), (shares.before, shares.after))
         out[:] = torch.fft.irfft(torch.fft.rfft(padded, length) * response, length)[..., :wide]
     return filtered
 
 
-def _weights(geometry: ConeBeamGeometry, shares: RayShares) -> Iterator[torch.Tensor]:
+def _weights(rays: RayTable, axis: np.ndarray, shares: RayShares) -> Iterator[torch.Tensor]:
     """What each pixel (v, u) of a view is worth, for a ramp in pixels and depths as shares of the detector's."""
-    row, column = (np.arange(n) - (n - 1) / 2 for n in geometry.detector_shape)
-    for source, detector, u, v, share in zip(*geometry.view_vectors(), shares.angles, strict=True):
+    scan = rays.geometry
+    row, column = (np.arange(n) - (n - 1) / 2 for n in scan.detector_shape)
+    for source, detector, u, v, share in zip(scan.source, scan.detector, scan.u, scan.v, shares.angles, strict=True):
         ray = (detector - source)[:2] + column[:, None] * u[:2]
         climb = detector[2] - source[2] + row[:, None] * v[2]
         pitch = np.linalg.norm(u)
         distance = abs(np.cross(u / pitch, detector - source)[2])  # of the detector's plane from the source
-        across = np.abs(ray @ source[:2]) / np.sqrt((ray**2).sum(1) + climb**2)
+        across = np.abs(ray @ (source[:2] - axis)) / np.sqrt((ray**2).sum(1) + climb**2)
         yield torch.from_numpy((share * across / (distance * pitch)).astype(np.float32))
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators.geometry import ViewVectors
+from monai_iscs.operators import ConeBeamGeometry
 
 TURN = 2 * math.pi
 REPEATED = 0.05  # of the mean step: views that lie closer together are one view, measured several times
@@ -27,7 +27,7 @@ class RayShares(NamedTuple):
     """The same behind its last one."""
 
 
-def ray_shares(vectors: ViewVectors, columns: int) -> RayShares:
+def ray_shares(scan: ConeBeamGeometry, axis: np.ndarray) -> RayShares:
     """Divide the circle among the views, and each line among the rays that measure it.
 
     A view gets the part of the circle that is nearest to it; views at one angle share theirs. So uneven, repeated and
@@ -42,14 +42,15 @@ def ray_shares(vectors: ViewVectors, columns: int) -> RayShares:
       (half-fan; Wang 2002).
 
     Args:
-        vectors: source, detector centre and pixel steps of each view; z is the rotation axis.
-        columns: of the detector.
+        scan: with an upright detector.
+        axis: (x, y) of the rotation axis, which is along z.
 
     Raises:
         InputError: if no detector column sees the rotation axis in a full circle.
     """
-    source, step = vectors.source[:, :2], vectors.u[:, :2]
-    middle = vectors.detector[:, :2] - source
+    columns = scan.detector_shape[1]
+    source, step = scan.source[:, :2] - axis, scan.u[:, :2]
+    middle = (scan.detector - scan.source)[:, :2]
 
     def fan(column: np.ndarray) -> np.ndarray:
         """(views, columns): the angle of a column's ray from the ray through the rotation axis, counter-clockwise."""
@@ -59,13 +60,13 @@ def ray_shares(vectors: ViewVectors, columns: int) -> RayShares:
     angle, arc, shares = _views(np.arctan2(source[:, 1], source[:, 0]))
     gamma, edges = fan(np.arange(columns)), np.sort(fan(np.array([-0.5, columns - 0.5])))
     low, high = edges[:, 0].max(), edges[:, 1].min()  # what all views see
-    axis = (columns - 1) / 2 - _cross(middle, source) / _cross(step, source)  # the column whose ray meets the axis
-    missing = columns - 1 - 2 * axis
+    seen = (columns - 1) / 2 - _cross(middle, source) / _cross(step, source)  # the column whose ray meets the axis
+    missing = columns - 1 - 2 * seen
     overlap = min(-low, high)
     if overlap <= 0 and arc == TURN:
         raise InputError(
-            f"the rotation axis is seen at detector column {axis[np.abs(missing).argmax()]:.1f}, expected -0.5 to "
-            f"{columns - 0.5}: no column sees the rotation axis"
+            f"geometry: found the rotation axis at detector column {seen[np.abs(missing).argmax()]:.1f}, expected -0.5 "
+            f"to {columns - 0.5}: no column sees the rotation axis"
         )
     half_fan = overlap > 0 and np.abs(missing).max() > 0.5
     width = (edges[:, 1] - edges[:, 0]).max()

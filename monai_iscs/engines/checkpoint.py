@@ -42,25 +42,6 @@ def save_atomically(obj: Any, path: str | os.PathLike[str]) -> None:
     save_together({Path(path): obj})
 
 
-def load_initial_weights(path: str | os.PathLike[str] | None, denoiser: nn.Module, average: nn.Module) -> None:
-    """Starts a training from the weights of an earlier one, such as a bundle's ``models/model.pt``.
-
-    Args:
-        path: the weights of a denoiser, or ``None`` to start from random ones.
-        denoiser: what is trained, with its preconditioning.
-        average: the moving average of ``denoiser.network``, which starts at the same weights.
-
-    Raises:
-        InputError: the file is missing, damaged or of another network, or holds what are no weights.
-    """
-    if path is None:
-        return
-    if not Path(path).is_file():
-        raise InputError(f"initial weights: found no file {path}")
-    load_weights(denoiser, path)
-    average.load_state_dict(denoiser.network.state_dict())
-
-
 class WeightsLoader:
     """Loads a network's weights when an engine starts, as MONAI's ``CheckpointLoader`` does, and checks them.
 

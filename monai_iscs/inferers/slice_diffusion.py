@@ -114,14 +114,9 @@ class SliceDiffusionInferer(Inferer):
             (id(module), device): self._batches.get((id(module), device)) or self.hardware.batches(module, device)
             for module in networks.values()
         }
-        batched = {name: self._batches[id(module), device] for name, module in networks.items()}
-        for denoiser in batched.values():
-            if denoiser.in_channels not in (None, measurement.channels):
-                raise InputError(
-                    f"measurement: found {measurement.channels} channels, expected {denoiser.in_channels}, as the "
-                    "prior's slices have"
-                )
-        denoisers = {name: self.hardware.shared_denoiser(denoiser) for name, denoiser in batched.items()}
+        denoisers = {
+            name: self.hardware.shared_denoiser(self._batches[id(module), device]) for name, module in networks.items()
+        }
         return self.recipe.bind(denoisers, self.hardware.shared_measurement(measurement), seed=self.seed)
 
     def _reconstruct(self, measurement: Measurement, network: Networks, title: str) -> Tensor:

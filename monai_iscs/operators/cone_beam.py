@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
-from monai_iscs.operators.backends import Backend, check_backend, choose_backend, is_matched, make_backend
-from monai_iscs.operators.backends.rays import RayTable
+from monai_iscs.grid import Grid
+from monai_iscs.operators.backends import (
+    Backend,
+    align_scan,
+    check_backend,
+    choose_backend,
+    is_matched,
+    make_backend,
+)
 from monai_iscs.operators.geometry import ConeBeamGeometry
 from monai_iscs.operators.linear_operator import LinearOperator, MeasuredImages
 
@@ -22,6 +27,8 @@ class ConeBeamProjector(LinearOperator):
 
     Args:
         geometry: the scan.
+        grid: of the volumes, in the same frame; its axes may be turned, but the detector must stand upright on its x-y
+            plane.
         backend: "numba" (CPU tensors, float32), "triton" (CUDA tensors, float32), "torch" (any device, float32 or
             float64), or "auto": the fastest one of these for the tensor's device. Projectors of other projects, to be
             installed separately and only taken when named: "diffct" (CPU or CUDA, Apache-2.0), "rtk" (CPU,
@@ -29,19 +36,20 @@ class ConeBeamProjector(LinearOperator):
             approximate, which `matched` says and conjugate gradients refuse.
 
     Raises:
-        InputError: if the backend is unknown, isn't installed, can't do the geometry or does not run on a tensor's
-            device, or if a tensor's shape does not fit.
+        InputError: if the backend is unknown, isn't installed, can't do the scan (a tilted detector, a volume that
+            meets the source, rays steeper than 45°, no circle where it needs one) or does not run on a tensor's device,
+            or if a tensor's shape does not fit.
     """
 
-    def __init__(self, geometry: ConeBeamGeometry, *, backend: str = "auto") -> None:
-        self.geometry = geometry
+    def __init__(self, geometry: ConeBeamGeometry, grid: Grid, *, backend: str = "auto") -> None:
+        self.geometry, self.grid = geometry, grid
         self.backend = check_backend(backend)
         self.matched = is_matched(backend)
-        self.domain_shape = geometry.volume_shape
+        self.domain_shape = grid.shape
         self.range_shape = geometry.projection_shape
-        self.resolution = geometry.resolution
+        self.resolution = geometry.resolution(grid)
         self.images = MeasuredImages(axes=(-2, -1), even_noise=False)
-        self._rays = RayTable.of(geometry)
+        self._scan = align_scan(backend, geometry, grid)
         self._made: dict[str, Backend] = {}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -52,11 +60,11 @@ class ConeBeamProjector(LinearOperator):
 
     def rows(self, start: int, stop: int) -> ConeBeamProjector:
         """The projector of some of the views."""
-        return ConeBeamProjector(replace(self.geometry, angles=self.geometry.angles[start:stop]), backend=self.backend)
+        return ConeBeamProjector(self.geometry.part(start, stop), self.grid, backend=self.backend)
 
     def _on(self, device: torch.device) -> Backend:
         if device.type not in self._made:
-            self._made[device.type] = make_backend(choose_backend(self.backend, device), self._rays)
+            self._made[device.type] = make_backend(choose_backend(self.backend, device), self._scan)
         return self._made[device.type]
 
     def _describe_input(self) -> str:

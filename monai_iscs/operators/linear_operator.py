@@ -87,6 +87,10 @@ class LinearOperator(ABC):
         """
         return None
 
+    def factored(self) -> tuple[float, LinearOperator]:
+        """A factor and the operator that it multiplies, which is a multiple of no other: A = factor · operator."""
+        return 1.0, self
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """A x.
 
@@ -166,6 +170,10 @@ class _Adjoint(LinearOperator):
     def T(self) -> LinearOperator:
         return self.parent
 
+    def factored(self) -> tuple[float, LinearOperator]:
+        factor, operator = self.parent.factored()
+        return factor, operator.T
+
     @property
     def pseudo_inverse(self) -> LinearOperator | None:
         inverse = self.parent.pseudo_inverse
@@ -202,6 +210,10 @@ class _Scaled(LinearOperator):
     def rows(self, start: int, stop: int) -> LinearOperator | None:
         part = self.parent.rows(start, stop)
         return None if part is None else self.scalar * part
+
+    def factored(self) -> tuple[float, LinearOperator]:
+        factor, operator = self.parent.factored()
+        return self.scalar * factor, operator
 
     @property
     def pseudo_inverse(self) -> LinearOperator | None:
@@ -250,6 +262,10 @@ class _Composed(LinearOperator):
     def rows(self, start: int, stop: int) -> LinearOperator | None:
         part = self.outer.rows(start, stop)
         return None if part is None else part @ self.inner
+
+    def factored(self) -> tuple[float, LinearOperator]:
+        (left, outer), (right, inner) = self.outer.factored(), self.inner.factored()
+        return left * right, outer @ inner
 
     @property
     def name(self) -> str:

@@ -75,17 +75,21 @@ class SliceBatches:
         shape = tuple(x.shape[1:])
         if shape not in self._most:
             self._most[shape] = self._given or self._fitting(x, sigma)
-        x0, done = torch.empty_like(x), 0
+        x0, done = None, 0
         while done < len(x):
             size = math.ceil(len(x) / math.ceil(len(x) / self._most[shape]))
             part = x[done : done + size]
             try:
-                x0[done : done + size] = self._denoise(part, sigma, size)
+                estimate = self._denoise(part, sigma, size)
             except RuntimeError as error:
                 if size == 1 or not _out_of_memory(error):
                     raise
                 self._most[shape] = size // 2
             else:
+                # the network may be shown more channels than it gives
+                x0 = x.new_empty(len(x), *estimate.shape[1:]) if x0 is None else x0
+                x0[done : done + size] = estimate
+                del estimate  # its memory is the next batch's
                 done += size
                 continue
             # here, where the failed call's tensors are gone

@@ -43,7 +43,7 @@ class Prior(ABC):
             generator: a generator of the CPU, for priors that draw random numbers.
 
         Raises:
-            InputError: there is no network of a name that is needed.
+            InputError: there is no network of a name that is needed, or one for other channels.
         """
 
 
@@ -53,6 +53,11 @@ class SlicePrior(Prior):
 
     H and W are the other two axes in their order. Where the network needs multiples of its `size_divisor`, slices are
     padded on both sides with air and noise of the level on it, as in training: one map of noise for all slices.
+
+    Subclasses show the network something else for each slice (`ask`), such as its neighbours.
+
+    Attributes:
+        shown: how many images the network is shown for each slice, each with the volume's channels.
 
     Args:
         axis: along which the slices are stacked.
@@ -64,6 +69,7 @@ class SlicePrior(Prior):
 
     axis: int = 2
     network: str = "prior"
+    shown: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if self.axis not in (0, 1, 2):
@@ -72,19 +78,31 @@ class SlicePrior(Prior):
     def bind(
         self, networks: Mapping[str, StackDenoiser], measurement: Measurement, generator: torch.Generator
     ) -> BoundSlicePrior:
-        return BoundSlicePrior(self.axis, find_network(networks, self.network), generator)
+        network = find_network(networks, self.network)
+        channels = getattr(network, "in_channels", None)
+        if channels not in (None, self.shown * measurement.channels):
+            raise InputError(
+                f"measurement: found {measurement.channels} channels, expected {channels / self.shown:g}, as the "
+                "prior's slices have"
+            )
+        return BoundSlicePrior(self, network, generator)
+
+    def ask(self, network: StackDenoiser, stack: Tensor, sigma: float) -> Tensor:
+        """The network's estimate of all slices, (S, C, H, W), from the noisy ones."""
+        return network(stack, sigma)
 
 
 class BoundSlicePrior:
     """The slices of one volume."""
 
-    def __init__(self, axis: int, network: StackDenoiser, generator: torch.Generator) -> None:
-        self.axis, self.network, self.generator = axis, network, generator
+    def __init__(self, prior: SlicePrior, network: StackDenoiser, generator: torch.Generator) -> None:
+        self.prior, self.network, self.generator = prior, network, generator
         self._divisor = getattr(network, "size_divisor", 1)
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """The expected clean volume, shaped like `x`."""
-        stack = x.movedim(self.axis + 1, 0)
+        axis = self.prior.axis + 1
+        stack = x.movedim(axis, 0)
         height, width = stack.shape[-2:]
         (top, bottom), (left, right) = (self._padding(n) for n in (height, width))
         padded = pad(stack, (left, right, top, bottom)).contiguous()
@@ -92,8 +110,8 @@ class BoundSlicePrior:
             frame = torch.randn(padded.shape[1:], generator=self.generator, device="cpu").to(padded) * sigma
             frame[..., top : top + height, left : left + width] = 0
             padded += frame
-        x0 = self.network(padded, sigma)[..., top : top + height, left : left + width]
-        return x0.movedim(0, self.axis + 1).contiguous()
+        x0 = self.prior.ask(self.network, padded, sigma)[..., top : top + height, left : left + width]
+        return x0.movedim(0, axis).contiguous()
 
     def _padding(self, size: int) -> tuple[int, int]:
         missing = -size % self._divisor

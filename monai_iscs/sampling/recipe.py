@@ -80,7 +80,8 @@ class Recipe:
         known = {_name_of(self.consistency, SAMPLERS): self.consistency, **self.samplers}
         consistency = known.get(sampler, SAMPLERS[sampler])
         chosen = NOISES.get(noise, IndependentNoise())
-        chosen = self.noise if type(self.noise) is type(chosen) else chosen
+        if type(self.noise) is type(chosen) and self.noise.label == chosen.label:
+            chosen = self.noise  # with its own settings
         if not chosen.aligned:
             consistency = consistency.smoothed(0.0)
         return replace(self, consistency=consistency, noise=chosen)
@@ -150,7 +151,9 @@ def _name_of(plug: object, names: Mapping[str, object]) -> str | None:
 def _described(value: Any) -> Any:
     if is_dataclass(value):
         return {"name": type(value).__name__} | {f.name: _described(getattr(value, f.name)) for f in fields(value)}
-    return value
+    if isinstance(value, Mapping):
+        return {str(key): _described(entry) for key, entry in value.items()}
+    return [_described(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 # What the authors' published code runs (recon_CBCT.sh).

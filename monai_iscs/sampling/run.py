@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monai_iscs.errors import InputError
 from monai_iscs.sampling.loop import Plugs, State, sample
 from monai_iscs.stateful import Stateful
 
@@ -36,19 +37,33 @@ class Run:
 
     @torch.no_grad()
     def __iter__(self) -> Iterator[State]:
-        """The steps that are left, each once it is done."""
+        """The steps that are left, each once it is done.
+
+        Raises:
+            InputError: a step was interrupted before.
+        """
+        if self.state is not None:
+            self._finished()
         for state in sample(self.plugs, self.sigmas, self.state):
             self.state = state
             yield state
 
     @property
     def volume(self) -> Tensor:
-        """What the last finished step gives as the result, (C, X, Y, Z)."""
-        return self.state.x0_hat.clamp(min=self.lower_bound)
+        """What the last finished step gives as the result, (C, X, Y, Z).
+
+        Raises:
+            InputError: no step is finished, or the next one was interrupted.
+        """
+        return self._finished().x0_hat.clamp(min=self.lower_bound)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the steps which are left depend on; of a run with a finished step."""
-        state = self.state
+        """All that the steps which are left depend on.
+
+        Raises:
+            InputError: no step is finished, or the next one was interrupted.
+        """
+        state = self._finished()
         plugs = {name: plug.state_dict() for name, plug in self._stateful().items()}
         return {"index": state.index, "sigma": state.sigma, "x0_hat": state.x0_hat, "eps_hat": state.eps_hat, **plugs}
 
@@ -57,6 +72,12 @@ class Run:
         for name, plug in self._stateful().items():
             plug.load_state_dict(state[name])
         self.state = State(state["index"], state["sigma"], None, state["x0_hat"], state["eps_hat"])
+
+    def _finished(self) -> State:
+        if self.state is None or self.state.x0_hat is None:
+            at = "its beginning" if self.state is None else f"a step after step {self.state.index + 1}"
+            raise InputError(f"run: found one in {at}, expected one between two steps: keep its state after each step")
+        return self.state
 
     def _stateful(self) -> dict[str, Stateful]:
         return {name: plug for name, plug in self.plugs._asdict().items() if isinstance(plug, Stateful)}

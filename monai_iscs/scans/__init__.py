@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from monai_iscs.scans.noise_level import NoiseLevel, estimate_noise_level, tell_noise_level
 from monai_iscs.scans.measurement import Measurement
+from monai_iscs.scans.noise_level import estimate_noise_level
 from monai_iscs.scans.scan import ConeBeamScan, Scan
 from monai_iscs.scans.signal_noise import GaussianNoise, RicianNoise
 from monai_iscs.scans.thick_slices import ThickSliceScan
@@ -12,11 +12,9 @@ from monai_iscs.scans.thick_slices import ThickSliceScan
 __all__ = [
     "ConeBeamScan",
     "GaussianNoise",
-    "NoiseLevel",
+    "Measurement",
     "RicianNoise",
     "Scan",
     "ThickSliceScan",
     "estimate_noise_level",
-    "tell_noise_level",
 ]
-from monai_iscs.scans.measurement import Measurement

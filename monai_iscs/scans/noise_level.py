@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
 from monai_iscs.dtypes import real_tensor
-from monai_iscs.errors import InputError
 from monai_iscs.operators.linear_operator import LinearOperator
 from monai_iscs.precision import computing_in
 
-NoiseLevel = float | Callable[[Tensor, LinearOperator], float]
 GROUPS = 128  # of pixels with alike signal
 GAUSSIAN_MEDIAN = 0.6745  # of |n| for a standard normal n
 EDGE_GROWTH = 4  # of an edge's squared response from neighbouring pixels to every other one, at least
@@ -60,15 +56,3 @@ def estimate_noise_level(measurement: Tensor, operator: LinearOperator) -> float
     near, far = (torch.stack([(r[group].median() / GAUSSIAN_MEDIAN).square() for group in groups]) for r in (near, far))
     noise = ((EDGE_GROWTH * near - far) / (EDGE_GROWTH - 1)).clamp(min=0)
     return float((noise.mean() * len(changing) / len(mean)).sqrt())
-
-
-def tell_noise_level(noise_level: NoiseLevel, measurement: Tensor, operator: LinearOperator) -> float:
-    """The level as a number.
-
-    Raises:
-        InputError: a negative level.
-    """
-    level = noise_level(measurement, operator) if callable(noise_level) else noise_level
-    if not level >= 0:
-        raise InputError(f"noise_level is {level}, expected at least 0")
-    return level

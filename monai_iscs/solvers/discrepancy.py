@@ -8,8 +8,8 @@ import math
 from torch import Tensor
 
 from monai_iscs.dtypes import real_tensor
+from monai_iscs.errors import InputError
 from monai_iscs.operators import LinearOperator
-from monai_iscs.scans.noise_level import NoiseLevel, tell_noise_level
 
 
 class Discrepancy:
@@ -18,7 +18,7 @@ class Discrepancy:
     Args:
         operator: the scanner A.
         measurement: y.
-        noise_level: root mean square of y's noise, or a function that tells it from y and A, as `estimate_noise_level`.
+        noise_level: root mean square of y's noise; 0: y is to be met exactly.
 
     Attributes:
         norm: the norm of the noise, what is left of `y - A x` at the true x; 0 where y is to be met exactly.
@@ -27,12 +27,13 @@ class Discrepancy:
         InputError: a negative level, or a complex measurement.
     """
 
-    def __init__(self, operator: LinearOperator, measurement: Tensor, noise_level: NoiseLevel) -> None:
+    def __init__(self, operator: LinearOperator, measurement: Tensor, noise_level: float) -> None:
         measurement = real_tensor(measurement, "measurement")
-        level = tell_noise_level(noise_level, measurement, operator)
+        if not noise_level >= 0:
+            raise InputError(f"noise_level: found {noise_level}, expected a number of at least 0")
         self.operator = operator
         self.measurement = measurement
-        self.norm = level * measurement.numel() ** 0.5
+        self.norm = float(noise_level) * measurement.numel() ** 0.5
 
     def excess(self, x: Tensor) -> float:
         """How much ‖y - A x‖² is above the noise's; without noise nothing is enough."""

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from monai_iscs.classical import ADMMTV
+from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
+from monai_iscs.operators.circle import Circle
 from monai_iscs.solvers import SIRT, voxel_weight
 
 VOXEL = 12.0  # mm, in all directions
@@ -36,14 +38,15 @@ def image(itk, array, spacing):
     return made
 
 
-def rtk_admm_tv(rtk, y, geometry, weight):
+def rtk_admm_tv(rtk, y, A, weight):
     itk, RTK = rtk
     orbit = RTK.ThreeDCircularProjectionGeometry.New()
-    for angle in geometry.angles:
-        orbit.AddProjection(geometry.source_to_isocenter, geometry.source_to_detector, math.degrees(angle))
-    X, Y, Z = geometry.volume_shape
+    circle = Circle.of(A.geometry, A.grid.center, backend="rtk")
+    for angle in circle.angles:
+        orbit.AddProjection(circle.source_to_isocenter, circle.source_to_detector, math.degrees(angle))
+    X, Y, Z = A.domain_shape
     start, views = np.zeros((X, Z, Y), np.float32), y.numpy()  # RTK turns about its y
-    rows, columns = geometry.detector_pitch
+    rows, columns = circle.detector_pitch
     images = [image(itk, start, (VOXEL,) * 3), image(itk, views, (columns, rows, 1.0))]
     method = RTK.ADMMTotalVariationConeBeamReconstructionFilter[itk.Image[itk.F, 3]].New()
     for index, given in enumerate(images):
@@ -62,21 +65,19 @@ def rtk_admm_tv(rtk, y, geometry, weight):
 def test_both_find_the_same_volume(rtk):
     geometry = ConeBeamGeometry.circular(
         views=12,
-        volume_shape=(16, 16, 4),
-        voxel_spacing=(VOXEL,) * 3,
         source_to_isocenter=700.0,
         source_to_detector=1200.0,
         detector_shape=(8, 32),
         detector_pitch=(16.0, 14.0),
     )
-    A = ConeBeamProjector(geometry)
-    truth = torch.zeros(geometry.volume_shape)
+    A = ConeBeamProjector(geometry, Grid.centered((16, 16, 4), (VOXEL,) * 3))
+    truth = torch.zeros(A.domain_shape)
     truth[3:13, 2:14, 1:4] = 0.4
     truth[5:8, 5:10, 2:3] = 0.0
     truth[9:12, 6:9, 1:4] = 0.9
     y = A(truth)
     ours = ADMMTV(A, lam=LAM, iterations=60, rtol=1e-3, rho=RHO)(y)
-    theirs = rtk_admm_tv(rtk, y, geometry, voxel_weight(A, y))
+    theirs = rtk_admm_tv(rtk, y, A, voxel_weight(A, y))
     sirt = SIRT(A, rtol=0)(y)
     assert (ours - theirs).norm() < 0.02 * theirs.norm()
     assert max((ours - truth).norm(), (theirs - truth).norm()) < 0.2 * (sirt - truth).norm()

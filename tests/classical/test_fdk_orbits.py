@@ -4,29 +4,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from monai_iscs.classical import fdk
-from monai_iscs.classical.redundancy import ray_shares
+from monai_iscs.classical.redundancy import RayShares, ray_shares
 from monai_iscs.errors import InputError
-from monai_iscs.operators import ConeBeamGeometry
-from monai_iscs.operators.geometry import ViewVectors
+from monai_iscs.grid import Grid
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
+from monai_iscs.scans import Measurement
 
 RADIUS, SEEN = 95.0, 108.0  # of the cylinder and of what the detector sees, mm
-PLAIN = ConeBeamGeometry.circular(
-    views=180,
-    volume_shape=(64, 64, 3),
-    voxel_spacing=(4.0, 4.0, 4.0),
-    source_to_isocenter=700.0,
-    source_to_detector=1200.0,
-    detector_shape=(5, 96),
-    detector_pitch=(4.0, 4.0),
-)
-EVEN = np.asarray(PLAIN.angles)
+GRID = Grid.centered((64, 64, 3), (4.0, 4.0, 4.0))
+EVEN = 2 * np.pi * np.arange(180) / 180
 RANDOM = np.random.default_rng(0)
 HALF = {"detector_shape": (5, 64), "detector_offset": (0.0, 60.0)}
 OTHER_HALF = {"detector_shape": (5, 64), "detector_offset": (0.0, -60.0)}
@@ -76,19 +69,19 @@ ORBITS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured(ConeBeamGeometry):
-    """Source and detector of each view as they were measured."""
+def scan(angles: np.ndarray = EVEN, **changes) -> ConeBeamGeometry:
+    scanner = {"detector_shape": (5, 96), "detector_pitch": (4.0, 4.0), **changes}
+    return ConeBeamGeometry.circular(angles=angles, source_to_isocenter=700.0, source_to_detector=1200.0, **scanner)
 
-    vectors: ViewVectors
 
-    def view_vectors(self) -> ViewVectors:
-        return self.vectors
+def shares_of(geometry: ConeBeamGeometry) -> RayShares:
+    return ray_shares(geometry, np.zeros(2))
 
 
 def line_integrals(geometry: ConeBeamGeometry, center: tuple[float, float] = (0.0, 0.0)) -> torch.Tensor:
     """Of an endless cylinder of 1 along z."""
-    source, detector, u, v = (vector[:, None, None] for vector in geometry.view_vectors())
+    vectors = (geometry.source, geometry.detector, geometry.u, geometry.v)
+    source, detector, u, v = (vector[:, None, None] for vector in vectors)
     row, column = (np.arange(n) - (n - 1) / 2 for n in geometry.detector_shape)
     ray = detector + row[:, None, None] * v + column[:, None] * u - source
     start = source[..., :2] - center
@@ -99,8 +92,9 @@ def line_integrals(geometry: ConeBeamGeometry, center: tuple[float, float] = (0.
 
 def check(geometry: ConeBeamGeometry, *, center: tuple[float, float] = (0.0, 0.0)) -> None:
     """1 at every radius inside and 0 outside, and the same in all directions."""
-    image = fdk(line_integrals(geometry, center), geometry)[:, :, 1].numpy()
-    x, y = np.meshgrid(*(geometry.voxel_centers(axis) for axis in (0, 1)), indexing="ij")
+    A = ConeBeamProjector(geometry, GRID)
+    image = fdk(Measurement(line_integrals(geometry, center)[None], A))[0, :, :, 1].numpy()
+    x, y = np.meshgrid(*(4.0 * (np.arange(64) - 31.5) for _ in range(2)), indexing="ij")
     radius, direction = np.hypot(x - center[0], y - center[1]), np.arctan2(y - center[1], x - center[0])
     for inner in range(0, 80, 10):
         ring = (radius >= inner) & (radius < inner + 10)
@@ -113,37 +107,35 @@ def check(geometry: ConeBeamGeometry, *, center: tuple[float, float] = (0.0, 0.0
 
 @pytest.mark.parametrize(("angles", "changes"), ORBITS.values(), ids=ORBITS.keys())
 def test_a_cylinder_is_one_at_every_radius(angles, changes):
-    check(replace(PLAIN, angles=tuple(angles.tolist()), **changes))
+    check(scan(angles, **changes))
 
 
-def askew(geometry: ConeBeamGeometry, *, swivel: float = 0.0, aside: float = 0.0) -> Measured:
+def askew(geometry: ConeBeamGeometry, *, swivel: float = 0.0, aside: float = 0.0) -> ConeBeamGeometry:
     """Each detector turned about its own upright axis, and each source moved along u, up to these radians and mm."""
     random = np.random.default_rng(1)
-    source, detector, u, v = geometry.view_vectors()
-    pitch_v, pitch_u = geometry.detector_pitch
+    u, v = geometry.u, geometry.v
+    pitch_v, pitch_u = (np.linalg.norm(step[0]) for step in (v, u))
     turn, shift = (random.uniform(-limit, limit, (len(u), 1)) for limit in (swivel, aside))
     turned = np.cos(turn) * u + np.sin(turn) * np.cross(u, v) / pitch_v
-    fields = {name: getattr(geometry, name) for name in ConeBeamGeometry.__dataclass_fields__}
-    return Measured(**fields, vectors=ViewVectors(source + shift * u / pitch_u, detector, turned, v))
+    return replace(geometry, source=geometry.source + shift * u / pitch_u, u=turned)
 
 
-@pytest.mark.parametrize("changes", [{}, HALF, {"angles": tuple(arc(205))}], ids=["full", "half fan", "short"])
+@pytest.mark.parametrize("changes", [{}, HALF, {"angles": arc(205)}], ids=["full", "half fan", "short"])
 def test_sources_and_detectors_that_stand_askew(changes):
     """The detector's normal is u × v, whatever the direction to the source."""
-    check(askew(replace(PLAIN, **changes), swivel=0.1))
-    check(askew(replace(PLAIN, **changes), aside=6.0))
+    check(askew(scan(**changes), swivel=0.1))
+    check(askew(scan(**changes), aside=6.0))
 
 
 def test_half_fan_off_the_middle():
-    check(replace(PLAIN, **HALF), center=(8.0, -6.0))
+    check(scan(**HALF), center=(8.0, -6.0))
 
 
 @pytest.mark.parametrize("changes", [{}, HALF, OTHER_HALF], ids=["full", "half fan", "half fan, other side"])
 def test_each_line_counts_once(changes):
     """A column and the one as far on the other side of the axis share a line; the detector is continued on one side."""
-    geometry = replace(PLAIN, **changes)
-    shares = ray_shares(geometry.view_vectors(), geometry.detector_shape[1])
-    side = geometry.detector_offset[1]
+    shares = shares_of(scan(**changes))
+    side = changes.get("detector_offset", (0.0, 0.0))[1]
     assert (shares.before, shares.after) == pytest.approx((max(side / 2, 0), max(-side / 2, 0)), abs=1)
     share = np.pad(shares.angles[17] / np.radians(2), (round(max(side / 2, 0)), round(max(-side / 2, 0))))
     assert share + share[::-1] == pytest.approx(np.ones(len(share)))
@@ -152,26 +144,27 @@ def test_each_line_counts_once(changes):
 def test_a_limited_angle_is_not_tapered():
     """No line of 100° and a narrow fan is measured twice: each view counts for its own step."""
     for angles in (arc(100, 100), -arc(100, 100)):
-        shares = ray_shares(replace(PLAIN, angles=tuple(angles)).view_vectors(), 96)
+        shares = shares_of(scan(angles))
         assert shares.angles == pytest.approx(np.full((100, 96), np.radians(1)))
         assert (shares.before, shares.after) == (0, 0)
 
 
 def test_an_even_circle_is_divided_evenly():
-    shares = ray_shares(replace(PLAIN, angles=tuple(EVEN[::6])).view_vectors(), 96)
+    shares = shares_of(scan(EVEN[::6]))
     assert shares.angles == pytest.approx(np.full((30, 96), np.radians(6)), rel=1e-12)
 
 
 def test_views_at_one_angle_share_it():
     angles = np.append(EVEN[::6], np.repeat(EVEN[6], 2) + 1e-5)
-    shares = ray_shares(replace(PLAIN, angles=tuple(angles)).view_vectors(), 96).angles[:, 0]
+    shares = shares_of(scan(angles)).angles[:, 0]
     assert shares[[1, 30, 31]] == pytest.approx(np.full(3, np.radians(2)), rel=1e-3)
     assert np.delete(shares, [1, 30, 31]) == pytest.approx(np.full(29, np.radians(6)), rel=1e-3)
 
 
 def test_a_tilted_detector_is_refused():
-    source, detector, u, v = PLAIN.view_vectors()
-    fields = {name: getattr(PLAIN, name) for name in ConeBeamGeometry.__dataclass_fields__}
-    tilted = Measured(**fields, vectors=ViewVectors(source, detector, u + 0.01 * v, v))
-    with pytest.raises(InputError, match="detector is tilted"):
-        fdk(torch.zeros(PLAIN.projection_shape), tilted)
+    tilted = scan()
+    tilted = replace(tilted, u=tilted.u + 0.01 * tilted.v)
+    with pytest.raises(InputError, match="detector that is tilted"):
+        ConeBeamProjector(tilted, GRID)
+    with pytest.raises(InputError, match="detector that is tilted"):
+        fdk(Measurement(torch.zeros(1, *tilted.projection_shape), ConeBeamProjector(tilted, GRID, backend="diffct")))

@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from monai_iscs.operators import ConeBeamGeometry
+from monai_iscs.grid import Grid
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
 
 
 @pytest.fixture(scope="session")
@@ -22,17 +24,46 @@ def phantoms():
     return module
 
 
-_PLAIN = ConeBeamGeometry.circular(
-    views=7,
-    volume_shape=(20, 20, 20),
-    voxel_spacing=(10.0, 10.0, 10.0),
-    source_to_isocenter=700.0,
-    source_to_detector=1200.0,
-    detector_shape=(28, 32),
-    detector_pitch=(14.0, 12.0),
-)
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """A circular scan about the origin and the grid of its volumes, in numbers that tests change one by one."""
 
-GEOMETRIES = {
+    volume_shape: tuple[int, int, int] = (20, 20, 20)
+    voxel_spacing: tuple[float, float, float] = (10.0, 10.0, 10.0)
+    volume_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    source_to_isocenter: float = 700.0
+    source_to_detector: float = 1200.0
+    angles: tuple[float, ...] = tuple(2 * np.pi * view / 7 for view in range(7))
+    detector_shape: tuple[int, int] = (28, 32)
+    detector_pitch: tuple[float, float] = (14.0, 12.0)
+    detector_offset: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def grid(self) -> Grid:
+        return Grid.centered(self.volume_shape, self.voxel_spacing, center=self.volume_offset)
+
+    @property
+    def geometry(self) -> ConeBeamGeometry:
+        return ConeBeamGeometry.circular(
+            source_to_isocenter=self.source_to_isocenter,
+            source_to_detector=self.source_to_detector,
+            angles=self.angles,
+            detector_shape=self.detector_shape,
+            detector_pitch=self.detector_pitch,
+            detector_offset=self.detector_offset,
+        )
+
+    @property
+    def projection_shape(self) -> tuple[int, int, int]:
+        return self.geometry.projection_shape
+
+    def projector(self, backend: str = "auto") -> ConeBeamProjector:
+        return ConeBeamProjector(self.geometry, self.grid, backend=backend)
+
+
+_PLAIN = Setup()
+
+SETUPS = {
     "plain": _PLAIN,
     "non-cubic, anisotropic": replace(_PLAIN, volume_shape=(24, 17, 9), voxel_spacing=(6.0, 9.0, 13.0)),
     "detector and volume offset": replace(
@@ -50,11 +81,11 @@ GEOMETRIES = {
 }
 
 
-@pytest.fixture(params=GEOMETRIES.values(), ids=GEOMETRIES.keys())
-def geometry(request) -> ConeBeamGeometry:
+@pytest.fixture(params=SETUPS.values(), ids=SETUPS.keys())
+def setup(request) -> Setup:
     return request.param
 
 
 @pytest.fixture
-def plain() -> ConeBeamGeometry:
+def plain() -> Setup:
     return _PLAIN

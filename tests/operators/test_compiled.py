@@ -18,18 +18,20 @@ import sys
 import torch
 from torch.utils.data import DataLoader
 from monai_iscs.classical import fdk
+from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
+from monai_iscs.scans import Measurement
 
-geometry = ConeBeamGeometry.paper((12, 12, 4), (20.0, 20.0, 20.0), views=5)
-A = ConeBeamProjector(geometry, backend="numba")
+grid = Grid.centered((12, 12, 4), (20.0, 20.0, 20.0))
+A = ConeBeamProjector(ConeBeamGeometry.paper(grid, views=5), grid, backend="numba")
 
 class Scans(torch.utils.data.Dataset):
     def __len__(self):
         return 2
 
     def __getitem__(self, item):
-        y = A(torch.rand(geometry.volume_shape, generator=torch.Generator().manual_seed(item)))
-        return y, A.T(y), fdk(y, geometry)
+        y = A(torch.rand(grid.shape, generator=torch.Generator().manual_seed(item)))
+        return y, A.T(y), fdk(Measurement(y[None], A))
 
 torch.rand(512, 512) @ torch.rand(512, 512)  # starts PyTorch's threads
 torch.rand(1 << 20).exp()
@@ -49,10 +51,12 @@ def refuse(*_):
     raise PermissionError("read-only")
 
 _CacheLocator.ensure_cache_path = refuse
+from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
 
-geometry = ConeBeamGeometry.paper((4, 4, 8), (20.0, 20.0, 20.0), views=1)
-assert ConeBeamProjector(geometry, backend="numba")(torch.ones(geometry.volume_shape)).max() > 0
+grid = Grid.centered((4, 4, 8), (20.0, 20.0, 20.0))
+geometry = ConeBeamGeometry.paper(grid, views=1)
+assert ConeBeamProjector(geometry, grid, backend="numba")(torch.ones(grid.shape)).max() > 0
 """
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from monai_iscs.errors import InputError
+from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, GaussianSmoothing
 from monai_iscs.solvers import conjugate_gradient
 
@@ -30,13 +31,13 @@ def interpreted(request) -> bool:
 
 
 @pytest.fixture
-def geometry(geometry, request) -> ConeBeamGeometry:
+def setup(setup, request):
     """One oblique view, whose rays step along both axes."""
-    return replace(geometry, angles=geometry.angles[1:2] or geometry.angles) if interpreted(request) else geometry
+    return replace(setup, angles=setup.angles[1:2] or setup.angles) if interpreted(request) else setup
 
 
 @pytest.fixture
-def plain(plain, request) -> ConeBeamGeometry:
+def plain(plain, request):
     if not interpreted(request):
         return plain
     few = replace(plain, angles=plain.angles[1:3], volume_shape=(4, 5, 6), voxel_spacing=(48.0, 40.0, 30.0))
@@ -53,8 +54,8 @@ def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found - expected).double().norm() / expected.double().norm())
 
 
-def test_adjoint_is_the_transpose(geometry, backend):
-    A = ConeBeamProjector(geometry, backend=backend)
+def test_adjoint_is_the_transpose(setup, backend):
+    A = setup.projector(backend)
     x, y = random_pair(A)
     Ax, Aty = A(x).double(), A.T(y).double()
     assert Ax.norm() > 0
@@ -63,39 +64,39 @@ def test_adjoint_is_the_transpose(geometry, backend):
 
 
 def test_adjoint_is_the_transpose_entry_by_entry(plain, backend):
-    geometry = replace(plain, volume_shape=(3, 4, 2), voxel_spacing=(50.0, 40.0, 60.0), detector_shape=(2, 3))
-    geometry = replace(geometry, detector_pitch=(50.0, 60.0), angles=(0.7,))
-    A = ConeBeamProjector(geometry, backend=backend)
+    setup = replace(plain, volume_shape=(3, 4, 2), voxel_spacing=(50.0, 40.0, 60.0), detector_shape=(2, 3))
+    setup = replace(setup, detector_pitch=(50.0, 60.0), angles=(0.7,))
+    A = setup.projector(backend)
     forward = A(torch.eye(24).reshape(24, 3, 4, 2)).reshape(24, -1)
     adjoint = A.T(torch.eye(6).reshape(6, 1, 2, 3)).reshape(6, -1)
     assert (forward != 0).sum() > 30
     torch.testing.assert_close(forward, adjoint.T, rtol=1e-5, atol=1e-4)
 
 
-def test_torch_backend_is_exact_in_float64(geometry):
-    A = ConeBeamProjector(geometry, backend="torch")
+def test_torch_backend_is_exact_in_float64(setup):
+    A = setup.projector("torch")
     x, y = (t.double() for t in random_pair(A))
     Ax, Aty = A(x), A.T(y)
     assert Ax.dtype == Aty.dtype == torch.float64
     assert abs((Ax * y).sum() - (x * Aty).sum()) <= 1e-14 * Ax.norm() * y.norm()
 
 
-def test_backends_are_the_same_operator(geometry, backend):
-    numba, A = (ConeBeamProjector(geometry, backend=name) for name in ("numba", backend))
+def test_backends_are_the_same_operator(setup, backend):
+    numba, A = (setup.projector(name) for name in ("numba", backend))
     x, y = random_pair(A)
     assert relative(A(x).cpu(), numba(x.cpu())) < 2e-6
     assert relative(A.T(y).cpu(), numba.T(y.cpu())) < 2e-6
 
 
 def test_linear(plain, backend):
-    A = ConeBeamProjector(plain, backend=backend)
+    A = plain.projector(backend)
     (x, _), (z, _) = random_pair(A, 1), random_pair(A, 2)
     assert relative(A(2 * x - 3 * z), 2 * A(x) - 3 * A(z)) < 1e-6
     assert A(torch.zeros_like(x)).abs().max() == 0
 
 
 def test_batch_dimensions(plain, backend):
-    A = ConeBeamProjector(plain, backend=backend)
+    A = plain.projector(backend)
     x = torch.rand(2, 2, *A.domain_shape)
     y = A(x)
     assert y.shape == (2, 2, *A.range_shape)
@@ -109,8 +110,8 @@ def test_batch_dimensions(plain, backend):
 def test_ellipsoids_within_the_voxelisation_floor(phantoms, plain, backend, options):
     """The error against closed-form integrals is at most 1.1 times that of brute-force sampling of the same voxels."""
     detector = {"detector_shape": (28, 32), "detector_pitch": (14.0, 12.0)}
-    geometry = replace(plain, **{"volume_shape": (28, 28, 28), "voxel_spacing": (7.0,) * 3, **detector, **options})
-    geometry = replace(geometry, detector_offset=(5.0, -20.0), angles=(0.1, 0.9, 2.5, 4.4))
+    setup = replace(plain, **{"volume_shape": (28, 28, 28), "voxel_spacing": (7.0,) * 3, **detector, **options})
+    setup = replace(setup, detector_offset=(5.0, -20.0), angles=(0.1, 0.9, 2.5, 4.4))
     ellipsoids = [
         phantoms.Ellipsoid(center=(5.0, -8.0, 3.0), semi_axes=(70.0, 55.0, 60.0), turn=0.4),
         phantoms.Ellipsoid(center=(20.0, 15.0, -10.0), semi_axes=(25.0, 18.0, 30.0), turn=-0.7, value=-0.6),
@@ -118,9 +119,9 @@ def test_ellipsoids_within_the_voxelisation_floor(phantoms, plain, backend, opti
     ]
     here = torch.get_default_device()
     with torch.device("cpu"):
-        volume, exact = phantoms.voxelise(ellipsoids, geometry), phantoms.line_integrals(ellipsoids, geometry)
-        floor = relative(phantoms.sample_rays(volume, geometry, step=0.7), exact)
-    error = relative(ConeBeamProjector(geometry, backend=backend)(volume.to(here)).cpu(), exact)
+        volume, exact = phantoms.voxelise(ellipsoids, setup.grid), phantoms.line_integrals(ellipsoids, setup.geometry)
+        floor = relative(phantoms.sample_rays(volume, setup.geometry, setup.grid, step=0.7), exact)
+    error = relative(setup.projector(backend)(volume.to(here)).cpu(), exact)
     assert 0 < floor < 0.08
     assert error <= 1.1 * floor
 
@@ -141,7 +142,7 @@ def test_ellipsoids_within_the_voxelisation_floor(phantoms, plain, backend, opti
 )
 @pytest.mark.parametrize("offset", [(0.0, 0.0), (24.0, -36.0)])
 def test_axis_signs(phantoms, plain, backend, angle, center, expected_vu, offset):
-    geometry = replace(
+    setup = replace(
         plain,
         angles=(angle,),
         voxel_spacing=(8.0, 8.0, 8.0),
@@ -151,11 +152,11 @@ def test_axis_signs(phantoms, plain, backend, angle, center, expected_vu, offset
         detector_shape=(40, 40),
         detector_pitch=(14.0, 12.0),
     )
-    blob = phantoms.voxelise([phantoms.Ellipsoid(center=center, semi_axes=(12.0, 12.0, 12.0))], geometry)
-    shadow = ConeBeamProjector(geometry, backend=backend)(blob.to(torch.get_default_device()))[0].double().cpu().numpy()
+    blob = phantoms.voxelise([phantoms.Ellipsoid(center=center, semi_axes=(12.0, 12.0, 12.0))], setup.grid)
+    shadow = setup.projector(backend)(blob.to(torch.get_default_device()))[0].double().cpu().numpy()
     v, u = (
         (np.arange(40) - 19.5) * pitch + shift
-        for pitch, shift in zip(geometry.detector_pitch, geometry.detector_offset, strict=True)
+        for pitch, shift in zip(setup.detector_pitch, setup.detector_offset, strict=True)
     )
     found = (shadow.sum(1) @ v / shadow.sum(), shadow.sum(0) @ u / shadow.sum())
     assert found == pytest.approx(expected_vu, abs=2.0)
@@ -163,9 +164,10 @@ def test_axis_signs(phantoms, plain, backend, angle, center, expected_vu, offset
 
 def test_clockwise_is_the_mirrored_rotation(plain, backend):
     """Turning the other way is the same scan of the volume mirrored in y, with u mirrored."""
-    fields = {name: getattr(plain, name) for name in plain.__dataclass_fields__ if name != "angles"}
+    names = ("source_to_isocenter", "source_to_detector", "detector_shape", "detector_pitch")
+    fields = {name: getattr(plain, name) for name in names}
     there, back = (
-        ConeBeamProjector(ConeBeamGeometry.circular(views=5, clockwise=c, **fields), backend=backend)
+        ConeBeamProjector(ConeBeamGeometry.circular(views=5, clockwise=c, **fields), plain.grid, backend=backend)
         for c in (False, True)
     )
     x = random_pair(there)[0]
@@ -175,19 +177,19 @@ def test_clockwise_is_the_mirrored_rotation(plain, backend):
 def test_a_subset_of_views_gives_the_subset_of_projections(plain, backend):
     x = torch.rand(plain.volume_shape)
     subset = replace(plain, angles=plain.angles[1:6:2])
-    full = ConeBeamProjector(plain, backend=backend)(x)
-    assert torch.equal(ConeBeamProjector(subset, backend=backend)(x), full[1:6:2])
+    full = plain.projector(backend)(x)
+    assert torch.equal(subset.projector(backend)(x), full[1:6:2])
 
 
 def test_length_of_a_central_ray(plain, backend):
     """The middle ray of a box of ones, lateral and upright hats summing to one, is as long as the box."""
-    geometry = replace(plain, angles=(0.0,), detector_shape=(1, 1), voxel_spacing=(10.0, 7.0, 9.0))
-    y = ConeBeamProjector(geometry, backend=backend)(torch.ones(geometry.volume_shape))
+    setup = replace(plain, angles=(0.0,), detector_shape=(1, 1), voxel_spacing=(10.0, 7.0, 9.0))
+    y = setup.projector(backend)(torch.ones(setup.volume_shape))
     assert y.item() == pytest.approx(10.0 * plain.volume_shape[0], rel=1e-5)
 
 
 def test_gradient_is_the_adjoint_of_the_residual(plain, backend):
-    A = ConeBeamProjector(plain, backend=backend)
+    A = plain.projector(backend)
     x, y = random_pair(A)
     x.requires_grad_()
     (0.5 * (A(x) - y).square().sum()).backward()
@@ -198,18 +200,18 @@ def test_gradient_is_the_adjoint_of_the_residual(plain, backend):
 
 
 def test_gradients_to_second_order(plain):
-    geometry = replace(plain, volume_shape=(3, 4, 2), voxel_spacing=(50.0, 40.0, 60.0), detector_shape=(2, 3))
-    geometry = replace(geometry, detector_pitch=(60.0, 70.0), angles=plain.angles[:2])
-    A = ConeBeamProjector(geometry, backend="torch")
-    x = torch.rand(geometry.volume_shape, dtype=torch.float64, requires_grad=True)
-    y = torch.rand(geometry.projection_shape, dtype=torch.float64, requires_grad=True)
+    setup = replace(plain, volume_shape=(3, 4, 2), voxel_spacing=(50.0, 40.0, 60.0), detector_shape=(2, 3))
+    setup = replace(setup, detector_pitch=(60.0, 70.0), angles=plain.angles[:2])
+    A = setup.projector("torch")
+    x = torch.rand(setup.volume_shape, dtype=torch.float64, requires_grad=True)
+    y = torch.rand(setup.projection_shape, dtype=torch.float64, requires_grad=True)
     for f, point in ((A, x), (A.T, y)):
         assert torch.autograd.gradcheck(lambda t, f=f: f(0.01 * t), point)
         assert torch.autograd.gradgradcheck(lambda t, f=f: f(0.01 * t).square(), point)
 
 
 def test_deterministic(plain, backend):
-    A = ConeBeamProjector(plain, backend=backend)
+    A = plain.projector(backend)
     x, y = random_pair(A)
     assert torch.equal(A(x), A(x))
     assert torch.equal(A.T(y), A.T(y))
@@ -217,7 +219,7 @@ def test_deterministic(plain, backend):
 
 def test_result_does_not_depend_on_the_number_of_threads(plain):
     numba = pytest.importorskip("numba")
-    A = ConeBeamProjector(plain, backend="numba")
+    A = plain.projector("numba")
     x, y = random_pair(A)
     several = (A(x), A.T(y))
     before = numba.get_num_threads()
@@ -230,7 +232,7 @@ def test_result_does_not_depend_on_the_number_of_threads(plain):
 
 
 def test_input_is_left_alone_and_its_layout_does_not_matter(plain, backend):
-    A = ConeBeamProjector(plain, backend=backend)
+    A = plain.projector(backend)
     x = torch.rand(A.domain_shape[::-1])
     before = x.clone()
     y = A(x.permute(2, 1, 0))
@@ -239,29 +241,29 @@ def test_input_is_left_alone_and_its_layout_does_not_matter(plain, backend):
 
 
 def test_nan_stays_visible(plain, backend):
-    A = ConeBeamProjector(plain, backend=backend)
+    A = plain.projector(backend)
     assert A(torch.full(A.domain_shape, math.nan)).isnan().any()
 
 
 def test_auto_takes_numba_on_the_cpu(plain):
     x = torch.rand(plain.volume_shape)
-    assert torch.equal(ConeBeamProjector(plain)(x), ConeBeamProjector(plain, backend="numba")(x))
+    assert torch.equal(plain.projector()(x), plain.projector("numba")(x))
 
 
 def test_named_backend_refuses_a_device_it_cannot_use(plain):
     with pytest.raises(InputError, match=r"'numba' got a tensor on meta, expected one on cpu"):
-        ConeBeamProjector(plain, backend="numba")(torch.rand(plain.volume_shape, device="meta"))
+        plain.projector("numba")(torch.rand(plain.volume_shape, device="meta"))
 
 
 def test_unknown_backend(plain):
     with pytest.raises(
         InputError, match=r"backend is 'cuda', expected one of auto, numba, triton, torch, diffct, rtk, astra"
     ):
-        ConeBeamProjector(plain, backend="cuda")
+        plain.projector("cuda")
 
 
 def test_wrong_shapes_name_found_and_expected(plain):
-    A = ConeBeamProjector(plain)
+    A = plain.projector()
     with pytest.raises(InputError, match=r"measurement whose shape doesn't fit.*\(6, 28, 32\).*\(7, 28, 32\)"):
         A.T(torch.rand(6, 28, 32))
     with pytest.raises(InputError, match=r"volume whose shape doesn't fit.*\(20, 20\).*\(20, 20, 20\)"):
@@ -272,11 +274,11 @@ def test_wrong_shapes_name_found_and_expected(plain):
 
 def test_smooth_corrections_leave_no_sampling_pattern_in_thin_slices():
     """Slices of 1 mm under detector rows 2.3 mm apart: a free correction writes the rows into the volume."""
-    geometry = ConeBeamGeometry.paper((32, 32, 16), (12.0, 12.0, 1.0), views=8)
-    geometry = replace(geometry, detector_pitch=(4.0, geometry.detector_pitch[1]))
-    projector = ConeBeamProjector(geometry)
+    grid = Grid.centered((32, 32, 16), (12.0, 12.0, 1.0))
+    paper = ConeBeamGeometry.paper(grid, views=8)
+    projector = ConeBeamProjector(replace(paper, v=paper.v * 4 / 16), grid)
     assert projector.resolution[2] == pytest.approx(4.0 * 700 / 1200)
-    x, y, _ = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in geometry.volume_shape), indexing="ij")
+    x, y, _ = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in grid.shape), indexing="ij")
     truth = ((x / 0.7) ** 2 + (y / 0.5) ** 2 < 1).float()
     estimate = 0.9 * truth
 
@@ -286,6 +288,6 @@ def test_smooth_corrections_leave_no_sampling_pattern_in_thin_slices():
         )
         return float(corrected.diff(dim=2)[..., 4:11].abs().mean()), float((corrected - truth).norm())
 
-    free, smooth = pattern(None), pattern(GaussianSmoothing(geometry.volume_shape, std=1.5, axis=2).normal)
+    free, smooth = pattern(None), pattern(GaussianSmoothing(grid.shape, std=1.5, axis=2).normal)
     assert smooth[0] < 0.3 * free[0]
     assert smooth[1] < free[1]

@@ -9,11 +9,9 @@ import pytest
 import torch
 
 from monai_iscs.classical.admm_tv import _DifferencesAndValue
-from monai_iscs.classical.methods import cubic_volume, fdk_volume
 from monai_iscs.errors import InputError
-from monai_iscs.inferers.layout import StackedOperator, StackLayout
+from monai_iscs.grid import Grid
 from monai_iscs.inferers.processes import SharedOperator
-from monai_iscs.inferers.starts import pseudo_inverse_start
 from monai_iscs.operators import (
     ConeBeamGeometry,
     ConeBeamProjector,
@@ -25,9 +23,11 @@ from monai_iscs.operators import (
     SliceAveraging,
 )
 from monai_iscs.sampling import DDNM
+from monai_iscs.scans import Measurement
 
 SHAPE = (6, 5, 7)
-GEOMETRY = ConeBeamGeometry.paper(SHAPE, (20.0, 24.0, 30.0), views=4)
+GRID = Grid.centered(SHAPE, (20.0, 24.0, 30.0))
+GEOMETRY = ConeBeamGeometry.paper(GRID, views=4)
 
 
 def foreign() -> LinearOperator:
@@ -43,7 +43,7 @@ def foreign() -> LinearOperator:
 
 
 OPERATORS: dict[str, Callable[[], LinearOperator]] = {
-    "cone beam": lambda: ConeBeamProjector(GEOMETRY, backend="torch"),
+    "cone beam": lambda: ConeBeamProjector(GEOMETRY, GRID, backend="torch"),
     "thick slices": lambda: SliceAveraging(SHAPE, factor=2.5),
     "thick slices with a profile, across": lambda: SliceAveraging(SHAPE, factor=3, axis=0, profile=GaussianProfile()),
     "smoothing": lambda: GaussianSmoothing(SHAPE, std=0.7, axis=1),
@@ -62,9 +62,7 @@ WRAPPERS: dict[str, Callable[[LinearOperator], LinearOperator]] = {
     "scaled and shared": lambda A: SharedOperator(0.5 * A),
     "shared and transposed": lambda A: SharedOperator(A).T,
     "after smoothing": lambda A: A @ GaussianSmoothing(A.domain_shape, std=0.5, axis=0),
-    "stacked": lambda A: StackedOperator(A, StackLayout(SHAPE, 1, 4), channels=2),
-    "scaled, shared and stacked": lambda A: StackedOperator(SharedOperator(2 * A), StackLayout(SHAPE, 0), channels=1),
-    "stacked and transposed": lambda A: (2 * StackedOperator(A, StackLayout(SHAPE, 2, 3))).T,
+    "scaled after scaled smoothing": lambda A: (2 * A) @ (0.5 * GaussianSmoothing(A.domain_shape, std=0.5, axis=0)),
 }
 WITH_ROWS = {"cone beam"}
 
@@ -147,7 +145,7 @@ def test_types_and_device(A):
 def test_the_pseudo_inverse_is_moore_and_penrose_s(A, inner, wrap):
     inverse = A.pseudo_inverse
     if inverse is None:
-        assert wrap.label == "after smoothing" or inner.pseudo_inverse is None
+        assert "smoothing" in wrap.label or inner.pseudo_inverse is None
         return
     assert (inverse.domain_shape, inverse.range_shape) == (A.range_shape, A.domain_shape)
     x, y = random(*A.domain_shape), random(*A.range_shape, seed=1)
@@ -162,7 +160,7 @@ def test_the_pseudo_inverse_is_moore_and_penrose_s(A, inner, wrap):
 def test_rows_are_rows(A, inner, wrap):
     part = A.rows(1, 3)
     if part is None:
-        first_axis_is_the_scanner_s = "transposed" not in wrap.label and "stacked" not in wrap.label
+        first_axis_is_the_scanner_s = "transposed" not in wrap.label
         assert not (isinstance(inner, ConeBeamProjector) and first_axis_is_the_scanner_s)
         return
     x = random(*A.domain_shape)
@@ -176,12 +174,8 @@ def test_what_is_known_of_a_measurement_is_carried(inner, wrap, A):
         assert A.images is None
         return
     assert A.images == inner.images
-    if wrap.label == "after smoothing" or inner.resolution is None:
+    if "smoothing" in wrap.label or inner.resolution is None:
         assert A.resolution is None
-    elif "stacked" in wrap.label:
-        axis = A.layout.slice_axis
-        steps = list(inner.resolution)
-        assert A.resolution == (steps.pop(axis), 1.0, *steps)
     else:
         assert A.resolution == inner.resolution
 
@@ -199,22 +193,31 @@ def test_zero_is_its_own_inverse():
     assert not zero.pseudo_inverse(random(*zero.range_shape)).any()
 
 
+FACTORS = {
+    "scaled": -2.5,
+    "twice scaled": 1.5,
+    "transposed and scaled": 2,
+    "scaled and transposed": 2,
+    "scaled and shared": 0.5,
+    "scaled after scaled smoothing": 1,
+}
+
+
+def test_the_factor_is_taken_out(A, inner, wrap):
+    factor, operator = A.factored()
+    assert factor == FACTORS.get(wrap.label, 1)
+    assert operator.factored() == (1.0, operator) or "smoothing" in wrap.label
+    assert (operator.domain_shape, operator.range_shape) == (A.domain_shape, A.range_shape)
+    x = random(*A.domain_shape)
+    torch.testing.assert_close(factor * operator(x), A(x))
+    if "smoothing" not in wrap.label:  # its type tells a method what it is
+        assert operator is (inner.T if "transposed" in wrap.label else inner)
+
+
 @pytest.mark.parametrize("scale", [1.0, 2.0, -0.3])
 def test_ddnm_uses_a_multiple_s_own_inverse(scale):
     """One step meets the measurement exactly, which SIRT does not."""
     A = scale * SliceAveraging(SHAPE, factor=2.5)
-    x0, y = random(*SHAPE).float(), random(*A.range_shape, seed=1).float()
-    stacked = StackedOperator(A, StackLayout(SHAPE, 1, 4))
-    found = DDNM(stacked, y[None])(stacked.layout.stack(x0[None]), 0.3)
-    torch.testing.assert_close(A(stacked.layout.volume(found)[0]), y, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("scale", [2.0, -0.3])
-def test_starts_of_a_multiple_are_those_of_the_operator(scale):
-    thick, cone = SliceAveraging(SHAPE, factor=2.5), ConeBeamProjector(GEOMETRY)
-    for method, A in ((cubic_volume, thick), (pseudo_inverse_start, thick), (fdk_volume, cone)):
-        y = random(1, *A.range_shape, seed=1).float()
-        torch.testing.assert_close(method(scale * y, scale * A), method(y, A), rtol=1e-4, atol=1e-5)
-    for method in (cubic_volume, fdk_volume):
-        with pytest.raises(InputError, match="is 0 times"):
-            method(y, 0.0 * A)
+    x0, y = random(1, *SHAPE).float(), random(1, *A.range_shape, seed=1).float()
+    found = DDNM().bind(Measurement(y, A))(x0, 0.3)
+    torch.testing.assert_close(A(found), y, atol=1e-5, rtol=1e-5)

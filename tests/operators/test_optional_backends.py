@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators import ConeBeamProjector, backends
+from monai_iscs.operators import backends
 from monai_iscs.solvers import check_matched
 
 OPTIONAL = {"diffct": True, "rtk": True, "astra": False, "torch-radon": False}  # name: matched
@@ -31,9 +31,9 @@ def skewed(plain):
     )
 
 
-def blob(geometry) -> torch.Tensor:
+def blob(setup) -> torch.Tensor:
     """A smooth body off the centre."""
-    x, y, z = (torch.linspace(-1, 1, n) for n in geometry.volume_shape)
+    x, y, z = (torch.linspace(-1, 1, n) for n in setup.volume_shape)
     radius = ((x[:, None, None] - 0.2) / 0.6) ** 2 + ((y[:, None] + 0.25) / 0.5) ** 2 + ((z - 0.1) / 0.5) ** 2
     return torch.exp(-2 * radius)
 
@@ -51,10 +51,10 @@ def test_contract_of_those_installed(skewed, name):
     device = "cpu" if "cpu" in entry.devices and name != "astra" else "cuda"
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs a GPU")
-    A = ConeBeamProjector(skewed, backend=name)
+    A = skewed.projector(name)
     x = blob(skewed).to(device)
     Ax = A(x)
-    numba = ConeBeamProjector(skewed, backend="numba")
+    numba = skewed.projector("numba")
     expected = numba(x.cpu())
     assert relative(Ax, expected) < 0.08  # constant voxels (Siddon): 0.051; a wrong sign or axis: above 0.3
     if not OPTIONAL[name]:
@@ -69,7 +69,7 @@ def test_contract_of_those_installed(skewed, name):
 
 @pytest.mark.parametrize(("name", "matched"), OPTIONAL.items())
 def test_unmatched_ones_are_marked_and_refused_where_it_matters(plain, name, matched):
-    A = ConeBeamProjector(plain, backend=name)
+    A = plain.projector(name)
     assert A.matched is A.T.matched is matched
     if matched:
         check_matched(A)
@@ -98,16 +98,16 @@ def test_a_missing_package_says_how_to_install_it(plain, monkeypatch, name, pack
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, f"monai_iscs.operators.backends.{entry.module}", raising=False)
     with pytest.raises(InputError, match=f"'{name}' needs .*cannot be imported.*{install}"):
-        backends.make_backend(name, ConeBeamProjector(plain)._rays)
+        backends.make_backend(name, plain.projector()._scan)
 
 
-def build(monkeypatch, name: str, package: str, fake, geometry):
+def build(monkeypatch, name: str, package: str, fake, setup):
     """The backend on a stand-in for its package."""
     module = f"monai_iscs.operators.backends.{backends._REGISTRY[name].module}"
     monkeypatch.setitem(sys.modules, package, fake)
     monkeypatch.delitem(sys.modules, module, raising=False)
     try:
-        return backends.make_backend(name, ConeBeamProjector(geometry)._rays)
+        return backends.make_backend(name, setup.projector(name)._scan)
     finally:
         sys.modules.pop(module, None)
 
@@ -194,12 +194,12 @@ class FakeTorchRadon(ModuleType):
 
 def test_torch_radon_is_handed_lengths_in_voxels(monkeypatch, plain):
     fake = FakeTorchRadon()
-    geometry = replace(plain, volume_shape=(20, 16, 12), voxel_spacing=(1.5, 1.5, 1.5))
-    backend = build(monkeypatch, "torch-radon", "torch_radon", fake, geometry)
+    setup = replace(plain, volume_shape=(20, 16, 12), voxel_spacing=(1.5, 1.5, 1.5))
+    backend = build(monkeypatch, "torch-radon", "torch_radon", fake, setup)
     assert fake.voxel_size == (1.0, 1.0, 1.0)
     assert fake.size == (12, 16, 20)
     assert fake.args[0] == 32
-    assert fake.args[1] == pytest.approx(np.asarray(geometry.angles) + np.pi / 2, rel=1e-6)
+    assert fake.args[1] == pytest.approx(np.asarray(setup.angles) + np.pi / 2, rel=1e-6)
     fake.kwargs.pop("volume")
     assert fake.kwargs == pytest.approx(
         {
@@ -211,7 +211,7 @@ def test_torch_radon_is_handed_lengths_in_voxels(monkeypatch, plain):
         }
     )
     y = backend.forward(torch.ones(1, 20, 16, 12))
-    assert y.shape == (1, *geometry.projection_shape)
+    assert y.shape == (1, *setup.projection_shape)
     assert torch.equal(y, torch.full_like(y, 1.5))  # voxels to mm
     assert backend.adjoint(y).shape == (1, 20, 16, 12)
 
@@ -219,9 +219,9 @@ def test_torch_radon_is_handed_lengths_in_voxels(monkeypatch, plain):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"detector_offset": (0.0, 3.0)}, r"detector_offset is \(0.0, 3.0\) mm"),
-        ({"volume_offset": (0.0, 0.0, 3.0)}, r"volume_offset is \(0.0, 0.0, 3.0\) mm"),
-        ({"voxel_spacing": (10.0, 10.0, 9.0)}, r"voxel_spacing is .*expected cubes"),
+        ({"detector_offset": (0.0, 3.0)}, r"detector_offset: found \(0.0, 3.0\) mm"),
+        ({"volume_offset": (0.0, 0.0, 3.0)}, r"volume_offset: found \(0.0, 0.0, 3.0\) mm"),
+        ({"voxel_spacing": (10.0, 10.0, 9.0)}, r"grid: found voxels of .*expected cubes"),
         ({"angles": tuple(np.linspace(0, 6, 4097))}, "4097 views"),
     ],
 )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_iscs.operators import ConeBeamProjector
+from monai_iscs.operators.backends.rays import RayTable
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +26,11 @@ def benchmark():
 def test_report(benchmark, plain, monkeypatch):
     pytest.importorskip("triton")
     monkeypatch.setattr(benchmark, "PEERS", ("triton", "torch", "torch-radon"))
-    scan = replace(plain, volume_shape=(3, 4, 2), angles=(0.3,), detector_shape=(2, 3), detector_pitch=(60.0, 60.0))
-    scan = replace(scan, voxel_spacing=(50.0, 40.0, 60.0))
+    setup = replace(plain, volume_shape=(3, 4, 2), angles=(0.3,), detector_shape=(2, 3), detector_pitch=(60.0, 60.0))
+    setup = replace(setup, voxel_spacing=(50.0, 40.0, 60.0))
     if torch.cuda.is_available():
         pytest.skip("Triton isn't interpreted here")
-    lines = list(benchmark.measure(torch.device("cpu"), 1, scan, copied=1000))
+    lines = list(benchmark.measure(torch.device("cpu"), 1, setup.geometry, setup.grid, copied=1000))
     rows = {
         cells[1]: cells[2:] for cells in ([cell.strip() for cell in line.split("|")] for line in lines) if cells[1:]
     }
@@ -44,14 +44,14 @@ def test_report(benchmark, plain, monkeypatch):
 
 def test_work_is_counted(benchmark, plain):
     """Forward samples: with one slice's worth of ones far wider than the rays, each sample adds the path length."""
-    geometry = replace(plain, angles=(0.0, 0.3), volume_shape=(9, 40, 3), voxel_spacing=(10.0, 10.0, 100.0))
-    rays = ConeBeamProjector(geometry)._rays
+    setup = replace(plain, angles=(0.0, 0.3), volume_shape=(9, 40, 3), voxel_spacing=(10.0, 10.0, 100.0))
+    rays = RayTable.of(setup.geometry, setup.grid)
     crossings = sum(
         np.count_nonzero(np.abs(rays.lateral[view, u, 0] + rays.lateral[view, u, 1] * np.arange(9) - 19.5) < 20.5)
         for view in range(2)
         for u in range(32)
     )
-    samples, visits = benchmark.work(geometry)
+    samples, visits = benchmark.work(rays)
     assert not rays.axis.any()
     assert samples == 28 * crossings  # three thick slices: no row misses them
     assert visits == 1.25 * 3 * crossings
@@ -71,9 +71,9 @@ def test_peer_that_breaks(benchmark, plain, monkeypatch):
         return row(name, *arguments)
 
     monkeypatch.setattr(benchmark, "peer_row", broken)
-    scan = replace(plain, volume_shape=(3, 4, 2), angles=(0.3,), detector_shape=(2, 3), detector_pitch=(60.0, 60.0))
-    scan = replace(scan, voxel_spacing=(50.0, 40.0, 60.0))
-    lines = list(benchmark.measure(torch.device("cpu"), 1, scan, copied=10))
+    setup = replace(plain, volume_shape=(3, 4, 2), angles=(0.3,), detector_shape=(2, 3), detector_pitch=(60.0, 60.0))
+    setup = replace(setup, voxel_spacing=(50.0, 40.0, 60.0))
+    lines = list(benchmark.measure(torch.device("cpu"), 1, setup.geometry, setup.grid, copied=10))
     assert "| triton | not run: RuntimeError: driver / gone | | | | | |" in lines
     assert any(line.startswith("| torch | ") and "not run" not in line for line in lines)
     assert not any("times its floor" in line for line in lines)

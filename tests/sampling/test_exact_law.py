@@ -2,7 +2,8 @@
 """With a Gaussian prior the denoiser is linear, so the law of the sampler's output has a closed form: the loop must
 follow it.
 
-Stacks here are (S, R, H, W): the R channels are independent repetitions of one experiment.
+Volumes here are (R, S, H, W): their slices lie along axis 0, and the R channels are independent repetitions of one
+experiment.
 """
 
 from __future__ import annotations
@@ -15,25 +16,27 @@ import pytest
 import torch
 from torch import Tensor
 
-from monai_iscs.operators import ForeignOperator, LinearOperator
+from monai_iscs.operators import ForeignOperator
 from monai_iscs.sampling import (
     DDS,
+    ConjugateGradient,
     DDIMRule,
     DDSRule,
     IdenticalNoise,
     IndependentNoise,
+    Rule,
     SlerpNoise,
     geometric_sigmas,
-    reconstruct,
 )
+from monai_iscs.scans import Measurement
 
 HEIGHT, WIDTH = 2, 2
 PIXELS = HEIGHT * WIDTH
 
 
-def to_rows(stack: Tensor) -> Tensor:
-    """(S, R, H, W) to (R, S * H * W)."""
-    return stack.movedim(1, 0).flatten(1)
+def to_rows(volume: Tensor) -> Tensor:
+    """(R, S, H, W) to (R, S * H * W)."""
+    return volume.flatten(1)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class GaussianPrior:
     def draw(self, slices: int, repetitions: int) -> Tensor:
         noise = torch.randn(slices, repetitions, len(self.mean), generator=torch.Generator().manual_seed(7))
         rows = self.mean.float() + noise @ torch.linalg.cholesky(self.covariance).float().T
-        return rows.view(slices, repetitions, HEIGHT, WIDTH)
+        return rows.view(slices, repetitions, HEIGHT, WIDTH).movedim(0, 1).contiguous()
 
 
 def propagate(
@@ -63,7 +66,7 @@ def propagate(
     consistency: Callable[[float], tuple[Tensor, Tensor]],
     correlation: Tensor,
     sigmas: Sequence[float],
-    rule: Callable[[float, float], float],
+    rule: Rule,
     start_mean: Tensor,
     start_covariance: Tensor,
 ) -> tuple[Tensor, Tensor]:
@@ -89,7 +92,7 @@ def propagate(
         estimate, estimate_offset = G @ gain, G @ offset + h
         if index == len(levels) - 1:
             return estimate @ mean + estimate_offset, estimate @ covariance @ estimate.T
-        k = rule(sigma, levels[index + 1])
+        k = rule.share(sigma, levels[index + 1])
         kept = levels[index + 1] / sigma * (1 - k**2) ** 0.5
         step = estimate + kept * (torch.eye(len(mean), dtype=torch.float64) - gain)
         mean = step @ mean + estimate_offset - kept * offset
@@ -97,9 +100,9 @@ def propagate(
     raise AssertionError("no noise level")
 
 
-def largest_deviation(stack: Tensor, mean: Tensor, covariance: Tensor) -> float:
-    """Largest deviation of the sample mean and covariance of (S, R, H, W) from the law, in standard errors."""
-    rows = to_rows(stack).double()
+def largest_deviation(volume: Tensor, mean: Tensor, covariance: Tensor) -> float:
+    """Largest deviation of the sample mean and covariance of (R, S, H, W) from the law, in standard errors."""
+    rows = to_rows(volume).double()
     count = len(rows)
     variances = covariance.diagonal()
     mean_error = (rows.mean(0) - mean).abs() / (variances / count).sqrt()
@@ -110,26 +113,23 @@ def largest_deviation(stack: Tensor, mean: Tensor, covariance: Tensor) -> float:
 
 @dataclass(frozen=True)
 class GaussianWorld:
-    """A prior, a scanner of the whole stack, and a measurement of it."""
+    """A prior, a scanner of the whole volume, and a measurement of it."""
 
     prior: GaussianPrior
     matrix: Tensor
     measurement: Tensor
     slices: int
 
-    def operator(self, repetitions: int) -> LinearOperator:
-        matrix = self.matrix.float()
-        shape = (self.slices, repetitions, HEIGHT, WIDTH)
-
-        def adjoint(y: Tensor) -> Tensor:
-            return (y @ matrix).view(repetitions, self.slices, HEIGHT, WIDTH).movedim(0, 1)
-
-        return ForeignOperator(
-            (lambda x: to_rows(x) @ matrix.T, adjoint), domain_shape=shape, range_shape=(repetitions, len(matrix))
+    def measured(self, repetitions: int) -> Measurement:
+        """The same measurement of each repetition."""
+        matrix, shape = self.matrix.float(), (self.slices, HEIGHT, WIDTH)
+        operator = ForeignOperator(
+            (lambda x: x.flatten(1) @ matrix.T, lambda y: (y @ matrix).view(-1, *shape)),
+            domain_shape=shape,
+            range_shape=(len(matrix),),
+            batched=True,
         )
-
-    def repeated_measurement(self, repetitions: int) -> Tensor:
-        return self.measurement.float().repeat(repetitions, 1)
+        return Measurement(self.measurement.float().repeat(repetitions, 1), operator)
 
     def proximal(self, gamma: float) -> tuple[Tensor, Tensor]:
         """G = (gamma AᵀA + I)⁻¹ and h = G gamma Aᵀy, Eq. 16."""
@@ -160,9 +160,9 @@ def slerp_correlation(slices: int, degrees: float) -> Tensor:
 
 SLICES = 4
 NOISES = {
-    "independent": (lambda: IndependentNoise(seed=11), torch.eye(SLICES)),
-    "identical": (lambda: IdenticalNoise(seed=11), torch.ones(SLICES, SLICES)),
-    "slerp": (lambda: SlerpNoise(seed=11, anchor_angle=70), slerp_correlation(SLICES, 70)),
+    "independent": (IndependentNoise(), torch.eye(SLICES)),
+    "identical": (IdenticalNoise(), torch.ones(SLICES, SLICES)),
+    "slerp": (SlerpNoise(anchor_angle=70), slerp_correlation(SLICES, 70)),
 }
 RULES = [DDSRule(0.0), DDSRule(0.6), DDSRule(1.0), DDIMRule(0.0), DDIMRule(0.6), DDIMRule(1.0)]
 REPETITIONS = 10_000
@@ -178,11 +178,11 @@ def identity(size: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
 @pytest.mark.parametrize("noise", NOISES)
-def test_without_a_measurement_the_loop_follows_its_law(world, rule, noise):
-    make, correlation = NOISES[noise]
+def test_without_a_measurement_the_loop_follows_its_law(world, walk, rule, noise):
+    noise, correlation = NOISES[noise]
     sigmas = geometric_sigmas(6, sigma_max=3, sigma_min=0.05)
     start = world.prior.draw(SLICES, REPETITIONS)
-    found = reconstruct(world.prior, unchanged, make(), sigmas, start, rule=rule)
+    found = walk(world.prior, unchanged, noise, sigmas, start, rule=rule, seed=11)
     own = torch.kron(torch.eye(SLICES, dtype=torch.float64), world.prior.covariance)
     law = propagate(
         world.prior, lambda _: identity(len(own)), correlation, sigmas, rule, world.prior.mean.repeat(SLICES), own
@@ -192,12 +192,12 @@ def test_without_a_measurement_the_loop_follows_its_law(world, rule, noise):
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
 @pytest.mark.parametrize("noise", NOISES)
-def test_with_a_converged_linear_consistency_the_loop_follows_its_law(world, rule, noise):
-    make, correlation = NOISES[noise]
+def test_with_a_converged_linear_consistency_the_loop_follows_its_law(world, walk, rule, noise):
+    noise, correlation = NOISES[noise]
     sigmas = geometric_sigmas(6, sigma_max=3, sigma_min=0.05)
-    dds = DDS(world.operator(REPETITIONS), world.repeated_measurement(REPETITIONS), iterations=12, gamma=4.0)
-    start = torch.zeros(SLICES, REPETITIONS, HEIGHT, WIDTH)
-    found = reconstruct(world.prior, dds, make(), sigmas, start, rule=rule)
+    dds = DDS(solver=ConjugateGradient(iterations=12), gamma=4.0).bind(world.measured(REPETITIONS), 0)
+    start = torch.zeros(REPETITIONS, SLICES, HEIGHT, WIDTH)
+    found = walk(world.prior, dds, noise, sigmas, start, rule=rule, seed=11)
     size = SLICES * PIXELS
     law = propagate(
         world.prior,
@@ -214,18 +214,18 @@ def test_with_a_converged_linear_consistency_the_loop_follows_its_law(world, rul
 @pytest.mark.parametrize(
     ("rule", "correlation"), [(DDSRule(0.9), NOISES["slerp"][1]), (DDSRule(0.6), torch.eye(SLICES))]
 )
-def test_a_wrong_law_is_noticed(world, rule, correlation):
+def test_a_wrong_law_is_noticed(world, walk, rule, correlation):
     # the comparison has teeth: another rule, or another noise, is many standard errors away
     sigmas = geometric_sigmas(6, sigma_max=3, sigma_min=0.05)
     start = world.prior.draw(SLICES, REPETITIONS)
-    found = reconstruct(world.prior, unchanged, NOISES["slerp"][0](), sigmas, start, rule=DDSRule(0.6))
+    found = walk(world.prior, unchanged, NOISES["slerp"][0], sigmas, start, rule=DDSRule(0.6), seed=11)
     own = torch.kron(torch.eye(SLICES, dtype=torch.float64), world.prior.covariance)
     mean = world.prior.mean.repeat(SLICES)
     law = propagate(world.prior, lambda _: identity(len(own)), correlation, sigmas, rule, mean, own)
     assert largest_deviation(found, *law) > 8
 
 
-def kept_variance(prior: GaussianPrior, steps: int, rule: Callable[[float, float], float]) -> Tensor:
+def kept_variance(prior: GaussianPrior, steps: int, rule: Rule) -> Tensor:
     """Share of the prior's variance that the sampler keeps without a measurement, along the prior's eigenvectors."""
     sigmas = geometric_sigmas(steps, sigma_max=50, sigma_min=1e-3)
     eye = torch.ones(1, 1)
@@ -249,7 +249,7 @@ def test_the_dds_rule_keeps_a_known_share_of_the_variance(world, k):
     )
 
 
-def test_truncated_conjugate_gradients_come_near_the_law_of_converged_ones(world, capsys):
+def test_truncated_conjugate_gradients_come_near_the_law_of_converged_ones(world, walk, own_steps, capsys):
     # truncated conjugate gradients are not linear, so there is no closed form: the distance is measured. The operator
     # acts in each slice, so that each repetition can have step lengths of its own.
     rows_of_slice = world.matrix[:3, :PIXELS]
@@ -259,21 +259,23 @@ def test_truncated_conjugate_gradients_come_near_the_law_of_converged_ones(world
         measurement=torch.linspace(-1, 1, 3 * SLICES, dtype=torch.float64),
         slices=SLICES,
     )
-    shape, matrix = (SLICES, REPETITIONS, HEIGHT, WIDTH), rows_of_slice.float()
+    shape, matrix = (SLICES, HEIGHT, WIDTH), rows_of_slice.float()
     operator = ForeignOperator(
-        (lambda x: x.flatten(2) @ matrix.T, lambda y: (y @ matrix).view(shape)),
+        (lambda x: x.flatten(2) @ matrix.T, lambda y: (y @ matrix).view(-1, *shape)),
         domain_shape=shape,
-        range_shape=(SLICES, REPETITIONS, 3),
+        range_shape=(SLICES, 3),
+        batched=True,
     )
-    measurement = whole.measurement.float().view(SLICES, 1, 3).expand(-1, REPETITIONS, -1)
-    make, correlation = NOISES["slerp"]
+    measurement = Measurement(whole.measurement.float().view(SLICES, 3).repeat(REPETITIONS, 1, 1), operator)
+    noise, correlation = NOISES["slerp"]
     sigmas, rule, gamma, size = geometric_sigmas(6, sigma_max=3, sigma_min=0.05), DDSRule(0.6), 30.0, SLICES * PIXELS
     zero = torch.zeros(size, size, dtype=torch.float64)
     mean, covariance = propagate(world.prior, lambda _: whole.proximal(gamma), correlation, sigmas, rule, zero[0], zero)
     distances = {}
     for iterations in (1, 2, 3, 4):
-        dds = DDS(operator, measurement, iterations=iterations, gamma=gamma, batch_dims=2)
-        rows = to_rows(reconstruct(world.prior, dds, make(), sigmas, torch.zeros(shape), rule=rule)).double()
+        dds = DDS(solver=own_steps(iterations), gamma=gamma).bind(measurement, 0)
+        start = torch.zeros(REPETITIONS, *shape)
+        rows = to_rows(walk(world.prior, dds, noise, sigmas, start, rule=rule, seed=11)).double()
         mean_distance = (rows.mean(0) - mean).norm() / mean.norm()
         distances[iterations] = float(mean_distance), float((torch.cov(rows.T) - covariance).norm() / covariance.norm())
     with capsys.disabled():

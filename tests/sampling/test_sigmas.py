@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.sampling import check_sigmas, geometric_sigmas
+from monai_iscs.sampling import Geometric, check_sigmas, geometric_sigmas
 
 
 def test_levels_have_a_constant_ratio_and_both_ends():
@@ -23,14 +23,23 @@ def test_one_step_is_the_largest_level():
 
 @pytest.mark.parametrize("steps", [0, -3, 2.5, True])
 def test_steps_must_be_a_positive_whole_number(steps):
-    with pytest.raises(InputError, match=f"steps is {steps}"):
+    with pytest.raises(InputError, match=f"steps: found {steps}"):
         geometric_sigmas(steps, sigma_max=5, sigma_min=0.01)
+    with pytest.raises(InputError, match=f"steps: found {steps}"):
+        Geometric(steps=steps)
 
 
 @pytest.mark.parametrize(("high", "low"), [(1, 2), (1, 0), (1, -1), (1, 1), (float("inf"), 1), (float("nan"), 1)])
 def test_ends_must_be_ordered(high, low):
     with pytest.raises(InputError, match="0 < sigma_min < sigma_max"):
         geometric_sigmas(3, sigma_max=high, sigma_min=low)
+    with pytest.raises(InputError, match="0 < last < first"):
+        Geometric(first=high, last=low)
+
+
+def test_the_plug_s_levels_are_those():
+    assert Geometric(7, 3.0, 0.1).levels() == geometric_sigmas(7, sigma_max=3, sigma_min=0.1).tolist()
+    assert Geometric(1, 3.0, 0.1).levels() == [3.0]
 
 
 @pytest.mark.parametrize("sigmas", [[], [1, 1], [1, 2], [1, 0], [float("nan")], [float("inf"), 1]])

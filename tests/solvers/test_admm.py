@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators import ConeBeamProjector, Differences, ForeignOperator, soft_threshold
+from monai_iscs.operators import Differences, ForeignOperator, soft_threshold
 from monai_iscs.solvers import ADMM, voxel_weight
 
 
@@ -21,8 +21,8 @@ def test_voxel_weight_is_the_mean_squared_column():
     assert voxel_weight(matrix_operator(matrix), matrix) == pytest.approx(float(matrix.square().sum()) / 2000, rel=0.5)
 
 
-def test_voxel_weight_follows_the_units(plain):
-    A = ConeBeamProjector(plain)
+def test_voxel_weight_follows_the_units(projector):
+    A = projector
     like = torch.ones(1)
     assert voxel_weight(0.1 * A, like) == pytest.approx(0.01 * voxel_weight(A, like), rel=1e-5)
     with pytest.raises(InputError, match="maps everything to zero"):

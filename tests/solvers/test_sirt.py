@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators import ConeBeamProjector, ForeignOperator
+from monai_iscs.operators import ForeignOperator
 from monai_iscs.solvers import SIRT
 
 
@@ -98,9 +98,9 @@ def test_non_negative():
     assert SIRT(A.operator, iterations=50, rtol=0, non_negative=True)(y).min() == 0
 
 
-def test_rays_and_voxels_outside_do_no_harm(plain):
-    A = ConeBeamProjector(plain)
-    x = torch.zeros(plain.volume_shape)
+def test_rays_and_voxels_outside_do_no_harm(projector):
+    A = projector
+    x = torch.zeros(A.domain_shape)
     x[6:14, 7:13, 8:12] = 1
     y = A(x)
     once, often = (SIRT(A, iterations=n, rtol=0)(y[None]) for n in (2, 20))
@@ -112,14 +112,14 @@ def test_rays_and_voxels_outside_do_no_harm(plain):
 @pytest.mark.parametrize(
     "bad", [{"iterations": 0}, {"relaxation": 0.0}, {"relaxation": 2.0}, {"rtol": -1.0}, {"stop_residual": -1.0}]
 )
-def test_bad_arguments(bad, plain):
+def test_bad_arguments(bad, projector):
     with pytest.raises(InputError, match=f"{next(iter(bad))}="):
-        SIRT(ConeBeamProjector(plain), **bad)
+        SIRT(projector, **bad)
 
 
 @pytest.mark.parametrize("scale", [-1.0, -0.052])
-def test_negative_entries_are_refused(scale, plain):
+def test_negative_entries_are_refused(scale, projector):
     """Their weights would be 0, and the result an empty volume."""
-    A = scale * ConeBeamProjector(plain)
+    A = scale * projector
     with pytest.raises(InputError, match=r"ConeBeamProjector has rows that sum to -.*, expected entries of at least 0"):
-        SIRT(A)(torch.ones(plain.projection_shape))
+        SIRT(A)(torch.ones(A.range_shape))

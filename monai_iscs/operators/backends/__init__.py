@@ -15,13 +15,15 @@ from typing import NamedTuple, Protocol
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators.backends.rays import RayTable
+from monai_iscs.grid import Grid
+from monai_iscs.operators.backends.rays import AlignedScan, RayTable
+from monai_iscs.operators.geometry import ConeBeamGeometry
 
 
 class Backend(Protocol):
-    """One implementation of the operator that a `RayTable` describes."""
+    """One implementation of the line integrals of a scan, made from its `RayTable` or, another project's, from it."""
 
-    def __init__(self, rays: RayTable) -> None: ...
+    def __init__(self, scan: AlignedScan) -> None: ...
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
         """(N, X, Y, Z) to (N, view, v, u)."""
@@ -44,6 +46,8 @@ class _Entry(NamedTuple):
     automatic: bool = True
     """Whether "auto" may choose it."""
     matched: bool = True
+    joseph: bool = False
+    """Whether it is Joseph's method here, whose scans a `RayTable` describes."""
 
 
 _CPU, _CUDA = frozenset({"cpu"}), frozenset({"cuda"})
@@ -52,9 +56,9 @@ _TRITON = _CUDA | _CPU if os.environ.get("TRITON_INTERPRET") == "1" else _CUDA
 
 # the preferred one first
 _REGISTRY = {
-    "numba": _Entry("numba_joseph", "NumbaJoseph", _CPU, "numba", "pip install numba"),
-    "triton": _Entry("triton_joseph", "TritonJoseph", _TRITON, "triton", "pip install triton (Linux)"),
-    "torch": _Entry("torch_separable", "TorchSeparable", None, "torch", "pip install torch"),
+    "numba": _Entry("numba_joseph", "NumbaJoseph", _CPU, "numba", "pip install numba", joseph=True),
+    "triton": _Entry("triton_joseph", "TritonJoseph", _TRITON, "triton", "pip install triton (Linux)", joseph=True),
+    "torch": _Entry("torch_separable", "TorchSeparable", None, "torch", "pip install torch", joseph=True),
     # other projects' projectors, imported when they are named: their licences are in their modules
     "diffct": _Entry(
         "diffct_siddon", "DiffctSiddon", _CPU | _CUDA, "diffct", 'pip install "diffct[cu12]"', automatic=False
@@ -126,7 +130,16 @@ def _missing(entry: _Entry) -> str | None:
     return None
 
 
-def make_backend(name: str, rays: RayTable) -> Backend:
+def align_scan(name: str, geometry: ConeBeamGeometry, grid: Grid) -> AlignedScan:
+    """What a backend is made from; for "auto" what all do that it may choose.
+
+    Raises:
+        InputError: a scan that none of these can do.
+    """
+    return (RayTable if name == "auto" or _REGISTRY[name].joseph else AlignedScan).of(geometry, grid)
+
+
+def make_backend(name: str, scan: AlignedScan) -> Backend:
     """Import and build the backend of this name (compilers and drivers are only imported when used).
 
     Raises:
@@ -139,4 +152,4 @@ def make_backend(name: str, rays: RayTable) -> Backend:
         raise InputError(
             f"backend {name!r} needs {entry.package}, which cannot be imported ({error}): {entry.install}"
         ) from error
-    return getattr(module, entry.cls)(rays)
+    return getattr(module, entry.cls)(scan)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators.backends.rays import RayTable
+from monai_iscs.operators.backends.rays import AlignedScan
 from monai_iscs.operators.backends.unmatched import UnmatchedBackend
 
 
@@ -22,18 +22,17 @@ class AstraCone(UnmatchedBackend):
         InputError: where ASTRA finds no GPU: it has no cone beam on CPUs, and asking for one ends the process.
     """
 
-    def __init__(self, rays: RayTable) -> None:
+    def __init__(self, scan: AlignedScan) -> None:
         if not astra.use_cuda():
             raise InputError("backend 'astra' found no CUDA device, expected one: ASTRA has no cone beam on CPUs")
-        super().__init__(rays)
-        geometry = rays.geometry
-        X, Y, Z = geometry.volume_shape
-        half = np.multiply(geometry.volume_shape, geometry.voxel_spacing) / 2
-        borders = np.stack([geometry.volume_offset - half, geometry.volume_offset + half], 1)
+        super().__init__(scan)
+        geometry, grid = self.geometry, self.grid
+        X, Y, Z = grid.shape
+        half = np.multiply(grid.shape, grid.spacing) / 2
+        borders = np.stack([grid.center - half, grid.center + half], 1)
         self._volume = astra.create_vol_geom(Y, X, Z, *borders.ravel().tolist())
-        self._detector = astra.create_proj_geom(
-            "cone_vec", *geometry.detector_shape, np.concatenate(geometry.view_vectors(), 1)
-        )
+        vectors = np.concatenate([geometry.source, geometry.detector, geometry.u, geometry.v], 1)
+        self._detector = astra.create_proj_geom("cone_vec", *geometry.detector_shape, vectors)
 
     def project(self, volume: torch.Tensor) -> torch.Tensor:
         views, rows, columns = self.geometry.projection_shape
@@ -43,7 +42,7 @@ class AstraCone(UnmatchedBackend):
         return torch.from_numpy(out).transpose(1, 2).contiguous().to(volume.device)
 
     def backproject(self, projections: torch.Tensor) -> torch.Tensor:
-        out = np.zeros((len(projections), *self.geometry.volume_shape[::-1]), np.float32)
+        out = np.zeros((len(projections), *self.grid.shape[::-1]), np.float32)
         for y, x in zip(projections.transpose(1, 2).contiguous().cpu().numpy(), out, strict=True):
             self._run("BP3D_CUDA", "ReconstructionDataId", x, y)
         return torch.from_numpy(out).to(projections.device)

@@ -7,7 +7,10 @@ import numpy as np
 import torch
 from diffct import Projector
 
-from monai_iscs.operators.backends.rays import RayTable
+from monai_iscs.errors import InputError
+from monai_iscs.operators.backends.rays import AlignedScan
+
+SAME = 1e-6  # share by which the pixels of two views may differ
 
 
 class DiffctSiddon:
@@ -15,10 +18,17 @@ class DiffctSiddon:
 
     Native CUDA kernels for CUDA tensors; diffct's portable PyTorch code, a hundred times slower than numba, for CPU
     tensors. diffct takes any position of source and detector, so that all offsets are handed over as they are.
+
+    Raises:
+        InputError: pixels of another size in some view.
     """
 
-    def __init__(self, rays: RayTable) -> None:
-        self.geometry = rays.geometry
+    def __init__(self, scan: AlignedScan) -> None:
+        self.geometry, self.grid = scan.geometry, scan.grid
+        pitches = [np.linalg.norm(step, axis=1) for step in (self.geometry.v, self.geometry.u)]
+        if not np.allclose(pitches, [[pitch[0]] for pitch in pitches], rtol=SAME, atol=0):
+            raise InputError("geometry: found pixels of several sizes, expected one size for backend 'diffct'")
+        self._pitch = [float(pitch.mean()) for pitch in pitches]
         self._made: dict[torch.device, Projector] = {}
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
@@ -37,21 +47,20 @@ class DiffctSiddon:
         return self._made[device]
 
     def _build(self, device: torch.device) -> Projector:
-        geometry = self.geometry
-        source, detector, u, v = geometry.view_vectors()
-        moved = np.asarray(geometry.volume_offset)  # diffct's volume is centred on the origin
+        geometry, grid = self.geometry, self.grid
+        moved = np.asarray(grid.center)  # diffct's volume is centred on the origin
         vectors = (
-            source - moved,
-            detector - moved,
-            u / geometry.detector_pitch[1],
-            v / geometry.detector_pitch[0],
+            geometry.source - moved,
+            geometry.detector - moved,
+            geometry.u / self._pitch[1],
+            geometry.v / self._pitch[0],
         )
         return Projector(
             beam="cone",
             trajectory=tuple(torch.as_tensor(vector, dtype=torch.float32, device=device) for vector in vectors),
-            volume_shape=geometry.volume_shape[::-1],
+            volume_shape=grid.shape[::-1],
             detector_shape=geometry.detector_shape[::-1],
-            detector_spacing=geometry.detector_pitch[::-1],
-            voxel_spacing=geometry.voxel_spacing[::-1],
+            detector_spacing=self._pitch[::-1],
+            voxel_spacing=grid.spacing[::-1],
             backend="auto" if device.type == "cuda" else "torch",
         )

@@ -3,16 +3,45 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from monai_iscs.errors import InputError
+from monai_iscs.grid import Grid
 from monai_iscs.operators.geometry import ConeBeamGeometry
 
 
 @dataclass(frozen=True)
-class RayTable:
+class AlignedScan:
+    """A scan and the grid of its volumes in a frame whose x, y, z are the grid's axes; lengths in mm."""
+
+    geometry: ConeBeamGeometry
+    grid: Grid
+
+    @classmethod
+    def of(cls, geometry: ConeBeamGeometry, grid: Grid) -> AlignedScan:
+        """Turn both into the grid's axes.
+
+        Raises:
+            InputError: a grid whose axes are not at right angles.
+        """
+        return cls(geometry.along(grid), grid.straight)
+
+    @property
+    def volume_shape(self) -> tuple[int, int, int]:
+        """(X, Y, Z)."""
+        return self.grid.shape
+
+    @property
+    def detector_shape(self) -> tuple[int, int]:
+        """(v, u)."""
+        return self.geometry.detector_shape
+
+
+@dataclass(frozen=True)
+class RayTable(AlignedScan):
     """Joseph's method, factorised: one row of numbers per (view, detector column), shared by all detector rows.
 
     All rays of one detector column lie in one vertical plane through the source. Its trace in the x-y plane steps along
@@ -28,9 +57,8 @@ class RayTable:
     from source to detector, in the plane of detector column shadow[0] · (1, x, y) / s.
 
     Attributes:
-        geometry: the scan that is tabulated.
-        volume_shape: (X, Y, Z).
-        detector_shape: (v, u).
+        geometry: the scan that is tabulated, in the grid's axes.
+        grid: of the volumes, in its own axes.
         axis: (views, u), uint8.
         lateral, reach: (views, u, 2), float64.
         height: (views, 3), float64.
@@ -38,9 +66,6 @@ class RayTable:
         shadow: (views, 2, 3), float64.
     """
 
-    geometry: ConeBeamGeometry
-    volume_shape: tuple[int, int, int]
-    detector_shape: tuple[int, int]
     axis: np.ndarray
     lateral: np.ndarray
     reach: np.ndarray
@@ -49,14 +74,20 @@ class RayTable:
     shadow: np.ndarray
 
     @classmethod
-    def of(cls, geometry: ConeBeamGeometry) -> RayTable:
-        """Tabulate a geometry whose detector stands upright: u in the x-y plane, v along z."""
-        source, detector, u, v = geometry.view_vectors()
-        if np.any(u[:, 2]) or np.any(v[:, :2]):
-            raise InputError("the detector is tilted, expected u in the x-y plane and v along z")
+    def of(cls, geometry: ConeBeamGeometry, grid: Grid) -> RayTable:
+        """Tabulate a scan of a volume.
+
+        Raises:
+            InputError: a grid whose axes are not at right angles, a detector that does not stand upright on its x-y
+                plane, a volume that would meet the source, or rays steeper than 45°.
+        """
+        geometry, grid = geometry.along(grid), grid.straight
+        geometry.check_upright()
+        _check_rays(geometry, grid)
+        source, detector, u, v = geometry.source, geometry.detector, geometry.u, geometry.v
         rows, columns = geometry.detector_shape
-        spacing = np.asarray(geometry.voxel_spacing)
-        first = np.array([geometry.voxel_centers(axis)[0] for axis in range(3)])
+        spacing = np.asarray(grid.spacing)
+        first = np.asarray(grid.affine)[:3, 3]
 
         column = np.arange(columns) - (columns - 1) / 2
         start = (source[:, None, :2] - first[:2]) / spacing[:2]  # in voxel indices
@@ -84,8 +115,7 @@ class RayTable:
         per_plane = 1 / np.abs(step_along)
         return cls(
             geometry=geometry,
-            volume_shape=geometry.volume_shape,
-            detector_shape=geometry.detector_shape,
+            grid=grid,
             axis=axis,
             lateral=np.stack([start_across - slope * start_along, slope], 2),
             reach=np.stack([-start_along / step_along, 1 / step_along], 2),
@@ -99,4 +129,29 @@ class RayTable:
                 2,
             ),
             shadow=shadow,
+        )
+
+
+def _check_rays(geometry: ConeBeamGeometry, grid: Grid) -> None:
+    """Raise an `InputError` where Joseph's method has no planes to step along; both in the grid's axes."""
+    center, half = np.asarray(grid.center), np.multiply(grid.shape, grid.spacing) / 2
+    ahead = np.cross(geometry.u, geometry.v)[:, :2]
+    distance = ((geometry.detector - geometry.source)[:, :2] * ahead).sum(1) / np.linalg.norm(ahead, axis=1)
+    ahead = ahead / np.linalg.norm(ahead, axis=1, keepdims=True) * np.sign(distance)[:, None]
+    depth = ((center - geometry.source)[:, :2] * ahead).sum(1) - np.abs(ahead) @ half[:2]
+    if depth.min() <= 0:
+        raise InputError(
+            f"grid: found a volume that would meet the source: its nearest corner is {depth.min():.1f} mm in front of "
+            "it, expected more than 0 in every view"
+        )
+    # The steps are along x or y, never z: no ray through the volume may climb more than it advances.
+    middle = (geometry.detector - geometry.source)[:, 2]
+    climb = np.abs(middle) + np.abs(geometry.v[:, 2]) * geometry.detector_shape[0] / 2
+    beside = np.maximum(np.abs(center - geometry.source)[:, :2] - half[:2], 0)
+    height = np.abs(center - geometry.source)[:, 2] + half[2]
+    slope = np.minimum(climb / np.abs(distance), height / np.linalg.norm(beside, axis=1)).max()
+    if slope >= math.sqrt(0.5):  # at 45 degrees in the plane the larger component is this share of the advance
+        raise InputError(
+            f"geometry: found rays that climb up to {math.degrees(math.atan(slope)):.1f} degrees from the source's "
+            "plane, expected less than 35.2 (a lower detector or volume, or a more distant source)"
         )

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from itk import RTK
 
-from monai_iscs.operators.backends.rays import RayTable
+from monai_iscs.operators.backends.rays import AlignedScan
+from monai_iscs.operators.circle import Circle
 
 _IMAGE = itk.Image[itk.F, 3]
 
@@ -17,15 +18,17 @@ class RTKJoseph:
     """RTK's Joseph pair on the CPU, in float32: ours but for voxels on the volume's border, which RTK treats otherwise.
 
     RTK turns about its y axis; our x, y, z are its z, x, y, and its detector's x, y our u, v.
+
+    Raises:
+        InputError: views that are on no circle.
     """
 
-    def __init__(self, rays: RayTable) -> None:
-        self.geometry = geometry = rays.geometry
+    def __init__(self, scan: AlignedScan) -> None:
+        self.geometry, self.grid = scan.geometry, scan.grid
+        self._circle = circle = Circle.of(scan.geometry, scan.grid.center, backend="rtk")
         self._orbit = RTK.ThreeDCircularProjectionGeometry.New()
-        for angle in geometry.angles:
-            self._orbit.AddProjection(
-                geometry.source_to_isocenter, geometry.source_to_detector, float(np.degrees(angle))
-            )
+        for angle in circle.angles:
+            self._orbit.AddProjection(circle.source_to_isocenter, circle.source_to_detector, float(np.degrees(angle)))
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
         x = volume.detach().to(torch.float32).transpose(-1, -2).contiguous().numpy()
@@ -37,7 +40,7 @@ class RTKJoseph:
     def adjoint(self, projections: torch.Tensor) -> torch.Tensor:
         y = projections.detach().to(torch.float32).contiguous().numpy()
         kind = RTK.JosephBackProjectionImageFilter[_IMAGE, _IMAGE]
-        X, Y, Z = self.geometry.volume_shape
+        X, Y, Z = self.grid.shape
         x = np.stack([self._run(kind, np.zeros((X, Z, Y), np.float32), item, True) for item in y])
         return torch.from_numpy(x).transpose(-1, -2).contiguous().to(projections.dtype)
 
@@ -52,9 +55,8 @@ class RTKJoseph:
         return itk.array_from_image(run.GetOutput())
 
     def _image(self, array: np.ndarray, is_volume: bool):
-        geometry = self.geometry
-        (x, y, z), (dx, dy, dz) = geometry.voxel_spacing, geometry.volume_offset
-        (v, u), (dv, du) = geometry.detector_pitch, geometry.detector_offset
+        (x, y, z), (dx, dy, dz) = self.grid.spacing, np.subtract(self.grid.center, self._circle.center).tolist()
+        (v, u), (dv, du) = self._circle.detector_pitch, self._circle.detector_offset
         spacing, offset = ((y, z, x), (dy, dz, dx)) if is_volume else ((u, v, 1.0), (du, dv, 0.0))
         counts = array.shape[::-1] if is_volume else (*array.shape[:0:-1], 1)  # views are numbered from 0
         image = itk.image_view_from_array(array)

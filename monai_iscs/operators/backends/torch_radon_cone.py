@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators.backends.rays import RayTable
+from monai_iscs.operators.backends.rays import AlignedScan
 from monai_iscs.operators.backends.unmatched import UnmatchedBackend
+from monai_iscs.operators.circle import EXACT, Circle
 
 if importlib.util.find_spec("_tkinter") is None and "turtle" not in sys.modules:
     # torch_radon.volumes imports `width` from turtle, needlessly, which fails on servers without Tk
@@ -34,33 +35,36 @@ class TorchRadonCone(UnmatchedBackend):
     Its angles run a quarter turn ahead of ours.
 
     Raises:
-        InputError: for what torch-radon lacks: offsets of the detector or the volume, voxels that are not cubes, more
-            than 4,096 views.
+        InputError: for what torch-radon lacks: views on no circle, offsets of the detector or the volume, voxels
+            that are not cubes, more than 4,096 views.
     """
 
-    def __init__(self, rays: RayTable) -> None:
-        super().__init__(rays)
-        geometry = rays.geometry
-        for name in ("detector_offset", "volume_offset"):
-            if any(getattr(geometry, name)):
-                raise InputError(f"{name} is {getattr(geometry, name)} mm, expected 0: backend 'torch-radon' has none")
-        voxel = geometry.voxel_spacing[0]
-        if not np.allclose(geometry.voxel_spacing, voxel, rtol=1e-5):
-            raise InputError(f"voxel_spacing is {geometry.voxel_spacing}, expected cubes for backend 'torch-radon'")
-        if len(geometry.angles) > MAX_VIEWS:
-            raise InputError(f"angles has {len(geometry.angles)} views, expected up to {MAX_VIEWS} for 'torch-radon'")
+    def __init__(self, scan: AlignedScan) -> None:
+        super().__init__(scan)
+        geometry, grid = self.geometry, self.grid
+        circle = Circle.of(geometry, grid.center, backend="torch-radon")
+        offset = np.subtract(grid.center, circle.center)
+        for name, moved in (("detector_offset", circle.detector_offset), ("volume_offset", offset)):
+            if np.abs(moved).max() > EXACT * circle.source_to_detector:
+                found = tuple(round(float(mm), 3) for mm in moved)
+                raise InputError(f"{name}: found {found} mm, expected 0: backend 'torch-radon' has none")
+        voxel = grid.spacing[0]
+        if not np.allclose(grid.spacing, voxel, rtol=1e-5):
+            raise InputError(f"grid: found voxels of {grid.spacing} mm, expected cubes for backend 'torch-radon'")
+        if geometry.views > MAX_VIEWS:
+            raise InputError(f"geometry: found {geometry.views} views, expected up to {MAX_VIEWS} for 'torch-radon'")
         rows, columns = geometry.detector_shape
         volume = torch_radon.volumes.Volume3D(voxel_size=(1.0, 1.0, 1.0))
-        volume.set_size(*geometry.volume_shape[::-1])
+        volume.set_size(*grid.shape[::-1])
         self._voxel = voxel
         self._radon = torch_radon.ConeBeam(
             columns,
-            np.asarray(geometry.angles, np.float32) + np.float32(np.pi / 2),
-            src_dist=geometry.source_to_isocenter / voxel,
-            det_dist=(geometry.source_to_detector - geometry.source_to_isocenter) / voxel,
+            circle.angles.astype(np.float32) + np.float32(np.pi / 2),
+            src_dist=circle.source_to_isocenter / voxel,
+            det_dist=(circle.source_to_detector - circle.source_to_isocenter) / voxel,
             det_count_v=rows,
-            det_spacing_u=geometry.detector_pitch[1] / voxel,
-            det_spacing_v=geometry.detector_pitch[0] / voxel,
+            det_spacing_u=circle.detector_pitch[1] / voxel,
+            det_spacing_v=circle.detector_pitch[0] / voxel,
             volume=volume,
         )
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 import torch
 
-from monai_iscs.operators.backends.rays import RayTable
+from monai_iscs.operators.backends.rays import AlignedScan
 
 
 class UnmatchedBackend(ABC):
@@ -20,8 +20,8 @@ class UnmatchedBackend(ABC):
     A subclass projects volumes (N, Z, Y, X) to (N, view, v, u) and back, in float32.
     """
 
-    def __init__(self, rays: RayTable) -> None:
-        self.geometry = rays.geometry
+    def __init__(self, scan: AlignedScan) -> None:
+        self.geometry, self.grid = scan.geometry, scan.grid
         self._scale: float | None = None
 
     @abstractmethod
@@ -39,7 +39,7 @@ class UnmatchedBackend(ABC):
     def adjoint(self, projections: torch.Tensor) -> torch.Tensor:
         y = projections.detach().to(torch.float32).contiguous()
         if self._scale is None:
-            seen = self.project(torch.ones(1, *self.geometry.volume_shape[::-1], device=y.device))
+            seen = self.project(torch.ones(1, *self.grid.shape[::-1], device=y.device))
             back = float(self.backproject(seen).double().sum())
             self._scale = float(seen.double().square().sum()) / back if back else 1.0  # no ray meets the volume
         x = self._scale * self.backproject(y)

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training in one process or several: how they find each other, their devices, and who takes which slices."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from monai.data import DataLoader, DistributedSampler
+from monai.utils import set_determinism
+from torch.utils.data import Dataset
+
+from monai_iscs.errors import explain_uncaught
+
+
+def begin_training(seed: int) -> None:
+    """First of all: connects the processes that ``torchrun`` started, if there are any, and seeds this one."""
+    explain_uncaught()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and idist.get_world_size() == 1:
+        idist.initialize("nccl" if torch.cuda.is_available() else "gloo")
+    set_determinism(seed)
+
+
+def training_device() -> torch.device:
+    """A GPU if there is one, of several processes each its own; else the CPU."""
+    if idist.get_world_size() > 1:
+        return idist.device()
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def training_loader(dataset: Dataset, *, device: torch.device | str, **settings: Any) -> DataLoader:
+    """MONAI's ``DataLoader`` of whole batches for a device, in random order; several processes share the dataset."""
+    shared = idist.get_world_size() > 1
+    order = {"sampler": DistributedSampler(dataset, even_divisible=True)} if shared else {"shuffle": True}
+    return DataLoader(dataset, drop_last=True, pin_memory=torch.device(device).type == "cuda", **order, **settings)

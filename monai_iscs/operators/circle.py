@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The circle that the views of a scan lie on, found from where they were."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from monai_iscs.errors import InputError
+from monai_iscs.operators.geometry import VECTORS, ConeBeamGeometry
+
+NORMALS = 0.05  # weight of a detector's normal against its source: detectors may stand askew, the orbit decides
+UNKNOWN = 1e-3  # of the largest singular value: what the views say less of is taken from the given point
+EXACT = 1e-6  # of the source's distance from the detector: a view off the circle by less than this lies on it
+
+
+def rotation_axis(scan: ConeBeamGeometry, near: Sequence[float]) -> np.ndarray:
+    """(x, y) of the axis, along z, that the source travels about.
+
+    It is at the same distance from all sources; where they leave it open, as a single view does, it is on the normals
+    of the detectors through them, and then as close as possible to `near`.
+
+    Args:
+        scan: seen in the grid's axes.
+        near: a point (x, y), such as the middle of the volume.
+    """
+    source = scan.source[:, :2] - near[:2]
+    away = np.cross(scan.u, scan.v)[:, :2]
+    across = np.stack([-away[:, 1], away[:, 0]], 1) / np.linalg.norm(away, axis=1, keepdims=True)
+    squares = (source**2).sum(1)
+    size = math.sqrt(squares.mean()) or 1.0
+    # |source - axis|² is the same for all; (source - axis) is along the normal
+    rows = np.concatenate([2 * (source - source.mean(0)) / size, NORMALS * across])
+    right = np.concatenate([(squares - squares.mean()) / size, NORMALS * (across * source).sum(1)])
+    return np.asarray(near[:2]) + np.linalg.lstsq(rows, right, rcond=UNKNOWN)[0]
+
+
+class Circle(NamedTuple):
+    """A scan as `ConeBeamGeometry.circular` makes it, in its arguments."""
+
+    center: tuple[float, float, float]
+    source_to_isocenter: float
+    source_to_detector: float
+    angles: np.ndarray
+    detector_pitch: tuple[float, float]
+    detector_offset: tuple[float, float]
+
+    @classmethod
+    def of(cls, scan: ConeBeamGeometry, near: Sequence[float], *, backend: str) -> Circle:
+        """The circle of a scan.
+
+        Args:
+            scan: seen in the grid's axes.
+            near: a point (x, y, z) close to which the axis is taken where the views leave it open.
+            backend: that needs it, for the message.
+
+        Raises:
+            InputError: views that are on no circle about z, or whose detectors do not face its centre alike.
+        """
+        x, y = rotation_axis(scan, near)
+        center = np.array([x, y, scan.source[:, 2].mean()])
+        source, detector = scan.source - center, scan.detector - center
+        angles = np.arctan2(source[:, 1], source[:, 0])
+        outward = np.stack([np.cos(angles), np.sin(angles), np.zeros_like(angles)], 1)
+        along_u = np.stack([-outward[:, 1], outward[:, 0], np.zeros_like(angles)], 1)
+        circle = cls(
+            center=tuple(center.tolist()),
+            source_to_isocenter=float((source * outward).sum(1).mean()),
+            source_to_detector=float(((source - detector) * outward).sum(1).mean()),
+            angles=np.mod(angles + EXACT, 2 * math.pi) - EXACT,  # an angle of 0 but for rounding stays there
+            detector_pitch=tuple(float(np.linalg.norm(step, axis=1).mean()) for step in (scan.v, scan.u)),
+            detector_offset=(float(detector[:, 2].mean()), float((detector * along_u).sum(1).mean())),
+        )
+        if not 0 < circle.source_to_isocenter < circle.source_to_detector:
+            raise InputError(
+                f"geometry: found views on no circle about the volume, expected one for backend {backend!r}"
+            )
+        ideal = ConeBeamGeometry.circular(**circle._asdict(), detector_shape=scan.detector_shape)
+        off = max(np.abs(getattr(scan, name) - getattr(ideal, name)).max() for name in VECTORS)
+        if off > EXACT * circle.source_to_detector:
+            raise InputError(
+                f"geometry: found views that are up to {off:.3g} mm off a circle about the z axis with a detector that "
+                f"faces its centre, expected such a circle for backend {backend!r}"
+            )
+        return circle
