@@ -42,19 +42,33 @@ class Method(NamedTuple):
 def parse_method(text: str) -> Method:
     """The method of a name such as ``fdk``, ``dds``, ``dds+iscs`` or ``dds+tv+iscs``.
 
-    A sampler draws independent noise unless its name says another one. ``dds-tv`` is ``dds+tv``.
-
     Raises:
-        InputError: an unknown name, additions in another order, or additions to what cannot take them.
+        InputError: an unknown name, additions to a baseline, or as `parse_sampler`.
     """
-    name, *additions = text.strip().lower().replace("dds-tv", "dds+tv").split("+")
-    additions = [ALIASES.get(addition, addition) for addition in additions]
-    if name not in {*SAMPLERS, *BASELINES}:
-        raise InputError(f"method: found {text!r}, expected {_known()}")
+    name, additions = _parts(text)
     if name in BASELINES:
         if additions:
             raise InputError(f"method: found {text!r}, expected {name} alone, which draws no noise")
         return Method(name)
+    if name not in SAMPLERS:
+        raise InputError(
+            f"method: found {text!r}, expected one of {', '.join(BASELINES)}, or one of {', '.join(SAMPLERS)} followed, "
+            f"where its noise is not independent, by +{', +'.join(NOISES)}"
+        )
+    return parse_sampler(text)
+
+
+def parse_sampler(text: str) -> Method:
+    """The method of a sampler's name; it draws independent noise unless the name says another one.
+
+    ``dds-tv`` is ``dds+tv``.
+
+    Raises:
+        InputError: an unknown name, additions in another order, or additions to what cannot take them.
+    """
+    name, additions = _parts(text)
+    if name not in SAMPLERS:
+        raise InputError(f"method: found {text!r}, expected one of {', '.join(SAMPLERS)}, and a noise after it")
     if "tv" in additions[1:] and additions.count("tv") == 1:
         ordered = "+".join([name, "tv", *(addition for addition in additions if addition != "tv")])
         raise InputError(f"method: found {text!r}, expected tv before the noise: {ordered}")
@@ -70,20 +84,6 @@ def parse_method(text: str) -> Method:
     return Method(name, additions[0] if additions else INDEPENDENT)
 
 
-def parse_sampler(text: str) -> Method:
-    """The same for a diffusion sampler alone.
-
-    Raises:
-        InputError: a baseline, or as `parse_method`.
-    """
-    method = parse_method(text)
-    if method.noise is None:
-        raise InputError(f"method: found {text!r}, expected a sampler: {', '.join(SAMPLERS)}, and a noise after it")
-    return method
-
-
-def _known() -> str:
-    return (
-        f"one of {', '.join(BASELINES)}, or one of {', '.join(SAMPLERS)} followed, where its noise is not independent, "
-        f"by +{', +'.join(NOISES)}"
-    )
+def _parts(text: str) -> tuple[str, list[str]]:
+    name, *additions = text.strip().lower().replace("dds-tv", "dds+tv").split("+")
+    return name, [ALIASES.get(addition, addition) for addition in additions]

@@ -72,5 +72,5 @@ def test_the_text_of_a_method_is_read_as_it_and_its_label_is_the_recipe_s(name, 
 
 
 def test_a_recipe_has_samplers_only():
-    with pytest.raises(InputError, match="found 'fdk', expected a sampler: dds, ddnm, dds"):
+    with pytest.raises(InputError, match="found 'fdk', expected one of dds, ddnm, dds"):
         parse_sampler("fdk")

@@ -28,6 +28,14 @@ NOISES: dict[str, SliceNoise] = {
     "identical": IdenticalNoise(),
     "identical-steps": StagedNoise(SlerpNoise(), IdenticalNoise()),
 }
+PARTS: dict[str, type] = {
+    "start": Start,
+    "sigmas": Geometric,
+    "prior": Prior,
+    "consistency": Consistency,
+    "noise": SliceNoise,
+    "rule": Rule,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +53,7 @@ class Recipe:
             "dds", "ddnm" or "dds+tv".
 
     Raises:
-        InputError: a sampler of another name.
+        InputError: a sampler of another name, or a part that is none.
     """
 
     start: Start = field(default_factory=Direct)
@@ -59,6 +67,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if unknown := set(self.samplers) - set(SAMPLERS):
             raise InputError(f"samplers: found {', '.join(sorted(unknown))}, expected some of {', '.join(SAMPLERS)}")
+        for name, kind in PARTS.items():
+            if not isinstance(getattr(self, name), kind):
+                raise InputError(f"{name}: found {getattr(self, name)!r}, expected a {kind.__name__}")
 
     @property
     def label(self) -> str:

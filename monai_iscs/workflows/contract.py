@@ -69,6 +69,10 @@ def _is_sampler(value: Any) -> bool:
         return False
 
 
+def _is_sampling(value: Any) -> bool:
+    return isinstance(value, SliceDiffusionInferer) and isinstance(value.recipe, Recipe)
+
+
 def _are_recipes(value: Any) -> bool:
     return isinstance(value, Mapping) and bool(value) and all(isinstance(recipe, Recipe) for recipe in value.values())
 
@@ -112,7 +116,7 @@ INFERENCE: dict[str, Entry] = {
     ),
     "display": Entry(DISPLAY, "how figures show a volume", f"{RUNS}, evaluate", True, made=True),
     "inferer": Entry(
-        instance(SliceDiffusionInferer, "a SliceDiffusionInferer"),
+        Check(_is_sampling, "a SliceDiffusionInferer with a recipe"),
         "the sampler, made of the entries below",
         f"{RUNS}, evaluate",
         True,

@@ -59,7 +59,7 @@ NAMED = {
     "inference: plugs of another type": "entry 'plugs'",
     "inference: inferer of another class": "entry 'inferer'",
     "inference: inferer::recipe null": "entry 'inferer'",
-    "inference: hardware removed": "entry 'inferer'",
+    "inference: hardware removed": "entry 'hardware': cannot be used",
     "inference: hardware with an unknown argument": "entry 'hardware'",
     "train: the file missing": "missing",
     "train: epochs null": "entry 'epochs': found None",
