@@ -17,13 +17,12 @@ from torch import Tensor
 
 from monai_iscs.classical import admm_tv, cubic, fdk, sirt
 from monai_iscs.errors import InputError
-from monai_iscs.grid import Grid
 from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.methods import Method
 from monai_iscs.precision import check_precision, choose_precision
 from monai_iscs.sampling import Recipe, State
 from monai_iscs.scans import Measurement
-from monai_iscs.scans.meta import from_meta_tensor
+from monai_iscs.scans.meta import SCAN, from_meta_tensor, grid_of
 from monai_iscs.workflows.bundle import load_network, read_config
 from monai_iscs.workflows.config import BundleConfig
 from monai_iscs.workflows.device import choose_device, limit_memory
@@ -148,7 +147,7 @@ class Pipeline:
             return
         one = self._read({**self._overrides, "views": 1}).get_parsed_content("scan")
         with self.config.blamed("scan"):
-            numbers = math.prod(one.operator(Grid(tuple(volume.shape[1:]), volume.affine)).range_shape)
+            numbers = math.prod(one.operator(grid_of(volume)).range_shape)
         check_memory(self.config.place("views"), views, BYTES_A_NUMBER * numbers * views)
 
     def sampler(self, method: Method | None = None, *, changes: Mapping[str, Any] | None = None) -> Sampler:
@@ -190,6 +189,7 @@ class Pipeline:
     def place(self, volume: Tensor, measured: Measured) -> MetaTensor:
         """A volume on the measurement's device, with its file name and the grid that it belongs to."""
         result = convert_to_dst_type(volume, measured.image)[0]
+        result.meta.pop(SCAN)
         result.affine = torch.tensor(measured.measurement.grid.affine, dtype=torch.float64)
         return result
 
