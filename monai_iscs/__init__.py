@@ -75,6 +75,8 @@ _HOME = {
         "ScaleByRobustMaximumd",
         "SimulateMeasurement",
         "SimulateMeasurementd",
+        "TakeAsMeasured",
+        "TakeAsMeasuredd",
         "ct_postprocessing",
         "ct_preprocessing",
         "mr_postprocessing",

@@ -12,7 +12,7 @@ from monai.utils import MetricReduction
 
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
-from monai_iscs.scans.scan import Scan
+from monai_iscs.scans.meta import from_meta_tensor
 
 
 def data_residual(
@@ -46,14 +46,14 @@ class DataResidual(CumulativeIterationMetric):
     """Mean relative residual of volumes (B, C, X, Y, Z), given as `y_pred`, to their measurements, given as `y`.
 
     Args:
-        operator: A, a `LinearOperator` or any function from (C, X, Y, Z) to (C, *range_shape), or a `Scan`, which makes
-            the operator of each measurement from its meta.
+        operator: A, a `LinearOperator` or any function from (C, X, Y, Z) to (C, *range_shape); None: that of each
+            measurement, a `MetaTensor` of `SimulateMeasurement` or `TakeAsMeasured`.
         reduction: see `monai.metrics.RegressionMetric`.
     """
 
     def __init__(
         self,
-        operator: Callable[[torch.Tensor], torch.Tensor] | Scan,
+        operator: Callable[[torch.Tensor], torch.Tensor] | None = None,
         *,
         reduction: MetricReduction | str = MetricReduction.MEAN,
     ) -> None:
@@ -67,7 +67,7 @@ class DataResidual(CumulativeIterationMetric):
             raise InputError(f"y: found {found} measurements for {len(y_pred)} volumes, expected one for each")
         residuals = []
         for volume, measured in zip(y_pred, y, strict=True):
-            operator = self.operator(measured) if isinstance(self.operator, Scan) else self.operator
+            operator = from_meta_tensor(measured).operator if self.operator is None else self.operator
             residuals.append(data_residual(volume, measured, operator))
         return torch.tensor(residuals)[:, None]
 

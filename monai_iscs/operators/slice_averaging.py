@@ -99,13 +99,44 @@ class SliceAveraging(AlongAxis):
                 f"factor is {factor:g}, expected more than 1 and at most {slices}, the number of slices along axis "
                 f"{axis}"
             )
-        self.factor = float(factor)
-        matrix = _weights(slices, self.factor, BoxProfile() if profile is None else profile)
+        matrix = _weights(slices, float(factor), BoxProfile() if profile is None else profile)
+        self._set(volume_shape, matrix, float(factor), axis)
+
+    @classmethod
+    def of_weights(
+        cls, volume_shape: Sequence[int], weights: Tensor, *, factor: float, axis: int = 2
+    ) -> SliceAveraging:
+        """The same from the weights themselves, whatever their profile was.
+
+        Args:
+            volume_shape: shape of the volume in thin slices, voxels.
+            weights: of the thin slices in each thick one, (ceil(Z / factor), Z), none negative; rows sum to 1.
+            factor: distance of two thick slices in thin ones.
+            axis: axis of the volume that the slices stack along.
+
+        Raises:
+            InputError: other weights, or a factor that is not above 1.
+        """
+        weights = weights.to(torch.float64)
+        slices = volume_shape[axis]
+        expected = (math.ceil(slices / factor - ROUNDING), slices) if factor > 1 else None
+        if tuple(weights.shape) != expected:
+            raise InputError(
+                f"weights: found shape {tuple(weights.shape)} for a factor of {factor:g}, expected {expected}"
+            )
+        if not bool((weights >= 0).all()) or not bool(((weights.sum(1) - 1).abs() < ROUNDING).all()):
+            raise InputError("weights: found numbers that are no shares, expected rows of at least 0 that sum to 1")
+        self = cls.__new__(cls)
+        self._set(volume_shape, weights, float(factor), axis)
+        return self
+
+    def _set(self, volume_shape: Sequence[int], matrix: Tensor, factor: float, axis: int) -> None:
         super().__init__(volume_shape, matrix, axis)
+        self.factor = factor
         if len(volume_shape) == 3:
             self.images = MeasuredImages(axes=tuple(i - 3 for i in range(3) if i != axis), even_noise=True)
-        self.resolution = tuple(self.factor if index == axis else 1.0 for index in range(len(volume_shape)))
-        self.positions = matrix @ torch.arange(slices, dtype=torch.float64)
+        self.resolution = tuple(factor if index == axis else 1.0 for index in range(len(volume_shape)))
+        self.positions = matrix @ torch.arange(volume_shape[axis], dtype=torch.float64)
 
     @cached_property
     def pseudo_inverse(self) -> LinearOperator:

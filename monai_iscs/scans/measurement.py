@@ -3,16 +3,27 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
+import zlib
+from dataclasses import asdict
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
+from monai_iscs.files import staged, telling
 from monai_iscs.grid import Grid
-from monai_iscs.operators import LinearOperator
+from monai_iscs.operators import ConeBeamProjector, LinearOperator
+from monai_iscs.scans.description import describe_operator, operator_of
 from monai_iscs.scans.noise_level import estimate_noise_level
+
+VERSION = 1  # of the description; one that is read otherwise gets the next number
 
 
 class Measurement:
@@ -21,7 +32,8 @@ class Measurement:
     Args:
         data: y, (C, *operator.range_shape), such as line integrals (C, view, v, u); real and finite.
         operator: A, from volumes (X, Y, Z) on the grid.
-        grid: of the volume that is to be reconstructed. None: voxels of 1 mm, centred on the origin.
+        grid: of the volume that is to be reconstructed. None: that of a `ConeBeamProjector`, else voxels of 1 mm
+            that are centred on the origin.
         noise_level: root mean square of the noise, in the units of y; 0 where there is none. None: estimated from y
             when a method asks for it, see `estimate_noise_level`.
 
@@ -33,7 +45,7 @@ class Measurement:
         self, data: Tensor, operator: LinearOperator, grid: Grid | None = None, *, noise_level: float | None = None
     ) -> None:
         data = real_tensor(data, "measurement").as_subclass(torch.Tensor)
-        grid = Grid.centered(operator.domain_shape, (1.0, 1.0, 1.0)) if grid is None else grid
+        grid = _usual_grid(operator) if grid is None else grid
         if data.ndim != 1 + len(operator.range_shape) or tuple(data.shape[1:]) != tuple(operator.range_shape):
             raise InputError(
                 f"measurement: found shape {tuple(data.shape)}, expected (C, "
@@ -71,3 +83,95 @@ class Measurement:
     def seen_by(self, operator: LinearOperator) -> Measurement:
         """The same data with another operator in the place of an equal one, such as one that processes share."""
         return Measurement(self.data, operator, self.grid, noise_level=self._given)
+
+    def description(self) -> str:
+        """All but the data as one text: operator, grid and the noise level if it was given.
+
+        Raises:
+            InputError: an operator that `describe_operator` does not know.
+        """
+        found = {
+            "version": VERSION,
+            "operator": describe_operator(self.operator),
+            "grid": asdict(self.grid),
+            "noise_level": self._given,
+        }
+        return json.dumps(found)
+
+    @classmethod
+    def of_description(cls, data: Tensor, text: str) -> Measurement:
+        """The measurement again, from its data and its `description`.
+
+        Raises:
+            InputError: a text that is none, or what the constructor refuses.
+        """
+        try:
+            found = json.loads(text)
+            version, grid = found["version"], found["grid"]
+            described, noise_level = found["operator"], found["noise_level"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"measurement: found {text!r:.40}, expected its description ({error!r:.60})") from None
+        if version != VERSION:
+            raise InputError(f"measurement: found version {version!r:.20} of its description, expected {VERSION}")
+        if not (noise_level is None or (isinstance(noise_level, int | float) and not isinstance(noise_level, bool))):
+            raise InputError(f"noise_level: found {noise_level!r:.40}, expected a number or none")
+        try:
+            grid = Grid(**grid)
+        except (TypeError, ValueError) as error:
+            raise error if isinstance(error, InputError) else InputError(f"grid: found {grid!r:.60}") from None
+        return cls(data, operator_of(described, grid), grid, noise_level=noise_level)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write everything to one file: an `.npz` of NumPy, without pickled objects.
+
+        The file appears when it is complete; until then one of before stays as it was.
+
+        Args:
+            path: of the file; its folder is made.
+
+        Raises:
+            InputError: an operator that `describe_operator` does not know.
+            OutputError: the file can't be written.
+        """
+        path = Path(path)
+        text = np.frombuffer(self.description().encode(), np.uint8)
+        with telling(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with staged(path.parent) as folder, (folder / path.name).open("wb") as file:
+            np.savez(file, data=self.data.detach().cpu().numpy(), description=text)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Measurement:
+        """Read what `save` wrote; the data are on the CPU.
+
+        Raises:
+            InputError: a file that is missing, damaged, or no measurement.
+        """
+        path = Path(path)
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+                data, text = content["data"], content["description"].tobytes().decode()
+        except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, MemoryError) as error:
+            raise _unreadable(path, error) from error
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+            raise _unreadable(path, error) from error
+        try:
+            return cls.of_description(torch.from_numpy(data), text)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except TypeError as error:  # values that PyTorch has no type for
+            raise _unreadable(path, error) from error
+
+
+def _usual_grid(operator: LinearOperator) -> Grid:
+    _, inner = operator.factored()
+    if isinstance(inner, ConeBeamProjector):
+        return inner.grid
+    return Grid.centered(operator.domain_shape, (1.0, 1.0, 1.0))
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{path}: found no such file, expected a measurement")
+    reason = " ".join(str(error).split())[:100] or type(error).__name__
+    return InputError(f"{path}: can't be read as a measurement, damaged or another kind of file? ({reason})")

@@ -1,15 +1,97 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What images carry through MONAI's pipelines."""
+"""Between measurements and the `MetaTensor`s that MONAI's pipelines carry; the only place that knows both."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
 import torch
 from monai.data import MetaTensor
+
+from monai_iscs.errors import InputError
+from monai_iscs.grid import Grid
+from monai_iscs.scans.description import describable
+from monai_iscs.scans.measurement import Measurement
+
+SCAN = (
+    "scan"  # the entry of a measurement's meta with all but its data, as text: MONAI's batches keep texts as they are
+)
 
 
 def image_name(image: torch.Tensor, default: str = "image") -> str:
     """The file that an image was read from, for messages."""
     meta = image.meta if isinstance(image, MetaTensor) else {}
     return str(meta.get("filename_or_obj", default))
-def carries_scan(x): return False
-def from_meta_tensor(x): raise NotImplementedError
+
+
+@contextmanager
+def naming(image: torch.Tensor) -> Iterator[None]:
+    """Errors about an image name its file."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{image_name(image)}: {error}") from error
+
+
+def grid_of(image: torch.Tensor) -> Grid:
+    """The grid of an image (C, X, Y, Z).
+
+    Raises:
+        InputError: no `MetaTensor`, or an affine that is none.
+    """
+    if not isinstance(image, MetaTensor):
+        raise InputError(f"{image_name(image)}: has no affine, expected a MetaTensor with its voxel size in mm")
+    with naming(image):
+        return Grid(tuple(image.shape[1:]), image.affine.double().cpu().numpy())
+
+
+def to_meta_tensor(
+    measurement: Measurement, *, like: torch.Tensor | None = None, affine: np.ndarray | None = None
+) -> MetaTensor:
+    """A measurement as MONAI's pipelines carry it.
+
+    Args:
+        measurement: what was measured. An operator that has no description (`describe_operator`) is left out: it has to
+            be given where the measurement is used.
+        like: the image that it was made from: meta, such as the file's name, affine and history are taken from there.
+        affine: (4, 4), of the data as an image; None: that of `like`.
+
+    Returns:
+        The data (C, ...), with `meta["scan"]`, from which `from_meta_tensor` makes the measurement again.
+    """
+    result = MetaTensor(measurement.data)
+    if isinstance(like, MetaTensor):
+        result.copy_meta_from(like)
+    if affine is not None:
+        result.affine = torch.as_tensor(np.asarray(affine))
+    result.meta.pop(SCAN, None)
+    if describable(measurement.operator):
+        result.meta[SCAN] = measurement.description()
+    return result
+
+
+def carries_scan(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is a measurement of `to_meta_tensor`, with all that it needs to be one again."""
+    return isinstance(tensor, MetaTensor) and isinstance(tensor.meta.get(SCAN), str)
+
+
+def from_meta_tensor(tensor: torch.Tensor) -> Measurement:
+    """The measurement that `to_meta_tensor` turned into a `MetaTensor`; one item of a batch, too.
+
+    Args:
+        tensor: (C, ...).
+
+    Raises:
+        InputError: a tensor that is no such measurement, or a whole batch.
+    """
+    text = tensor.meta.get(SCAN) if isinstance(tensor, MetaTensor) else None
+    if not isinstance(text, str):
+        found = "nothing" if text is None else f"those of a batch of {len(text)}"
+        raise InputError(
+            f'{image_name(tensor, "measurement")}: found {found} in meta["{SCAN}"], expected a measurement (C, ...) of '
+            "SimulateMeasurement or TakeAsMeasured"
+        )
+    with naming(tensor):
+        return Measurement.of_description(tensor.as_tensor(), text)

@@ -1,63 +1,91 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated scanner: from a volume, or from its measurement, to the operator of its scan."""
+"""Simulated scans: from a volume to what a scanner would measure of it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
-from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
+from torch import Generator, Tensor
 
+from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
+from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, LinearOperator
-from monai_iscs.scans.meta import image_name
+from monai_iscs.randomness import random_stream
+from monai_iscs.scans.measurement import Measurement
 
 MOST_TRUNCATED = 0.01  # share of a view's attenuation that may miss the detector
 AIR = 0.00208  # per mm, at about -900 HU: what attenuates less is worth no detector
 
-
-class Scan(ABC):
-    """Makes the operator of a scan, for a volume that is to be measured or for its measurement."""
-
-    @abstractmethod
-    def __call__(self, image: torch.Tensor) -> LinearOperator:
-        """The operator on (X, Y, Z) for a volume ([B,] C, X, Y, Z), or for a measurement ([B,] C, *range_shape)."""
-
-    def check_field(self, volume: torch.Tensor) -> None:  # noqa: B027
-        """Raise an `InputError` if the scanner cannot see all of `volume` (C, X, Y, Z); by default it can."""
-
-    def measurement_affine(self, volume: MetaTensor) -> torch.Tensor:
-        """Affine of the measurement of `volume`: the volume's own where the measurement is no image."""
-        return affine_of(volume)
-
-    def volume_affine(self, measurement: MetaTensor) -> torch.Tensor:
-        """Affine of the volume behind `measurement`; undoes `measurement_affine`."""
-        return affine_of(measurement)
+Noise = Callable[[Tensor, Generator], Tensor]
 
 
-def volume_shape(image: torch.Tensor) -> tuple[int, ...]:
-    """(X, Y, Z) of a volume ([B,] C, X, Y, Z), or of the volume behind a simulated measurement, from its meta.
+def measure(
+    operator: LinearOperator,
+    volume: Tensor,
+    grid: Grid | None = None,
+    *,
+    noise: Noise | None = None,
+    generator: Generator | None = None,
+) -> Measurement:
+    """y = A x, with noise.
 
-    A `DataLoader` collates the meta's shape to one tensor per axis.
+    Args:
+        operator: A.
+        volume: x, (C, X, Y, Z), real.
+        grid: of the volume, see `Measurement`.
+        noise: `noise(clean, generator)` on the CPU gives the noisy data; None: none.
+        generator: the noise's random numbers, on the CPU; None: those of `random_stream(0, "measurement")`.
 
     Raises:
-        InputError: a batch of different volumes.
+        InputError: a volume of another shape, or a complex one.
     """
-    shape = image.meta.get("volume_shape") if isinstance(image, MetaTensor) else None
-    if shape is None:
-        return tuple(image.shape[-3:])
-    axes = [torch.as_tensor(n).flatten() for n in shape]
-    if any(bool((n != n[0]).any()) for n in axes):
-        raise InputError("measurement: the batch mixes volumes of different shapes, expected one shape")
-    return tuple(int(n[0]) for n in axes)
+    volume = real_tensor(volume, "volume").as_subclass(torch.Tensor)
+    if volume.ndim != 1 + len(operator.domain_shape):
+        raise InputError(f"volume: found shape {tuple(volume.shape)}, expected (C, X, Y, Z)")
+    data = torch.stack([operator(channel) for channel in volume])
+    if noise is not None:
+        generator = random_stream(0, "measurement") if generator is None else generator
+        data = noise(data.cpu(), generator).to(data)
+    return Measurement(data, operator, grid)
 
 
-def affine_of(image: torch.Tensor) -> torch.Tensor:
-    """(4, 4) affine of an image, of the first one of a batch."""
-    if not isinstance(image, MetaTensor):
-        raise InputError(f"{image_name(image)}: has no affine, expected a MetaTensor with its voxel size in mm")
-    return image.affine if image.affine.ndim == 2 else image.affine[0]
+class Scan(ABC):
+    """What a scanner does with a volume on a grid."""
+
+    @abstractmethod
+    def operator(self, grid: Grid) -> LinearOperator:
+        """From volumes (X, Y, Z) on the grid to what is measured of them."""
+
+    def check_field(self, volume: Tensor, grid: Grid) -> None:  # noqa: B027
+        """Raise an `InputError` if the scanner cannot see all of `volume` (C, X, Y, Z); by default it can."""
+
+    def measurement_affine(self, grid: Grid) -> tuple[tuple[float, ...], ...]:
+        """Affine of the data as an image: the volume's own where they are none."""
+        return grid.affine
+
+    def simulate(
+        self, volume: Tensor, grid: Grid, *, noise: Noise | None = None, generator: Generator | None = None
+    ) -> Measurement:
+        """What the scanner measures of a volume.
+
+        Args:
+            volume: (C, X, Y, Z), real.
+            grid: of the volume.
+            noise: see `measure`.
+            generator: see `measure`.
+
+        Raises:
+            InputError: a volume of another shape than the grid's, a complex one, or one that it cannot see all of.
+        """
+        if tuple(volume.shape[1:]) != grid.shape:
+            raise InputError(
+                f"volume: found shape {tuple(volume.shape)}, expected (C, {', '.join(map(str, grid.shape))})"
+            )
+        self.check_field(volume, grid)
+        return measure(self.operator(grid), volume, grid, noise=noise, generator=generator)
 
 
 class ConeBeamScan(Scan):
@@ -85,38 +113,26 @@ class ConeBeamScan(Scan):
         self.unit_attenuation = unit_attenuation
         self.backend = backend
 
-    def geometry(self, image: torch.Tensor) -> ConeBeamGeometry:
-        """Geometry for `image`: a volume ([B,] C, X, Y, Z), or a measurement made by `SimulateMeasurement`.
+    def geometry(self, grid: Grid) -> ConeBeamGeometry:
+        """A circle about the grid's centre."""
+        return ConeBeamGeometry.paper(grid, views=self.views, arc=self.arc)
 
-        Raises:
-            InputError: if `image` is no `MetaTensor`, whose affine gives the voxel size in mm.
-        """
-        return ConeBeamGeometry.paper(
-            volume_shape=volume_shape(image),
-            voxel_spacing=tuple(float(s) for s in affine_to_spacing(affine_of(image))),
-            views=self.views,
-            arc=self.arc,
-        )
+    def operator(self, grid: Grid) -> LinearOperator:
+        """From (X, Y, Z) in prior units to dimensionless line integrals (view, v, u)."""
+        return self.unit_attenuation * ConeBeamProjector(self.geometry(grid), grid, backend=self.backend)
 
-    def __call__(self, image: torch.Tensor) -> LinearOperator:
-        """The operator from (X, Y, Z) in prior units to dimensionless line integrals (view, v, u) for `image`."""
-        return self.unit_attenuation * ConeBeamProjector(self.geometry(image), backend=self.backend)
-
-    def check_field(self, volume: torch.Tensor) -> None:
+    def check_field(self, volume: Tensor, grid: Grid) -> None:
         """Raise an `InputError` if more of `volume` (C, X, Y, Z) than a trace of it projects beside the detector."""
-        geometry = self.geometry(volume)
-        share = geometry.truncated_fraction(volume.as_tensor()[0], air=AIR / self.unit_attenuation)
+        geometry = self.geometry(grid)
+        share = geometry.truncated_fraction(volume[0], grid, air=AIR / self.unit_attenuation)
         if share > MOST_TRUNCATED:
-            magnification = geometry.source_to_detector / geometry.source_to_isocenter
-            rows, columns = (
-                n * pitch / magnification
-                for n, pitch in zip(geometry.detector_shape, geometry.detector_pitch, strict=True)
+            columns_apart, _, rows_apart = (
+                step * spacing for step, spacing in zip(geometry.resolution(grid), grid.spacing, strict=True)
             )
-            size = " x ".join(
-                f"{n * s:.0f}" for n, s in zip(geometry.volume_shape, geometry.voxel_spacing, strict=True)
-            )
+            rows, columns = geometry.detector_shape
+            size = " x ".join(f"{n * s:.0f}" for n, s in zip(grid.shape, grid.spacing, strict=True))
             raise InputError(
-                f"{image_name(volume)}: {share:.1%} of the body's attenuation ({size} mm volume) projects outside the "
-                f"detector, whose field at the isocentre is {columns:.0f} mm wide and {rows:.0f} mm high; expected at "
-                f"most {MOST_TRUNCATED:.0%}: crop the volume"
+                f"volume: found {share:.1%} of the body's attenuation ({size} mm) outside the detector, whose field at "
+                f"the isocentre is {columns * columns_apart:.0f} mm wide and {rows * rows_apart:.0f} mm high; expected "
+                f"at most {MOST_TRUNCATED:.0%}: crop the volume"
             )

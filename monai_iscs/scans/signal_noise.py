@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from monai_iscs.errors import InputError
-from monai_iscs.transforms.robust_maximum import robust_maximum
+from monai_iscs.scans.robust_maximum import robust_maximum
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scan of thick slices: from a thin scan, or from thick slices that were measured, to the operator between them."""
+"""The scan of thick slices: simulated from thin ones, or measured and to be made thin."""
 
 from __future__ import annotations
 
-import torch
-from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
+import numpy as np
+from torch import Tensor
 
 from monai_iscs.errors import InputError
+from monai_iscs.grid import Grid
 from monai_iscs.operators import LinearOperator, SliceAveraging
 from monai_iscs.operators.slice_averaging import Profile
-from monai_iscs.scans.meta import image_name
-from monai_iscs.scans.scan import Scan, affine_of, volume_shape
+from monai_iscs.scans.measurement import Measurement
+from monai_iscs.scans.scan import Scan
 
 
 class ThickSliceScan(Scan):
     """Scan of thick slices along z.
 
-    With a factor, for thin volumes whose thick slices are simulated, and for the measurements made by
-    `SimulateMeasurement`. Without one, for thick slices that were measured: N of them at a distance of T mm are tiled
-    without remainder by round(N T / spacing) thin slices, which makes the factor T over their distance, usually
-    `spacing` itself and never more than half a thin slice in the whole stack away from it.
+    With a factor, for thin volumes whose thick slices are simulated. Without one, for thick slices that were measured:
+    N of them at a distance of T mm are tiled without remainder by round(N T / spacing) thin slices, which makes the
+    factor T over their distance, usually `spacing` itself and never more than half a thin slice in the whole stack away
+    from it.
 
     Args:
         factor: distance of thick slices in thin ones, above 1; None: the images are measured.
@@ -40,49 +40,57 @@ class ThickSliceScan(Scan):
         self.spacing = spacing
         self.profile = profile
 
-    def __call__(self, image: torch.Tensor) -> LinearOperator:
-        """The operator from thin to thick slices for `image`.
-
-        Args:
-            image: a volume of thin slices ([B,] C, X, Y, Z), or its simulated measurement; measured thick slices where
-                the scan has no factor, a `MetaTensor` with its affine in mm.
+    def operator(self, grid: Grid) -> LinearOperator:
+        """From thin slices on the grid to thick ones.
 
         Raises:
-            InputError: a factor above the number of slices, or measured slices that are no thicker than `spacing`.
+            InputError: the scan has no factor, or one above the number of slices.
         """
-        shape, factor = self._grid(image)
-        return SliceAveraging(shape, factor=factor, profile=self.profile)
+        if self.factor is None:
+            raise InputError("factor: found None, which is for measured slices; expected one to simulate thick slices")
+        return SliceAveraging(grid.shape, factor=self.factor, profile=self.profile)
 
-    def measurement_affine(self, volume: MetaTensor) -> torch.Tensor:
-        """Affine of the thick slices: `factor` times as far apart, the first one's centre at its voxels' mean.
+    def thick_grid(self, grid: Grid) -> Grid:
+        """The grid of the thick slices: `factor` times as far apart, the first one's centre at its voxels' mean.
 
         A last slice that is not whole lies nearer than an affine can say: see `SliceAveraging.positions`.
         """
-        affine = affine_of(volume)
-        return affine @ _step(self._grid(volume)[1]).to(affine)
+        return Grid(self.operator(grid).range_shape, grid.affine @ _step(self.factor))
 
-    def volume_affine(self, measurement: MetaTensor) -> torch.Tensor:
-        """Affine of the thin slices that tile the thick ones of `measurement`."""
-        affine = affine_of(measurement)
-        return affine @ torch.linalg.inv(_step(self._grid(measurement)[1])).to(affine)
+    def measurement_affine(self, grid: Grid) -> tuple[tuple[float, ...], ...]:
+        """That of `thick_grid`."""
+        return self.thick_grid(grid).affine
 
-    def _grid(self, image: torch.Tensor) -> tuple[tuple[int, ...], float]:
-        """Shape in thin slices, and the factor."""
+    def measured(self, thick: Tensor, grid: Grid) -> Measurement:
+        """What a scanner measured, and the thin slices that are to be found from it.
+
+        Args:
+            thick: (C, X, Y, N), real.
+            grid: of the thick slices.
+
+        Raises:
+            InputError: the scan has a factor, the slices are no thicker than `spacing`, or another shape.
+        """
         if self.factor is not None:
-            return volume_shape(image), self.factor
-        *in_plane, count = image.shape[-3:]
-        distance = float(affine_to_spacing(affine_of(image))[2])
+            raise InputError(f"factor: found {self.factor:g}, expected None for measured slices, which have their own")
+        if tuple(thick.shape[1:]) != grid.shape:
+            raise InputError(
+                f"slices: found shape {tuple(thick.shape)}, expected (C, {', '.join(map(str, grid.shape))})"
+            )
+        *in_plane, count = grid.shape
+        distance = grid.spacing[2]
         slices = round(count * distance / self.spacing)
         if slices <= count:
             raise InputError(
-                f"{image_name(image)}: its slices are {distance:.3g} mm apart, expected clearly more than "
-                f"{self.spacing:g} mm"
+                f"slices: found them {distance:.3g} mm apart, expected clearly more than {self.spacing:g} mm"
             )
-        return (*in_plane, slices), slices / count
+        factor = slices / count
+        thin = Grid((*in_plane, slices), grid.affine @ np.linalg.inv(_step(factor)))
+        return Measurement(thick, SliceAveraging(thin.shape, factor=factor, profile=self.profile), thin)
 
 
-def _step(factor: float) -> torch.Tensor:
+def _step(factor: float) -> np.ndarray:
     """From indices of thick slices to those of thin ones, (4, 4)."""
-    step = torch.diag(torch.tensor([1.0, 1.0, factor, 1.0], dtype=torch.float64))
+    step = np.diag([1.0, 1.0, factor, 1.0])
     step[2, 3] = (factor - 1) / 2
     return step

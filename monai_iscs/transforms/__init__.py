@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI transforms: CT and MR volumes to the prior's range and grid and back, and simulated measurements."""
+"""MONAI transforms: CT and MR volumes to the prior's range and grid and back, and measurements."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ from monai_iscs.transforms.measurement import (
     SimulateMeasurementD,
     SimulateMeasurementd,
     SimulateMeasurementDict,
+    TakeAsMeasured,
+    TakeAsMeasuredD,
+    TakeAsMeasuredd,
+    TakeAsMeasuredDict,
 )
 from monai_iscs.transforms.mr_preprocessing import (
     mr_postprocessing,
@@ -100,6 +104,10 @@ __all__ = [
     "SimulateMeasurementD",
     "SimulateMeasurementDict",
     "SimulateMeasurementd",
+    "TakeAsMeasured",
+    "TakeAsMeasuredD",
+    "TakeAsMeasuredDict",
+    "TakeAsMeasuredd",
     "ThickenSlices",
     "ct_postprocessing",
     "ct_preprocessing",

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated measurements: what the scanner would see of a volume, with its noise."""
+"""Measurements of volumes: simulated, or taken from images that a scanner measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
@@ -14,10 +14,10 @@ from monai.transforms import MapTransform, Transform
 from monai_iscs.errors import InputError
 from monai_iscs.operators import LinearOperator
 from monai_iscs.randomness import random_stream
-from monai_iscs.scans.scan import Scan
+from monai_iscs.scans.meta import grid_of, naming, to_meta_tensor
+from monai_iscs.scans.scan import Noise, Scan, measure
+from monai_iscs.scans.thick_slices import ThickSliceScan
 from monai_iscs.transforms.checks import real_image
-
-Noise = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 
 class SimulateMeasurement(Transform):
@@ -26,26 +26,27 @@ class SimulateMeasurement(Transform):
     With N0 photons per detector pixel the counts are n ~ Poisson(N0 exp(-A x)), and y = -log(max(n, 1) / N0).
 
     Args:
-        operator: a `LinearOperator` on (X, Y, Z), or a factory called with the volume, as a `Scan` is; with a scan, a
-            volume that it can't see all of is refused.
+        scan: a `Scan`, which refuses a volume that it can't see all of, or a `LinearOperator` on (X, Y, Z).
         photons: photons per detector pixel without a patient, N0; None: no photon noise.
         noise_std: standard deviation of Gaussian noise on the line integrals; None: none.
         noise: any other noise, `noise(measurement, generator) -> measurement` on the CPU, such as `RicianNoise`; the
             last to be added. None: none.
+        noise_level: root mean square of the noise that a method shall assume; None: it estimates the level.
         seed: decides the noise, by a stream of its own (`random_stream`): no sampler has the same numbers, whatever its
             seed. Every call starts from it: the same volume always gives the same measurement, on any device.
 
     Raises:
-        InputError: photons, a standard deviation or a seed out of range.
+        InputError: photons, a standard deviation, a level or a seed out of range.
     """
 
     def __init__(
         self,
-        operator: LinearOperator | Callable[[torch.Tensor], LinearOperator],
+        scan: Scan | LinearOperator,
         *,
         photons: float | None = None,
         noise_std: float | None = None,
         noise: Noise | None = None,
+        noise_level: float | None = None,
         seed: int = 0,
     ) -> None:
         if photons is not None and not photons > 0:
@@ -53,44 +54,43 @@ class SimulateMeasurement(Transform):
         if noise_std is not None and not noise_std >= 0:
             raise InputError(f"noise_std: found {noise_std:g}, expected zero or a positive number")
         random_stream(seed, "measurement")  # refuses a seed that is none now, not at the first volume
-        self.operator = operator
+        self.scan = scan
         self.photons = photons
         self.noise_std = noise_std
         self.noise = noise
+        self.noise_level = _checked_level(noise_level)
         self.seed = seed
 
     def __call__(self, img: torch.Tensor) -> MetaTensor:
         """Measure `img`.
 
         Args:
-            img: volume (C, X, Y, Z) in prior units, real.
+            img: volume (C, X, Y, Z) in prior units, real; for a `Scan` a `MetaTensor` with its affine in mm.
 
         Returns:
-            (C, *operator.range_shape), such as line integrals (C, view, v, u). The file name is the volume's and so is
-            the affine, unless the scan says another, and `meta["volume_shape"]` is (X, Y, Z): enough to rebuild the
-            operator from the measurement alone. float64 for float64, else float32.
+            (C, *operator.range_shape), such as line integrals (C, view, v, u), from which `from_meta_tensor` makes the
+            `Measurement`. The file name is the volume's and so is the affine, unless the scan says another. float64 for
+            float64, else float32.
 
         Raises:
             InputError: a volume of another shape or a complex one, or one that the scan can't see all of.
         """
         img = real_image(img)
-        if isinstance(self.operator, Scan):
-            self.operator.check_field(img)
-        operator = self.operator if isinstance(self.operator, LinearOperator) else self.operator(img)
-        volume = img.as_tensor() if isinstance(img, MetaTensor) else img
-        measurement = self._add_noise(torch.stack([operator(channel) for channel in volume]))
-        result = MetaTensor(measurement)
-        if isinstance(img, MetaTensor):
-            result.copy_meta_from(img)
-            result.applied_operations = []  # the volume's history can't be undone on a measurement
-            if isinstance(self.operator, Scan):
-                result.affine = self.operator.measurement_affine(img)
-        result.meta["volume_shape"] = tuple(volume.shape[1:])
+        random = {"noise": self._add_noise, "generator": random_stream(self.seed, "measurement")}
+        affine = None
+        if isinstance(self.scan, Scan):
+            grid = grid_of(img)
+            with naming(img):
+                measurement = self.scan.simulate(img, grid, **random)
+                affine = self.scan.measurement_affine(grid)
+        else:
+            grid = grid_of(img) if isinstance(img, MetaTensor) else None
+            measurement = measure(self.scan, img, grid, **random)
+        result = to_meta_tensor(measurement.changed(noise_level=self.noise_level), like=img, affine=affine)
+        result.applied_operations = []  # the volume's history can't be undone on a measurement
         return result
 
-    def _add_noise(self, clean: torch.Tensor) -> torch.Tensor:
-        generator = random_stream(self.seed, "measurement")
-        noisy = clean.cpu()
+    def _add_noise(self, noisy: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         if self.photons is not None:
             counts = torch.poisson(self.photons * torch.exp(-noisy), generator=generator)
             noisy = -torch.log(counts.clamp(min=1) / self.photons)
@@ -98,47 +98,127 @@ class SimulateMeasurement(Transform):
             noisy = noisy + self.noise_std * torch.randn(noisy.shape, generator=generator)
         if self.noise is not None:
             noisy = self.noise(noisy, generator)
-        return noisy.to(clean)
+        return noisy
 
 
-class SimulateMeasurementd(MapTransform):
+class TakeAsMeasured(Transform):
+    """Take an image as what a scanner measured.
+
+    Args:
+        scan: of the image, without a factor: its thick slices are measured ones.
+        noise_level: see `SimulateMeasurement`.
+
+    Raises:
+        InputError: a level out of range.
+    """
+
+    def __init__(self, scan: ThickSliceScan, *, noise_level: float | None = None) -> None:
+        self.scan = scan
+        self.noise_level = _checked_level(noise_level)
+
+    def __call__(self, img: torch.Tensor) -> MetaTensor:
+        """Give `img` (C, X, Y, N), a `MetaTensor` with its affine in mm, the scan that `from_meta_tensor` finds.
+
+        Raises:
+            InputError: a complex image, or slices that are no thicker than those wanted.
+        """
+        img = real_image(img)
+        grid = grid_of(img)
+        with naming(img):
+            measurement = self.scan.measured(img, grid)
+        return to_meta_tensor(measurement.changed(noise_level=self.noise_level), like=img)
+
+
+class _Measurementd(MapTransform):
+    """A measurement of each key goes to a key of its own.
+
+    Args:
+        keys: keys of the images.
+        measure: what makes the measurement of one.
+        measurement_key: keys of the measurements, one for each of `keys`.
+        allow_missing_keys: don't raise if a key is missing.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, measure: Transform, measurement_key: KeysCollection, allow_missing_keys: bool
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.measurement_keys = (measurement_key,) if isinstance(measurement_key, str) else tuple(measurement_key)
+        if len(self.measurement_keys) != len(self.keys):
+            raise ValueError(f"measurement_key: found {self.measurement_keys}, expected one for each of {self.keys}")
+        self.measure = measure
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Measure every key."""
+        result = dict(data)
+        for key, measurement_key in self.key_iterator(result, self.measurement_keys):
+            result[measurement_key] = self.measure(result[key])
+        return result
+
+
+class SimulateMeasurementd(_Measurementd):
     """Dictionary version of `SimulateMeasurement`: the measurement of `keys` goes to `measurement_key`.
 
     Args:
         keys: key of the volume.
-        operator: see `SimulateMeasurement`.
+        scan: see `SimulateMeasurement`, as all that follows but the last.
         measurement_key: key of the measurement (one per volume key).
-        photons: see `SimulateMeasurement`.
-        noise_std: see `SimulateMeasurement`.
-        noise: see `SimulateMeasurement`.
-        seed: see `SimulateMeasurement`.
+        photons: N0.
+        noise_std: of Gaussian noise.
+        noise: any other noise.
+        noise_level: that a method shall assume.
+        seed: of the noise.
         allow_missing_keys: don't raise if a key is missing.
     """
 
     def __init__(
         self,
         keys: KeysCollection,
-        operator: LinearOperator | Callable[[torch.Tensor], LinearOperator],
+        scan: Scan | LinearOperator,
         *,
         measurement_key: KeysCollection = "measurement",
         photons: float | None = None,
         noise_std: float | None = None,
         noise: Noise | None = None,
+        noise_level: float | None = None,
         seed: int = 0,
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.measurement_keys = (measurement_key,) if isinstance(measurement_key, str) else tuple(measurement_key)
-        if len(self.measurement_keys) != len(self.keys):
-            raise ValueError(f"measurement_key: found {self.measurement_keys}, expected one for each of {self.keys}")
-        self.simulate = SimulateMeasurement(operator, photons=photons, noise_std=noise_std, noise=noise, seed=seed)
+        simulate = SimulateMeasurement(
+            scan, photons=photons, noise_std=noise_std, noise=noise, noise_level=noise_level, seed=seed
+        )
+        super().__init__(keys, simulate, measurement_key, allow_missing_keys)
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Measure every key."""
-        result = dict(data)
-        for key, measurement_key in self.key_iterator(result, self.measurement_keys):
-            result[measurement_key] = self.simulate(result[key])
-        return result
+
+class TakeAsMeasuredd(_Measurementd):
+    """Dictionary version of `TakeAsMeasured`: the measurement of `keys` goes to `measurement_key`.
+
+    Args:
+        keys: key of the image.
+        scan: see `TakeAsMeasured`.
+        measurement_key: key of the measurement (one per image key).
+        noise_level: see `SimulateMeasurement`.
+        allow_missing_keys: don't raise if a key is missing.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        scan: ThickSliceScan,
+        *,
+        measurement_key: KeysCollection = "measurement",
+        noise_level: float | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        take = TakeAsMeasured(scan, noise_level=noise_level)
+        super().__init__(keys, take, measurement_key, allow_missing_keys)
+
+
+def _checked_level(noise_level: float | None) -> float | None:
+    if noise_level is not None and not noise_level >= 0:
+        raise InputError(f"noise_level: found {noise_level:g}, expected a number of at least 0, or None")
+    return noise_level
 
 
 SimulateMeasurementD = SimulateMeasurementDict = SimulateMeasurementd
+TakeAsMeasuredD = TakeAsMeasuredDict = TakeAsMeasuredd

@@ -10,34 +10,13 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
-from monai.transforms.utils_pytorch_numpy_unification import percentile
 
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.scans.meta import image_name
+from monai_iscs.scans.robust_maximum import robust_maximum
 
-PERCENTILE = 99.5
 META_KEY = "robust_maximum"
-
-
-def robust_maximum(image: torch.Tensor) -> float:
-    """The signal that becomes 1: the 99.5th percentile of the voxels that are brighter than the mean.
-
-    Those are the head, so that it hardly depends on how much air lies around it, and a few bright vessels do not move
-    it.
-
-    Args:
-        image: any shape, any units, not negative on the whole.
-
-    Raises:
-        InputError: an image without signal, or a complex one.
-    """
-    values = real_tensor(image, image_name(image)).as_subclass(torch.Tensor).float()
-    bright = values[values > values.mean()]
-    result = float(percentile(bright, PERCENTILE)) if len(bright) else 0.0
-    if not result > 0:
-        raise InputError(f"{image_name(image)}: found no signal above 0, expected an image")
-    return result
 
 
 class ScaleByRobustMaximum(Transform):
@@ -50,7 +29,7 @@ class ScaleByRobustMaximum(Transform):
 
     def __call__(self, img: MetaTensor) -> MetaTensor:
         """Scale `img` (C, X, Y, Z)."""
-        return _divide(img, robust_maximum(img))
+        return _divide(img, robust_maximum(img, image_name(img)))
 
 
 class ScaleByRobustMaximumd(MapTransform):
@@ -69,7 +48,8 @@ class ScaleByRobustMaximumd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Scale every key."""
         result = dict(data)
-        maximum = robust_maximum(result[self.by])
+        image = result[self.by]
+        maximum = robust_maximum(image, image_name(image))
         for key in self.key_iterator(result):
             result[key] = _divide(result[key], maximum)
         return result

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import torch
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 from monai.transforms import Transform
 
 from monai_iscs.errors import InputError
-from monai_iscs.scans.meta import image_name
+from monai_iscs.scans.meta import grid_of, image_name
 from monai_iscs.scans.thick_slices import ThickSliceScan
 from monai_iscs.transforms.checks import real_image
 
@@ -49,11 +50,11 @@ class ThickenSlices(Transform):
             )
         if ratio <= 1 + SAME:
             return img
-        scan = ThickSliceScan(factor=ratio)
+        scan, grid = ThickSliceScan(factor=ratio), grid_of(img)
         count = int(img.shape[3] / ratio + SAME)
         if count < 1:
             raise InputError(f"{image_name(img)}: {img.shape[3]} slices do not fill one of {self.thickness:g} mm")
-        thick = scan(img)(img.as_tensor())[..., :count].contiguous()
+        thick = scan.operator(grid)(img.as_tensor())[..., :count].contiguous()
         result = MetaTensor(thick).copy_meta_from(img)
-        result.affine = scan.measurement_affine(img)
+        result.affine = torch.tensor(scan.measurement_affine(grid), dtype=torch.float64)
         return result
