@@ -84,6 +84,22 @@ class Measurement:
         """The same data with another operator in the place of an equal one, such as one that processes share."""
         return Measurement(self.data, operator, self.grid, noise_level=self._given)
 
+    def changed(
+        self,
+        *,
+        data: Tensor | None = None,
+        operator: LinearOperator | None = None,
+        noise_level: float | None = None,
+    ) -> Measurement:
+        """A copy in which what is given replaces what was; the noise level is estimated anew from other data."""
+        known = noise_level if noise_level is not None or data is not None else self._given
+        return Measurement(
+            self.data if data is None else data,
+            self.operator if operator is None else operator,
+            self.grid,
+            noise_level=known,
+        )
+
     def description(self) -> str:
         """All but the data as one text: operator, grid and the noise level if it was given.
 
