@@ -76,9 +76,9 @@ class Measurement:
         """(C, X, Y, Z) of the volume that is to be reconstructed."""
         return (self.channels, *self.grid.shape)
 
-    def to(self, device: torch.device | str) -> Measurement:
-        """The same on another device."""
-        return Measurement(self.data.to(device), self.operator, self.grid, noise_level=self._given)
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Measurement:
+        """The same on another device, and of another type: float32 or float64."""
+        return Measurement(self.data.to(device, dtype), self.operator, self.grid, noise_level=self._given)
 
     def changed(
         self,
