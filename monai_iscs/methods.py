@@ -52,8 +52,8 @@ def parse_method(text: str) -> Method:
         return Method(name)
     if name not in SAMPLERS:
         raise InputError(
-            f"method: found {text!r}, expected one of {', '.join(BASELINES)}, or one of {', '.join(SAMPLERS)} followed, "
-            f"where its noise is not independent, by +{', +'.join(NOISES)}"
+            f"method: found {text!r}, expected one of {', '.join(BASELINES)}, or one of {', '.join(SAMPLERS)} "
+            f"followed, where its noise is not independent, by +{', +'.join(NOISES)}"
         )
     return parse_sampler(text)
 

@@ -19,6 +19,7 @@ from monai_iscs.reports import (
     write_json,
     write_volume,
 )
+from monai_iscs.workflows.checkpoint import Checkpoint
 from monai_iscs.workflows.comparing import compare
 from monai_iscs.workflows.names import OVERRIDES
 from monai_iscs.workflows.pipeline import Pipeline
@@ -67,7 +68,8 @@ def reconstruct(arguments: Namespace) -> None:
         folder.expect(size=volume.numel())  # a quarter of its bytes: compressed, it takes more
         with progress.stage("reconstructing"):
             if sampling:
-                result = pipeline.sample(sampler, measured, progress.step)
+                checkpoint = Checkpoint(folder.path, pipeline.identity(record, arguments.input))
+                result = pipeline.sample(sampler, measured, progress.step, checkpoint)
             else:
                 result = pipeline.baseline(method.name, measured)
         if idist.get_rank() > 0:
@@ -90,8 +92,13 @@ def reconstruct(arguments: Namespace) -> None:
                 if known:  # as `evaluate` would: the file that was written against the one that was read
                     summary = compare(pipeline.config, stage / "reconstruction.nii.gz", arguments.input).summary
                     write_json(stage / "metrics.json", summary)
-            write_json(stage / "run.json", record.as_dict())
+            resumed = {"resumed_after_step": checkpoint.restored} if sampling and checkpoint.restored else {}
+            write_json(stage / "run.json", {**record.as_dict(), **resumed})
             written = sorted(file.name for file in stage.iterdir())
+    if sampling:
+        checkpoint.remove()
+        if checkpoint.restored:
+            print(f"Went on after step {checkpoint.restored} of {steps}, which an earlier run had reached.")
     if known:
         print(markdown_table([metrics_row(name, summary, seconds=record.seconds["reconstructing"])]))
     print(f"{folder.path.resolve()}: {', '.join(written)}")

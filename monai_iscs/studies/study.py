@@ -22,11 +22,12 @@ from monai_iscs.reports import (
 )
 from monai_iscs.sampling import State
 from monai_iscs.scans.meta import image_name
-from monai_iscs.studies.cells import RESULTS, Cell, fingerprint
+from monai_iscs.studies.cells import RESULTS, Cell
 from monai_iscs.studies.drawing import DRAWINGS, FIGURES, draw, is_drawn, shown_cells
 from monai_iscs.studies.measured import MeasuredVolume
 from monai_iscs.studies.suites import Row, Suite
 from monai_iscs.transforms import InsertLesions, Lesion, ThickenSlices
+from monai_iscs.workflows.fingerprint import fingerprint
 from monai_iscs.workflows.pipeline import Pipeline, Sampler
 from monai_iscs.workflows.progress import Progress
 

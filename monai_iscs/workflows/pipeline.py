@@ -17,15 +17,19 @@ from torch import Tensor
 
 from monai_iscs.classical import admm_tv, cubic, fdk, sirt
 from monai_iscs.errors import InputError
+from monai_iscs.files import sha256
 from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.methods import Method
 from monai_iscs.precision import check_precision, choose_precision
+from monai_iscs.reports import RunRecord
 from monai_iscs.sampling import Recipe, State
 from monai_iscs.scans import Measurement
 from monai_iscs.scans.meta import SCAN, from_meta_tensor, grid_of
 from monai_iscs.workflows.bundle import load_network, read_config
+from monai_iscs.workflows.checkpoint import Checkpoint
 from monai_iscs.workflows.config import BundleConfig
 from monai_iscs.workflows.device import choose_device, limit_memory
+from monai_iscs.workflows.fingerprint import fingerprint
 from monai_iscs.workflows.limits import BYTES_A_NUMBER, check_memory
 from monai_iscs.workflows.recipes import REPLACING
 
@@ -173,12 +177,29 @@ class Pipeline:
             known = ", ".join([*baselines, "or a sampler, dds or ddnm"])
             raise InputError(f"--method: found {method.name!r}, expected one that {self.folder} has: {known}")
 
-    def sample(self, sampler: Sampler, measured: Measured, callback: Callable[[State], Any]) -> MetaTensor:
-        """A volume (1, X, Y, Z) in the prior's units from its measurement alone; the callback gets each step."""
+    def sample(
+        self,
+        sampler: Sampler,
+        measured: Measured,
+        callback: Callable[[State], Any],
+        checkpoint: Checkpoint | None = None,
+    ) -> MetaTensor:
+        """A volume (1, X, Y, Z) in the prior's units from its measurement alone.
+
+        Args:
+            sampler: the bundle's.
+            measured: the measurement.
+            callback: gets each step.
+            checkpoint: where the run goes on from, and what keeps its steps.
+        """
         with self.config.blamed("inferer"):
             run = sampler.inferer.run(measured.measurement, self.network)
+            if checkpoint is not None:
+                checkpoint.restore(run, self.device)
             for state in run:
                 callback(state)
+                if checkpoint is not None:
+                    checkpoint.save(run)
             return self.place(run.volume, measured)
 
     def baseline(self, name: str, measured: Measured) -> MetaTensor:
@@ -192,6 +213,14 @@ class Pipeline:
         result.meta.pop(SCAN)
         result.affine = torch.tensor(measured.measurement.grid.affine, dtype=torch.float64)
         return result
+
+    def identity(self, record: RunRecord, path: Path) -> dict[str, Any]:
+        """All that a run's bits depend on, as JSON values: settings, seed, versions, device, input and weights."""
+        known = record.as_dict()
+        for taken in ("seconds", "peak_memory_mb", "peak_gpu_memory_mb"):
+            del known[taken]
+        weights = sha256(Path(self.config.get_parsed_content("ckpt_path")))
+        return {**known, "input": fingerprint(path), "weights": weights, "processes": idist.get_world_size()}
 
     @property
     def measurement_seed(self) -> int:

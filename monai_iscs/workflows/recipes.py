@@ -3,14 +3,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
 from monai_iscs.errors import InputError
 from monai_iscs.sampling import Recipe
+from monai_iscs.workflows.bundle import find_bundle, read_config
 
 REPLACING = ("method", "steps", "eta", "smoothing", "noise_level", "plugs")  # entries that change the chosen recipe
+
+
+def load_recipe(bundle: str | os.PathLike[str], name: str | None = None) -> Recipe:
+    """A recipe that was tuned for a bundle's prior. A bundle is code: run only those you trust.
+
+    Args:
+        bundle: name or folder, see `find_bundle`.
+        name: of the recipe; None: the one that the bundle uses.
+
+    Raises:
+        InputError: no such bundle or recipe.
+    """
+    config = read_config(find_bundle(bundle), "inference", {})
+    name = config.get_parsed_content("recipe") if name is None else name
+    return choose_recipe(config.get_parsed_content("recipes"), name)
 
 
 def choose_recipe(

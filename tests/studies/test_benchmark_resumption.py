@@ -11,9 +11,9 @@ import pytest
 
 from monai_iscs.cli import main
 from monai_iscs.reports import read_results
-from monai_iscs.studies.cells import fingerprint
 from monai_iscs.studies.study import Study
 from monai_iscs.studies.volumes import distinct_names
+from monai_iscs.workflows.fingerprint import fingerprint
 
 DAMAGE = {
     "missing": lambda file: file.unlink(),
