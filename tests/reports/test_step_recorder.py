@@ -8,11 +8,12 @@ import torch
 from monai.data import MetaTensor
 
 from monai_iscs.errors import InputError
-from monai_iscs.inferers import SliceDiffusionInferer, StackLayout
+from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.metrics import data_residual, summarise
 from monai_iscs.operators import ForeignOperator
+from monai_iscs.priors import NonNegative, SlicePrior
 from monai_iscs.reports import StepRecorder
-from monai_iscs.sampling import SlerpNoise, Step
+from monai_iscs.sampling import Geometric, Recipe, State, Zeros
 
 SHAPE, MEASURED = (12, 14, 16), (12, 7, 16)  # the scanner averages pairs along y
 
@@ -42,26 +43,18 @@ def volume():
 
 def test_the_last_record_is_the_result(operator, volume, tmp_path):
     measurement = operator(volume)
+    recipe = Recipe(start=Zeros(), sigmas=Geometric(3, 1.0, 0.25), prior=NonNegative(SlicePrior(1)))
     recorder = StepRecorder(
-        StackLayout(SHAPE, slice_axis=1, size_divisor=8),
         reference=MetaTensor(volume),
         operator=operator,
         measurement=MetaTensor(measurement),
-        non_negative=True,
+        slice_axis=recipe.prior.axis,
+        lower_bound=recipe.prior.lower_bound,
     )
-    sigmas = [1.0, 0.5, 0.25]
-    inferer = SliceDiffusionInferer(
-        sigmas=sigmas,
-        operator=operator,
-        noise=SlerpNoise(seed=0),
-        slice_axis=1,
-        non_negative=True,
-        progress=False,
-        callback=recorder,
-    )
+    inferer = SliceDiffusionInferer(recipe, scan=operator, progress=False, callback=recorder)
     result = inferer(measurement[None], shrink)[0]
     assert [record["step"] for record in recorder.records] == [1, 2, 3]
-    assert [record["sigma"] for record in recorder.records] == sigmas
+    assert [record["sigma"] for record in recorder.records] == pytest.approx([1.0, 0.5, 0.25])
     summary, last = summarise(result, volume, slice_axis=1), recorder.records[-1]
     for view in ("axial", "coronal", "sagittal"):
         for measure in ("psnr", "ssim", "lpips"):
@@ -74,7 +67,7 @@ def test_the_last_record_is_the_result(operator, volume, tmp_path):
     recorder.write(tmp_path / "steps.csv")
     with (tmp_path / "steps.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["sigma"]) for row in rows] == sigmas
+    assert [float(row["sigma"]) for row in rows] == [record["sigma"] for record in recorder.records]
     assert float(rows[-1]["axial_psnr"]) == last["axial_psnr"]
     assert rows[-1]["axial_lpips"] == ""
 
@@ -83,9 +76,8 @@ def test_the_last_record_is_the_result(operator, volume, tmp_path):
 
 
 def test_without_a_reference_only_what_needs_none(volume):
-    recorder = StepRecorder(StackLayout(SHAPE))
-    stack = StackLayout(SHAPE).stack(volume)
-    recorder(Step(0, 1, 0.5, stack, stack))
+    recorder = StepRecorder()
+    recorder(State(0, 0.5, volume, volume, None))
     (record,) = recorder.records
     known = {key for key, value in record.items() if value is not None}
     assert known == {"step", "sigma", "slice_difference"}
@@ -93,8 +85,8 @@ def test_without_a_reference_only_what_needs_none(volume):
 
 def test_half_of_a_scan(operator, tmp_path):
     with pytest.raises(InputError, match="measurement: found none, expected operator and measurement"):
-        StepRecorder(StackLayout(SHAPE), operator=operator)
+        StepRecorder(operator=operator)
     with pytest.raises(InputError, match="operator: found none, expected operator and measurement"):
-        StepRecorder(StackLayout(SHAPE), measurement=torch.zeros(1, *MEASURED))
+        StepRecorder(measurement=torch.zeros(1, *MEASURED))
     with pytest.raises(InputError, match=r"steps\.csv: found no steps to write"):
-        StepRecorder(StackLayout(SHAPE)).write(tmp_path / "steps.csv")
+        StepRecorder().write(tmp_path / "steps.csv")
