@@ -90,6 +90,23 @@ def test_a_library_s_workspace_that_does_not_fit(error, batches):
     assert sizes == batches
 
 
+def test_a_network_may_give_fewer_channels_than_it_is_shown():
+    """As one that sees a slice with its neighbours."""
+    x = torch.rand(7, 3, 4, 4)
+    prior = SliceBatches(lambda x, sigma: x[:, 1:2] + sigma, CPU, slice_batch=3)
+    torch.testing.assert_close(prior(x, 0.5), x[:, 1:2] + 0.5)
+
+
+def test_batches_are_contiguous_whatever_the_stack_is():
+    """A volume's slices along its last axis lie in memory as nothing that a convolution likes."""
+    seen = []
+    x = torch.rand(1, 6, 5, 7).movedim(3, 0)
+    prior = SliceBatches(lambda x, sigma: seen.append(x.is_contiguous()) or x + sigma, CPU, slice_batch=3)
+    assert not x.is_contiguous()
+    torch.testing.assert_close(prior(x, 0.5), x + 0.5)
+    assert seen == [True] * 3
+
+
 def test_memory_decides_the_size():
     assert batches.fitting_batch(10**9, 10**8, 128**2) == 8
     assert batches.fitting_batch(10**9, 10**4, 128**2) == 64

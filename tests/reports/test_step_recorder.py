@@ -43,20 +43,18 @@ def volume():
 
 def test_the_last_record_is_the_result(operator, volume, tmp_path):
     measurement = operator(volume)
-    prior = NonNegative(SlicePrior(axis=1))
+    recipe = Recipe(start=Zeros(), sigmas=Geometric(3, 1.0, 0.25), prior=NonNegative(SlicePrior(1)))
     recorder = StepRecorder(
         reference=MetaTensor(volume),
         operator=operator,
         measurement=MetaTensor(measurement),
-        slice_axis=prior.axis,
-        lower_bound=prior.lower_bound,
+        slice_axis=recipe.prior.axis,
+        lower_bound=recipe.prior.lower_bound,
     )
-    sigmas = [1.0, 0.5, 0.25]
-    recipe = Recipe(start=Zeros(), sigmas=Geometric(steps=3, first=1.0, last=0.25), prior=prior)
     inferer = SliceDiffusionInferer(recipe, scan=operator, progress=False, callback=recorder)
     result = inferer(measurement[None], shrink)[0]
     assert [record["step"] for record in recorder.records] == [1, 2, 3]
-    assert [record["sigma"] for record in recorder.records] == pytest.approx(sigmas)
+    assert [record["sigma"] for record in recorder.records] == pytest.approx([1.0, 0.5, 0.25])
     summary, last = summarise(result, volume, slice_axis=1), recorder.records[-1]
     for view in ("axial", "coronal", "sagittal"):
         for measure in ("psnr", "ssim", "lpips"):
@@ -69,7 +67,7 @@ def test_the_last_record_is_the_result(operator, volume, tmp_path):
     recorder.write(tmp_path / "steps.csv")
     with (tmp_path / "steps.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["sigma"]) for row in rows] == pytest.approx(sigmas)
+    assert [float(row["sigma"]) for row in rows] == [record["sigma"] for record in recorder.records]
     assert float(rows[-1]["axial_psnr"]) == last["axial_psnr"]
     assert rows[-1]["axial_lpips"] == ""
 

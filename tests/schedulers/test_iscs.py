@@ -7,7 +7,9 @@ from monai.inferers import DiffusionInferer
 from monai.networks.nets import DiffusionModelUNet
 
 from monai_iscs.errors import InputError
-from monai_iscs.sampling import DDIMRule, DDSRule, IndependentNoise, SlerpNoise, reconstruct
+from monai_iscs.grid import Grid
+from monai_iscs.randomness import random_stream
+from monai_iscs.sampling import DDIMRule, DDSRule, IndependentNoise, Plugs, SlerpNoise, StagedNoise, sample
 from monai_iscs.schedulers import ISCSScheduler
 
 STEPS = [1, 2, 3, 7, 10, 50, 300, 600]
@@ -68,7 +70,7 @@ def test_prediction_types_and_schedules(truth, prediction_type, schedule):
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_it_is_the_sampling_loop_seen_from_a_variance_preserving_network(truth, rule):
-    scheduler = ISCSScheduler(rule=rule, noise=SlerpNoise(seed=1))
+    scheduler = ISCSScheduler(rule=rule, seed=1)
     scheduler.set_timesteps(9)
     alphas = scheduler.alphas_cumprod.double()[scheduler.timesteps]
     sigmas = ((1 - alphas) / alphas).sqrt()
@@ -83,19 +85,19 @@ def test_it_is_the_sampling_loop_seen_from_a_variance_preserving_network(truth, 
     # the variance preserving start is pure noise; the loop's start is that noise at its first level
     first = scheduler.start(truth)
     found = DiffusionInferer(scheduler).sample(first, network, verbose=False)
-    scheduler.noise.reset()
-    expected = reconstruct(
-        denoiser,
-        lambda x0, sigma: x0,
-        scheduler.noise,
-        sigmas.float(),
-        (1 / float(alphas[0]) ** 0.5 - float(sigmas[0])) * first,
-        rule=rule,
-    )
+    noise = SlerpNoise().bind(Grid.centered((4, 8, 8), (1, 1, 1)), 0, random_stream(1, "noise"))
+    # its slices lie along the volume's first axis
+    start = (1 / float(alphas[0]) ** 0.5 - float(sigmas[0])) * first.movedim(0, 1)
+
+    def prior(x, sigma):
+        return denoiser(x.movedim(1, 0), sigma).movedim(0, 1)
+
+    *_, last = sample(Plugs(lambda: start, prior, lambda x0, sigma: x0, noise, rule.bind()), sigmas.float())
+    expected = last.x0_hat.movedim(1, 0)
     torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-4)
 
 
-def sample_stack(noise, slices=12):
+def sample_stack(noise, slices=12, seed=0):
     torch.manual_seed(0)
     network = DiffusionModelUNet(
         spatial_dims=2,
@@ -107,7 +109,7 @@ def sample_stack(noise, slices=12):
         num_head_channels=8,
         norm_num_groups=4,
     ).eval()
-    scheduler = ISCSScheduler(noise=noise)
+    scheduler = ISCSScheduler(noise=noise, seed=seed)
     scheduler.set_timesteps(5)
     start = scheduler.start(torch.empty(slices, 1, 16, 16))
     return DiffusionInferer(scheduler).sample(start, network, verbose=False)
@@ -120,10 +122,28 @@ def test_slerp_noise_makes_neighbouring_slices_agree():
     assert difference(sample_stack(SlerpNoise())) < 0.3 * difference(sample_stack(IndependentNoise()))
 
 
-@pytest.mark.parametrize("noise", [SlerpNoise, IndependentNoise])
+@pytest.mark.parametrize("noise", [SlerpNoise(), IndependentNoise(), StagedNoise(IndependentNoise(), SlerpNoise())])
 def test_same_seed_same_stack(noise):
-    assert torch.equal(sample_stack(noise(seed=4)), sample_stack(noise(seed=4)))
-    assert not torch.equal(sample_stack(noise(seed=4)), sample_stack(noise(seed=5)))
+    assert torch.equal(sample_stack(noise, seed=4), sample_stack(noise, seed=4))
+    assert not torch.equal(sample_stack(noise, seed=4), sample_stack(noise, seed=5))
+
+
+def test_set_timesteps_starts_the_noise_anew(truth):
+    scheduler = ISCSScheduler(seed=2)
+    oracle = Oracle(scheduler, 0 * truth)
+
+    def run():
+        return [scheduler.start(truth), scheduler.step(oracle(truth, 999), 999, truth)[0]]
+
+    first, second = run(), run()
+    assert not torch.equal(first[0], second[0])
+    scheduler.set_timesteps(1000)
+    assert all(torch.equal(a, b) for a, b in zip(first, run(), strict=True))
+
+
+def test_momentum_is_refused():
+    with pytest.raises(InputError, match=r"rule: found a momentum of 0\.4, expected none"):
+        ISCSScheduler(rule=DDSRule(momentum=0.4))
 
 
 def test_half_precision_training_does_not_spoil_the_levels(truth):
