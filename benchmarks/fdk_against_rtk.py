@@ -10,7 +10,6 @@ FDK with a Hann window), and `truth.mha`. Scans whose detector is tilted are lef
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,21 +19,13 @@ import torch
 
 from monai_iscs.classical import fdk
 from monai_iscs.errors import InputError
-from monai_iscs.operators import ConeBeamGeometry
-from monai_iscs.operators.geometry import ViewVectors
+from monai_iscs.grid import Grid
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
+from monai_iscs.operators.geometry import VECTORS
+from monai_iscs.scans import Measurement
 
 TILTS = ("OutOfPlaneAngle", "InPlaneAngle")
 TURNS = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]])  # our x, y, z are RTK's z, x, y
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeasuredGeometry(ConeBeamGeometry):
-    """Source and detector of each view as they were written."""
-
-    vectors: ViewVectors
-
-    def view_vectors(self) -> ViewVectors:
-        return self.vectors
 
 
 def read_views(path: Path) -> list[dict[str, float]]:
@@ -48,7 +39,7 @@ def read_views(path: Path) -> list[dict[str, float]]:
     return views
 
 
-def to_vectors(views: list[dict[str, float]], image, detector_shape: tuple[int, int]) -> ViewVectors:
+def to_geometry(views: list[dict[str, float]], image, detector_shape: tuple[int, int]) -> ConeBeamGeometry:
     """RTK turns about its y axis; its detector's x and y are our u and v."""
     spacing, origin = np.array(image.GetSpacing())[:2], np.array(image.GetOrigin())[:2]
     middle = origin + spacing * (np.array(detector_shape[::-1]) - 1) / 2
@@ -68,27 +59,18 @@ def to_vectors(views: list[dict[str, float]], image, detector_shape: tuple[int, 
             [0, spacing[1], 0],
         )
         made.append([TURNS @ turn @ vector for vector in local])
-    return ViewVectors(*np.stack(made, 1))
+    return ConeBeamGeometry(**dict(zip(VECTORS, np.stack(made, 1), strict=True)), detector_shape=detector_shape)
 
 
-def read_scan(folder: Path, name: str) -> tuple[torch.Tensor, MeasuredGeometry]:
-    """Line integrals and geometry of a scan, on the grid of `truth.mha`."""
+def read_scan(folder: Path, name: str) -> Measurement:
+    """A scan's line integrals, for a volume on the grid of `truth.mha`."""
     image, truth = (itk.imread(str(folder / f"{file}.mha"), itk.F) for file in (name, "truth"))
     projections, volume = itk.array_from_image(image), itk.array_from_image(truth)
-    views = read_views(folder / f"{name}.xml")
+    geometry = to_geometry(read_views(folder / f"{name}.xml"), image, projections.shape[1:])
     x, y, z = np.array(truth.GetOrigin()) + np.array(truth.GetSpacing()) * (np.array(volume.shape[::-1]) - 1) / 2
-    geometry = MeasuredGeometry(
-        volume_shape=(volume.shape[0], volume.shape[2], volume.shape[1]),
-        voxel_spacing=tuple(np.array(truth.GetSpacing())[[2, 0, 1]]),
-        volume_offset=(z, x, y),
-        source_to_isocenter=views[0]["SourceToIsocenterDistance"],
-        source_to_detector=views[0]["SourceToDetectorDistance"],
-        angles=tuple(np.radians([view["GantryAngle"] for view in views])),
-        detector_shape=projections.shape[1:],
-        detector_pitch=tuple(np.array(image.GetSpacing())[[1, 0]]),
-        vectors=to_vectors(views, image, projections.shape[1:]),
-    )
-    return torch.from_numpy(projections), geometry
+    shape, spacing = (volume.shape[0], volume.shape[2], volume.shape[1]), np.array(truth.GetSpacing())[[2, 0, 1]]
+    projector = ConeBeamProjector(geometry, Grid.centered(shape, spacing, center=(z, x, y)))
+    return Measurement(torch.from_numpy(projections)[None], projector)
 
 
 def psnr(found: np.ndarray, truth: np.ndarray) -> float:
@@ -106,11 +88,11 @@ def main() -> None:
     for file in sorted(options.folder.glob("*_rtkfdk.mha")):
         name = file.name.removesuffix("_rtkfdk.mha")
         try:
-            projections, geometry = read_scan(options.folder, name)
+            measurement = read_scan(options.folder, name)
         except InputError as error:
             lines.append(f"| {name} | left out: {error} | | |")
             continue
-        found = fdk(projections, geometry).permute(0, 2, 1).numpy()
+        found = fdk(measurement)[0].permute(0, 2, 1).numpy()
         rtk = itk.array_from_image(itk.imread(str(file), itk.F))
         lines.append(f"| {name} | {psnr(found, truth):.2f} | {psnr(rtk, truth):.2f} | {psnr(found, rtk):.2f} |")
     text = "\n".join(lines) + "\n"

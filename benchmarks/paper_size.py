@@ -31,12 +31,21 @@ from projector import exponent
 from projector_gpu import milliseconds, reason, write_lines
 from torch import Tensor, nn
 
-from monai_iscs import ConeBeamGeometry, ConeBeamProjector, NCSNpp, ScoreDenoiser, SlerpNoise, SliceDiffusionInferer
+from monai_iscs import (
+    ConeBeamGeometry,
+    ConeBeamProjector,
+    Grid,
+    NCSNpp,
+    ScoreDenoiser,
+    SlerpNoise,
+    SliceDiffusionInferer,
+)
 from monai_iscs.inferers import SliceBatches
 from monai_iscs.precision import choose_precision
 from monai_iscs.priors.batches import CPU_BATCH, MOST, MOST_PIXELS
 from monai_iscs.sampling import PRESETS, SliceNoise, Step
-from monai_iscs.workflows.bundle import choose_device, find_bundle, limit_memory
+from monai_iscs.workflows.bundle import find_bundle
+from monai_iscs.workflows.device import choose_device, limit_memory
 
 SECTIONS = ("network", "loop", "growth", "precision")
 LOOPS = ("compiled", "fast", "eager", "peer")
@@ -74,8 +83,8 @@ class Peer:
 
 
 def scanner(shape: tuple[int, ...], views: int):
-    spacing = FIELD / max(shape[:2])
-    return UNIT * ConeBeamProjector(ConeBeamGeometry.paper(shape, (spacing,) * 3, views=views))
+    grid = Grid.centered(shape, (FIELD / max(shape[:2]),) * 3)
+    return UNIT * ConeBeamProjector(ConeBeamGeometry.paper(grid, views=views), grid)
 
 
 def body(shape: tuple[int, ...], device: torch.device) -> Tensor:
@@ -283,8 +292,8 @@ class PaperSize:
 
     def precision(self) -> Iterator[str]:
         """PSNR of the demo's volume by the shipped prior in each precision, and by the preset of fewer steps."""
+        from monai_iscs.methods import parse_method
         from monai_iscs.metrics import summarise
-        from monai_iscs.workflows.methods import parse_method
         from monai_iscs.workflows.pipeline import Pipeline
 
         steps, best = self.arguments.quality_steps, choose_precision(None, self.device)

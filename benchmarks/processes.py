@@ -16,7 +16,9 @@ import torch
 from monai.transforms import CenterSpatialCrop
 from torch import Tensor
 
+from monai_iscs.classical import direct
 from monai_iscs.operators import LinearOperator
+from monai_iscs.scans.meta import from_meta_tensor
 from monai_iscs.workflows.bundle import find_bundle
 from monai_iscs.workflows.pipeline import Pipeline
 
@@ -55,8 +57,8 @@ def main() -> None:
     pipeline = Pipeline(Path(bundle), device="cpu", overrides=overrides)
     volume = CenterSpatialCrop([-1, -1, given.slices])(pipeline.load(bundle / "demo" / "body_ct.nii.gz"))
     measurement = pipeline.measure(volume).measurement
-    operator = pipeline.scan(measurement)
-    start = pipeline.sampler("dds").start(measurement.as_tensor(), operator)
+    measured = from_meta_tensor(measurement)
+    operator, start = measured.operator, direct(measured)
 
     signs = torch.randint(0, 2, measurement.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     nudged = measurement * (1 + torch.finfo(torch.float32).eps * signs)

@@ -7,11 +7,10 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_iscs.classical import fdk
-from monai_iscs.classical.admm_tv import ADMMTV
-from monai_iscs.classical.methods import cubic_volume, sirt_volume
+from monai_iscs.classical import ADMMTV, admm_tv, cubic, fdk, sirt
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
+from monai_iscs.grid import Grid
 from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.metrics import (
     DataResidual,
@@ -24,10 +23,10 @@ from monai_iscs.metrics import (
     ssim_per_slice,
     summarise,
 )
-from monai_iscs.operators import ConeBeamGeometry, SliceAveraging
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, SliceAveraging
 from monai_iscs.priors import EDMDenoiser, EpsilonDenoiser, ScoreDenoiser, linear_alphas_cumprod
-from monai_iscs.sampling import DDNM, DDS, DDSTV, IndependentNoise, SlerpNoise, reconstruct
-from monai_iscs.scans import GaussianNoise, estimate_noise_level
+from monai_iscs.sampling import DDNM, DDS, DDSTV, Geometric, Recipe
+from monai_iscs.scans import GaussianNoise, Measurement, estimate_noise_level
 from monai_iscs.schedulers import ISCSScheduler
 from monai_iscs.solvers import SIRT, conjugate_gradient, voxel_weight
 from monai_iscs.transforms import (
@@ -41,7 +40,8 @@ from monai_iscs.transforms import (
 
 SHAPE = (12, 12, 12)
 THICK = SliceAveraging(SHAPE, factor=3)
-GEOMETRY = ConeBeamGeometry.paper(SHAPE, (20.0, 20.0, 20.0), views=3)
+GRID = Grid.centered(SHAPE, (20.0, 20.0, 20.0))
+CONE = ConeBeamProjector(ConeBeamGeometry.paper(GRID, views=3), GRID)
 PSEUDO = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(0))
 
 
@@ -57,7 +57,14 @@ def meta(x):
 
 
 def inferer():
-    return SliceDiffusionInferer(sigmas=[0.1, 0.05], operator=THICK, progress=False)
+    recipe = Recipe(sigmas=Geometric(steps=2, first=0.1, last=0.05))
+    return SliceDiffusionInferer(recipe, scan=THICK, progress=False)
+
+
+def consistent(step, x0=PSEUDO, y=None):
+    """One consistency step on x0, of measurement y."""
+    y = THICK(PSEUDO) if y is None else y
+    return step.bind(Measurement(y, THICK), 2)(x0, 0.1)
 
 
 def prior(x, sigma):
@@ -76,12 +83,11 @@ TAKES_A_VOLUME = {
     "conjugate gradients": lambda x: conjugate_gradient(lambda p: 2 * p, x, iterations=3),
     "conjugate gradients' start": lambda x: conjugate_gradient(lambda p: 2 * p, PSEUDO, x, iterations=1),
     "voxel weight": lambda x: torch.tensor(voxel_weight(THICK, x)),
-    "DDS": lambda x: DDS(THICK, THICK(PSEUDO))(x, 0.1),
-    "DDNM": lambda x: DDNM(THICK, THICK(PSEUDO))(x, 0.1),
-    "DDSTV": lambda x: DDSTV(THICK, THICK(PSEUDO)[0])(x[0], 0.1),
-    "loop": lambda x: reconstruct(prior, lambda x0, sigma: x0, SlerpNoise(), [0.1, 0.05], x),
-    "independent noise": lambda x: IndependentNoise()(x, 0.1),
-    "slerp noise": lambda x: SlerpNoise()(x, 0.1),
+    "DDS": lambda x: consistent(DDS(), x),
+    "DDS near the estimate": lambda x: consistent(DDS(gamma=0.5), x),
+    "DDNM": lambda x: consistent(DDNM(), x),
+    "DDSTV": lambda x: consistent(DDSTV(), x),
+    "DDSTV near the estimate": lambda x: consistent(DDSTV(gamma=0.5), x),
     "scheduler": lambda x: step(ISCSScheduler())(x),
     "EDM denoiser": lambda x: EDMDenoiser(Answer(), sigma_data=0.3)(x, 0.5),
     "score denoiser": lambda x: ScoreDenoiser(Answer())(x, 0.5),
@@ -110,15 +116,16 @@ TAKES_A_MEASUREMENT = {
     "pseudo-inverse": THICK.pseudo_inverse,
     "SIRT": SIRT(THICK),
     "ADMM-TV": ADMMTV(THICK, iterations=3),
-    "cubic": lambda y: cubic_volume(y, THICK),
-    "SIRT's volume": lambda y: sirt_volume(y, THICK),
+    "cubic": lambda y: cubic(Measurement(y, THICK)),
+    "SIRT's volume": lambda y: sirt(Measurement(y, THICK)),
+    "ADMM-TV's volume": lambda y: admm_tv(Measurement(y, THICK), iterations=3),
     "noise level": lambda y: torch.tensor(estimate_noise_level(y, THICK)),
-    "DDS": lambda y: DDS(THICK, y)(PSEUDO, 0.1),
-    "DDNM": lambda y: DDNM(THICK, y)(PSEUDO, 0.1),
-    "DDSTV": lambda y: DDSTV(THICK, y[0])(PSEUDO[0], 0.1),
+    "DDS": lambda y: consistent(DDS(), y=y),
+    "DDNM": lambda y: consistent(DDNM(), y=y),
+    "DDSTV": lambda y: consistent(DDSTV(), y=y),
     "inferer": lambda y: inferer()(y[None], prior),
     "data residual": lambda y: torch.tensor(data_residual(PSEUDO, y + y.abs().max(), THICK)),
-    "FDK": lambda y: fdk(y.reshape(24, 24).expand(3, 24, 24), GEOMETRY),
+    "FDK": lambda y: fdk(Measurement(y.reshape(24, 24).expand(1, 3, 24, 24), CONE)),
 }
 CASES = [
     *((f"volume: {name}", function, (1, *SHAPE)) for name, function in TAKES_A_VOLUME.items()),
@@ -160,7 +167,7 @@ def test_double_stays_double_and_nothing_is_copied_for_nothing():
         x = torch.rand(3, dtype=dtype)
         assert real_tensor(x, "x") is x
     assert isinstance(real_tensor(meta(whole_numbers((1, *SHAPE))), "x"), MetaTensor)
-    assert DDS(THICK, THICK(PSEUDO.double()))(PSEUDO.double(), 0.1).dtype == torch.float64
+    assert consistent(DDS(), PSEUDO.double(), THICK(PSEUDO.double())).dtype == torch.float64
 
 
 @pytest.mark.parametrize("value", [None, [1.0], 3.0])

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from monai_iscs.errors import InputError
+from monai_iscs.methods import Method, parse_method
 from monai_iscs.workflows.bundle import expanded, find_bundle
-from monai_iscs.workflows.methods import Method, parse_method
 from monai_iscs.workflows.names import MOST
 
 
@@ -28,17 +28,15 @@ class PrintVersion(argparse.Action):
         parser.exit()
 
 
-class RemovedNoise(argparse.Action):
-    """Says where the noise has gone, which was an option of its own."""
+class Removed(argparse.Action):
+    """An option of earlier versions; says what is there instead."""
 
-    def __init__(self, option_strings: list[str], dest: str) -> None:
+    def __init__(self, option_strings: list[str], dest: str, *, instead: str) -> None:
         super().__init__(option_strings, dest, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        self.instead = instead
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: object, value: object, *_: object) -> NoReturn:
-        parser.error(
-            f"--noise: found {value!r}, expected the noise as a part of the method: dds+iscs is Slerp noise, "
-            "dds+identical identical noise, dds alone independent noise"
-        )
+        parser.error(f"{self.option_strings[0]}: found {value!r}, expected {self.instead}")
 
 
 class OneOrThree(argparse.Action):

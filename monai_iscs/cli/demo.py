@@ -7,6 +7,7 @@ from argparse import Namespace
 
 from monai.data.utils import affine_to_spacing
 
+from monai_iscs.methods import parse_method
 from monai_iscs.metrics import summarise
 from monai_iscs.reports import (
     RunFolder,
@@ -18,33 +19,26 @@ from monai_iscs.reports import (
     write_volume,
 )
 from monai_iscs.workflows.bundle import find_bundle
-from monai_iscs.workflows.methods import parse_method
 from monai_iscs.workflows.pipeline import Pipeline
 from monai_iscs.workflows.progress import Progress
 
 BUNDLE = "body_ct_reconstruction"
 VOLUME = "demo/body_ct.nii.gz"
 # Fewer steps than the bundle's, and SIRT cut short: two cores shall be done within five minutes.
-SETTINGS = {"seed": 0, "steps": 10}
-SIRT_ITERATIONS = 10
+SETTINGS = {"seed": 0, "steps": 10, "recipes::default::samplers::ddnm::iterations": 10}
 BASELINE, BEST = "FDK", "DDS+ISCS"
-SAMPLERS = {
-    "ddnm": {"iterations": SIRT_ITERATIONS},
-    "ddnm+iscs": {"iterations": SIRT_ITERATIONS},
-    "dds": {},
-    "dds+iscs": {},
-}
+SAMPLERS = ("ddnm", "ddnm+iscs", "dds", "dds+iscs")
 
 
 def demo(arguments: Namespace) -> None:
     """Runs the verb."""
     pipeline = Pipeline(find_bundle(BUNDLE), overrides=SETTINGS)
-    methods = {name: parse_method(name) for name in SAMPLERS}
-    inferers = {methods[name].label: pipeline.sampler(methods[name], **given) for name, given in SAMPLERS.items()}
+    methods = [parse_method(name) for name in SAMPLERS]
+    samplers = {method.label: pipeline.sampler(method) for method in methods}
     settings = {"input": VOLUME, **pipeline.settings(None), "measurement_seed": pipeline.measurement_seed}
-    settings["samplers"] = {name: pipeline.settings(inferer)["sampler"] for name, inferer in inferers.items()}
+    settings["samplers"] = {name: pipeline.settings(sampler)["sampler"] for name, sampler in samplers.items()}
     record = RunRecord(settings, seed=SETTINGS["seed"], device=pipeline.device)
-    sampling = {name: len(inferer.sigmas) for name, inferer in inferers.items()}
+    sampling = {name: sampler.steps for name, sampler in samplers.items()}
     stages = {"reading": 1, "scanning": 1, BASELINE: 1, **sampling, "comparing": 1, "writing": 1}
     with RunFolder(arguments.output) as folder, Progress(stages, record) as progress:
         folder.expect("reconstruction.nii.gz", "preview.png", "metrics.json", "table.md")
@@ -53,10 +47,10 @@ def demo(arguments: Namespace) -> None:
         with progress.stage("scanning"):
             measured = pipeline.measure(volume)
         with progress.stage(BASELINE):
-            results = {BASELINE: pipeline.baseline("fdk", measured.measurement)}
-        for name, inferer in inferers.items():
+            results = {BASELINE: pipeline.baseline("fdk", measured)}
+        for name, sampler in samplers.items():
             with progress.stage(name):
-                results[name] = pipeline.sample(inferer, measured.measurement, progress.step)
+                results[name] = pipeline.sample(sampler, measured, progress.step)
         with progress.stage("comparing"):
             summaries = {name: summarise(result, volume) for name, result in results.items()}
         rows = [metrics_row(name, summary, seconds=record.seconds[name]) for name, summary in summaries.items()]

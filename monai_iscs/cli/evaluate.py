@@ -6,15 +6,12 @@ from __future__ import annotations
 from argparse import Namespace
 
 from monai.data.utils import affine_to_spacing
-from monai.transforms import Orientationd, ScaleIntensityRanged
 
 from monai_iscs.cli.lpips import choose_lpips
 from monai_iscs.errors import InputError
-from monai_iscs.metrics import summarise
 from monai_iscs.reports import RunFolder, markdown_table, metrics_row, three_view_figure, write_json
-from monai_iscs.transforms import CheckVolumed, InputCompose, LoadVolumed
 from monai_iscs.workflows.bundle import read_config
-from monai_iscs.workflows.comparing import compare
+from monai_iscs.workflows.comparing import compare, compare_in_window
 
 
 def evaluate(arguments: Namespace) -> None:
@@ -31,14 +28,13 @@ def evaluate(arguments: Namespace) -> None:
             raise InputError(f"--window: found {low:g} {high:g}, expected the lower end first")
         if arguments.config:
             raise InputError("--config: found with --window, expected with --bundle")
-        volumes, display = _in_window(low, high)({"pred": arguments.reconstruction, "label": arguments.reference}), {}
-        reconstruction, reference = volumes["pred"], volumes["label"]
-        summary = summarise(reconstruction, reference, lpips=lpips)
+        compared, display = compare_in_window(arguments.reconstruction, arguments.reference, low, high, lpips=lpips), {}
     else:
         config = read_config(arguments.bundle, "inference", {}, over=arguments.config)
         display = dict(config.get_parsed_content("display"))
         low, high = display.pop("range")
-        reconstruction, reference, summary = compare(config, arguments.reconstruction, arguments.reference, lpips=lpips)
+        compared = compare(config, arguments.reconstruction, arguments.reference, lpips=lpips)
+    reconstruction, reference, summary = compared
     if folder is not None:
         with folder.results() as stage:
             write_json(stage / "metrics.json", summary)
@@ -66,16 +62,3 @@ def _folder(arguments: Namespace) -> RunFolder:
     with RunFolder(arguments.output, record="metrics.json", inputs=inputs) as folder:
         folder.expect("preview.png")
     return folder
-
-
-def _in_window(low: float, high: float) -> InputCompose:
-    """From paths to (1, X, Y, Z), RAS, with ``low`` to ``high`` as 0 to 1, on the files' own voxels."""
-    keys = ("pred", "label")
-    return InputCompose(
-        [
-            LoadVolumed(keys),
-            CheckVolumed(keys),
-            Orientationd(keys, axcodes="RAS", labels=None),
-            ScaleIntensityRanged(keys, a_min=low, a_max=high, b_min=0.0, b_max=1.0, clip=True),
-        ]
-    )

@@ -6,8 +6,15 @@ from __future__ import annotations
 import argparse
 import math
 
-from monai_iscs.cli.argument_types import RemovedNoise, count, number
-from monai_iscs.workflows.names import CHOICES, MOST_SMOOTHING
+from monai_iscs.cli.argument_types import OneOrThree, Removed, count, number
+from monai_iscs.workflows.names import MOST_SMOOTHING
+
+MOST_COUNT, MOST_VALUE = 1e15, 1e30  # of photons and noise, of a voxel: beyond, single precision overflows
+REMOVED = {
+    "--noise": "the noise as a part of the method: dds+iscs is Slerp noise, dds+identical identical noise, dds alone "
+    "independent noise",
+    "--preset": "--recipe NAME, one of the bundle's recipes",
+}
 
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +26,44 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="further configs of the bundle, each overriding those before it, such as limited_angle",
     )
+
+
+def add_scan_options(parser: argparse.ArgumentParser) -> None:
+    """What a simulated scan is like."""
+    scan = parser.add_argument_group("the simulated scan (defaults: the bundle's)")
+    scan.add_argument("--views", type=count(1), metavar="N", help="number of X-ray views")
+    scan.add_argument(
+        "--arc", type=number(0, 360), metavar="DEG", help="degrees over which the views are spread, up to 360"
+    )
+    scan.add_argument(
+        "--photons",
+        type=number(0, MOST_COUNT),
+        metavar="N",
+        help="photons sent to each detector pixel in each view, for Poisson noise: 1e5 is a good scan, 1e4 a noisy one "
+        "(default: no noise)",
+    )
+    scan.add_argument(
+        "--noise-std",
+        type=number(0, MOST_COUNT),
+        metavar="F",
+        help="Gaussian noise: its standard deviation in line integrals (CT; a body reaches 5 or more), or as a share "
+        "of the signal (MRI with --factor; 0.02 is usual)",
+    )
+    scan.add_argument(
+        "--spacing",
+        nargs="+",
+        action=OneOrThree,
+        type=number(0, math.inf),
+        metavar="MM",
+        help="resample INPUT to voxels of this size, one number or (CT) three; the result goes back to INPUT's grid",
+    )
+    scan.add_argument(
+        "--factor",
+        type=number(1, math.inf),
+        metavar="N",
+        help="MRI: simulate slices N times as thick from a thin scan (default: INPUT has thick slices)",
+    )
+    scan.add_argument("--measurement-seed", type=count(0), metavar="N", help="of its noise; --seed is the sampler's")
 
 
 def add_speed_options(parser: argparse.ArgumentParser) -> None:
@@ -49,10 +94,10 @@ def add_sampler_options(parser: argparse.ArgumentParser) -> None:
     """Numbers of a diffusion sampler."""
     sampler = parser.add_argument_group("the diffusion sampler, dds and ddnm only (defaults: the bundle's)")
     sampler.add_argument(
-        "--preset",
-        choices=CHOICES["preset"],
-        help="default, limited-angle, super-resolution: tuned for this package; fast: as good as default on CT with "
-        "half of its steps; released: the authors' code; paper: as it is described",
+        "--recipe",
+        metavar="NAME",
+        help="one of the bundle's: ours have default, which is tuned for the prior, CT also fast (as good, with half "
+        "of the steps) and limited-angle; released: the authors' code; paper: as it is described",
     )
     sampler.add_argument("--steps", type=count(1), metavar="N", help="denoising steps: more are slower and finer")
     sampler.add_argument(
@@ -71,7 +116,8 @@ def add_sampler_options(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="noise of the measurement, which is met no closer than that; 0: exactly (default: estimated from it)",
     )
-    sampler.add_argument("--noise", action=RemovedNoise)
+    for removed, instead in REMOVED.items():
+        sampler.add_argument(removed, action=Removed, instead=instead)
 
 
 def add_lpips_option(parser: argparse.ArgumentParser) -> None:

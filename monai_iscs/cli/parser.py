@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -13,7 +12,6 @@ from typing import Any, NoReturn
 
 from monai_iscs.cli import descriptions
 from monai_iscs.cli.argument_types import (
-    OneOrThree,
     PrintVersion,
     bundle_folder,
     count,
@@ -22,13 +20,19 @@ from monai_iscs.cli.argument_types import (
     number,
     output_path,
 )
-from monai_iscs.cli.options import add_config_option, add_lpips_option, add_sampler_options, add_speed_options
+from monai_iscs.cli.options import (
+    MOST_VALUE,
+    add_config_option,
+    add_lpips_option,
+    add_sampler_options,
+    add_scan_options,
+    add_speed_options,
+)
 from monai_iscs.errors import InputError
 from monai_iscs.studies.suites import SUITES
-from monai_iscs.workflows.names import CHOICES
-from monai_iscs.workflows.processes import joined
+from monai_iscs.workflows.device import joined
 
-MOST_COUNT, MOST_VALUE = 1e15, 1e30  # of photons and noise, of a voxel: beyond, single precision overflows
+ORIENTATIONS = ("display", "array")  # of `priors.published`, whose import takes long
 
 
 class _Parser(argparse.ArgumentParser):
@@ -122,46 +126,9 @@ def _add_reconstruct(verbs: Any) -> None:
         "--seed", type=count(0), default=0, metavar="N", help="of the sampler's random numbers, 0 or more (default: 0)"
     )
 
-    _add_scan_options(parser)
+    add_scan_options(parser)
     add_speed_options(parser)
     add_sampler_options(parser)
-
-
-def _add_scan_options(parser: argparse.ArgumentParser) -> None:
-    scan = parser.add_argument_group("the simulated scan (defaults: the bundle's)")
-    scan.add_argument("--views", type=count(1), metavar="N", help="number of X-ray views")
-    scan.add_argument(
-        "--arc", type=number(0, 360), metavar="DEG", help="degrees over which the views are spread, up to 360"
-    )
-    scan.add_argument(
-        "--photons",
-        type=number(0, MOST_COUNT),
-        metavar="N",
-        help="photons sent to each detector pixel in each view, for Poisson noise: 1e5 is a good scan, 1e4 a noisy one "
-        "(default: no noise)",
-    )
-    scan.add_argument(
-        "--noise-std",
-        type=number(0, MOST_COUNT),
-        metavar="F",
-        help="Gaussian noise: its standard deviation in line integrals (CT; a body reaches 5 or more), or as a share "
-        "of the signal (MRI with --factor; 0.02 is usual)",
-    )
-    scan.add_argument(
-        "--spacing",
-        nargs="+",
-        action=OneOrThree,
-        type=number(0, math.inf),
-        metavar="MM",
-        help="resample INPUT to voxels of this size, one number or (CT) three; the result goes back to INPUT's grid",
-    )
-    scan.add_argument(
-        "--factor",
-        type=number(1, math.inf),
-        metavar="N",
-        help="MRI: simulate slices N times as thick from a thin scan (default: INPUT has thick slices)",
-    )
-    scan.add_argument("--measurement-seed", type=count(0), metavar="N", help="of its noise; --seed is the sampler's")
 
 
 def _add_benchmark(verbs: Any) -> None:
@@ -209,7 +176,7 @@ def _add_benchmark(verbs: Any) -> None:
     parser.add_argument("--seeds", type=count(1), metavar="N", help="runs of each sampler (default: the suite's)")
     parser.add_argument("--seed", type=count(0), default=0, metavar="N", help="first seed, 0 or more (default: 0)")
     add_lpips_option(parser)
-    _add_scan_options(parser)
+    add_scan_options(parser)
     add_speed_options(parser)
     add_sampler_options(parser)
 
@@ -299,7 +266,7 @@ def _add_convert(verbs: Any) -> None:
     )
     parser.add_argument(
         "--orientation",
-        choices=CHOICES["orientation"],
+        choices=ORIENTATIONS,
         default="display",
         help="how slices lay in the training: display, with rows to the back or down and columns to the left, as in "
         "DICOM files; array, as slices of a volume in RAS lie in memory (default: display)",

@@ -9,6 +9,7 @@ import ignite.distributed as idist
 from monai.data.utils import affine_to_spacing
 
 from monai_iscs.errors import InputError
+from monai_iscs.methods import Method
 from monai_iscs.reports import (
     RunFolder,
     RunRecord,
@@ -18,14 +19,14 @@ from monai_iscs.reports import (
     write_json,
     write_volume,
 )
+from monai_iscs.workflows.checkpoint import Checkpoint
 from monai_iscs.workflows.comparing import compare
-from monai_iscs.workflows.methods import Method
 from monai_iscs.workflows.names import OVERRIDES
 from monai_iscs.workflows.pipeline import Pipeline
 from monai_iscs.workflows.progress import Progress
 
 SAMPLER_OPTIONS = (
-    *("preset", "steps", "eta", "smoothing", "noise_level"),
+    *("recipe", "steps", "eta", "smoothing", "noise_level"),
     *("slice_batch", "precision", "compiled"),
 )
 
@@ -51,12 +52,12 @@ def reconstruct(arguments: Namespace) -> None:
         pipeline.check_method(method)
     if pipeline.given("noise_std") is True and pipeline.given("factor") is False:
         raise InputError("--noise-std: found without --factor, expected both: measured slices have noise already")
-    inferer = pipeline.sampler(method) if sampling else None
-    name = pipeline.name_sampler(inferer) if method is None else method.label
-    settings = {"input": str(arguments.input.resolve()), "method": name, **pipeline.settings(inferer)}
+    sampler = pipeline.sampler(method) if sampling else None
+    name = sampler.recipe.label if sampling else method.label
+    settings = {"input": str(arguments.input.resolve()), "method": name, **pipeline.settings(sampler)}
     settings["measurement_seed"] = pipeline.measurement_seed
     record = RunRecord(settings, seed=arguments.seed, device=pipeline.device)
-    steps = len(inferer.sigmas) if sampling else 1
+    steps = sampler.steps if sampling else 1
     stages = {"reading": 1, "scanning": 1, "reconstructing": steps, "writing": 1, "comparing": 1}
     with RunFolder(arguments.output, inputs=[arguments.input]) as folder, Progress(stages, record) as progress:
         folder.expect("reconstruction.nii.gz", "preview.png", "metrics.json")
@@ -67,9 +68,10 @@ def reconstruct(arguments: Namespace) -> None:
         folder.expect(size=volume.numel())  # a quarter of its bytes: compressed, it takes more
         with progress.stage("reconstructing"):
             if sampling:
-                result = pipeline.sample(inferer, measured.measurement, progress.step)
+                checkpoint = Checkpoint(folder.path, pipeline.identity(record, arguments.input))
+                result = pipeline.sample(sampler, measured, progress.step, checkpoint)
             else:
-                result = pipeline.baseline(method.name, measured.measurement)
+                result = pipeline.baseline(method.name, measured)
         if idist.get_rank() > 0:
             return  # the first process has the whole volume too, and writes
         reference = measured.reference
@@ -78,7 +80,7 @@ def reconstruct(arguments: Namespace) -> None:
             with progress.stage("writing"):
                 write_volume(stage / "reconstruction.nii.gz", pipeline.restore(result, measured))
                 start = pipeline.baselines[0]
-                shown = {Method(start).label: pipeline.baseline(start, measured.measurement), name: result}
+                shown = {Method(start).label: pipeline.baseline(start, measured), name: result}
                 three_view_figure(
                     {title: pipeline.to_units(image) for title, image in shown.items()},
                     pipeline.to_units(reference) if known else None,
@@ -90,8 +92,13 @@ def reconstruct(arguments: Namespace) -> None:
                 if known:  # as `evaluate` would: the file that was written against the one that was read
                     summary = compare(pipeline.config, stage / "reconstruction.nii.gz", arguments.input).summary
                     write_json(stage / "metrics.json", summary)
-            write_json(stage / "run.json", record.as_dict())
+            resumed = {"resumed_after_step": checkpoint.restored} if sampling and checkpoint.restored else {}
+            write_json(stage / "run.json", {**record.as_dict(), **resumed})
             written = sorted(file.name for file in stage.iterdir())
+    if sampling:
+        checkpoint.remove()
+        if checkpoint.restored:
+            print(f"Went on after step {checkpoint.restored} of {steps}, which an earlier run had reached.")
     if known:
         print(markdown_table([metrics_row(name, summary, seconds=record.seconds["reconstructing"])]))
     print(f"{folder.path.resolve()}: {', '.join(written)}")
@@ -103,7 +110,7 @@ def _refuse_idle_options(arguments: Namespace, *, sampling: bool) -> None:
     if given and not sampling:
         name = arguments.method.name
         raise InputError(f"{', '.join(given)}: found with --method {name}, expected with a sampler, dds or ddnm")
-    if arguments.smoothing is not None and arguments.method is not None and arguments.method.name == "dds-tv":
+    if arguments.smoothing is not None and arguments.method is not None and arguments.method.name == "dds+tv":
         raise InputError(
             "--smoothing: found with --method dds+tv, expected with dds or ddnm: there the slices' TV smooths"
         )

@@ -13,8 +13,7 @@ from monai_iscs.engines.denoising import (
 from monai_iscs.engines.processes import begin_training, training_device, training_loader
 from monai_iscs.engines.seeds import EpochSeeds
 from monai_iscs.engines.slices import load_slices
-from monai_iscs.engines.trained import TrainedDenoiser, warmed_up_cosine
-from monai_iscs.engines.trainer import denoiser_evaluator, denoiser_trainer
+from monai_iscs.engines.trainer import TrainedDenoiser, denoiser_evaluator, denoiser_trainer, warmed_up_cosine
 from monai_iscs.engines.training import FiniteLoss, GradientClipping, UnscaledBFloat16, has_bfloat16, worker_count
 from monai_iscs.engines.volumes import ResultLayout, list_volumes, volume_names, volume_stem
 

@@ -20,7 +20,7 @@ from monai_iscs.priors import Denoiser, EDMDenoiser
 class NoiseLevels:
     """Random continuous noise levels: log-uniform over ``core`` most of the time, else over the whole ``span``.
 
-    The reconstruction spends its steps in the core; the rest keeps every preset inside the training range.
+    The reconstruction spends its steps in the core; the rest keeps every recipe inside the training range.
 
     Args:
         span: lowest and highest noise level.

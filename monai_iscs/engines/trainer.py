@@ -1,23 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI's engines, made ready to train a denoiser and to validate it."""
+"""What trains a denoiser: its weights and their average, the learning rate, and MONAI's engines made ready for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import ignite.distributed as idist
+import torch
+from ignite.handlers import EMAHandler
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import LrScheduleHandler, StatsHandler, TensorBoardStatsHandler, ValidationHandler
-from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from monai_iscs.engines.checkpoint import ResumableCheckpoint
 from monai_iscs.engines.denoising import NoiseLevels, TrainingBatch, ValidationBatch, denoising_psnr, mean_psnr
 from monai_iscs.engines.seeds import EpochSeeds
-from monai_iscs.engines.trained import TrainedDenoiser
 from monai_iscs.engines.training import FiniteLoss, GradientClipping, UnscaledBFloat16
+from monai_iscs.priors import EDMDenoiser
+from monai_iscs.priors.weights import load_weights
+
+
+class TrainedDenoiser:
+    """A denoiser in training, and the moving average of its weights, by which it is validated and used.
+
+    Args:
+        denoiser: its network is trained.
+        device: where it is trained.
+        initial_weights: a file of weights to start from, such as a bundle's ``models/model.pt``.
+        momentum, momentum_warmup, warmup_iters: of the average, see Ignite's ``EMAHandler``.
+        memory_format: order of the weights in memory; by default channels last on CUDA, and else PyTorch's own.
+
+    Attributes:
+        network: the denoiser's network; the optimiser changes its weights.
+        ema: Ignite's ``EMAHandler``.
+        averaged: the denoiser with the averaged weights.
+
+    Raises:
+        InputError: the initial weights are missing, damaged or of another network, or are no weights.
+    """
+
+    def __init__(
+        self,
+        denoiser: EDMDenoiser,
+        *,
+        device: torch.device | str,
+        initial_weights: str | os.PathLike[str] | None = None,
+        momentum: float = 0.001,
+        momentum_warmup: float = 0.02,
+        warmup_iters: int = 2000,
+        memory_format: torch.memory_format | None = None,
+    ) -> None:
+        self.denoiser, self.device = denoiser, torch.device(device)
+        if memory_format is None:
+            memory_format = torch.channels_last if self.device.type == "cuda" else torch.preserve_format
+        self.network = denoiser.network.to(self.device, memory_format=memory_format)
+        if initial_weights is not None:
+            load_weights(denoiser, initial_weights)
+        self.ema = EMAHandler(self.network, momentum, momentum_warmup, warmup_iters)
+        self.averaged = EDMDenoiser(self.ema.ema_model, sigma_data=denoiser.sigma_data).to(self.device)
+
+
+def warmed_up_cosine(optimizer: Optimizer, *, warmup_steps: int, steps: int) -> LambdaLR:
+    """A learning rate that rises to the optimiser's own in `warmup_steps` and falls to 0 along a cosine at `steps`."""
+
+    def share(step: int) -> float:
+        return min(1, (step + 1) / warmup_steps) * (1 + math.cos(math.pi * min(1, step / steps))) / 2
+
+    return LambdaLR(optimizer, share)
 
 
 def denoiser_trainer(
@@ -36,7 +89,8 @@ def denoiser_trainer(
     """MONAI's ``SupervisedTrainer`` that trains a denoiser, and goes on from its last whole epoch if there is one.
 
     It clips gradients, ends at a loss that is NaN or infinite, and writes ``last.pt`` (to go on from) and ``model.pt``
-    (the averaged weights, in half precision) after every epoch. Of several processes only the first logs and writes.
+    (the averaged weights, in half precision) after every epoch. Several processes share the gradients; the first one
+    logs and writes.
 
     Args:
         trained: the denoiser.
@@ -50,14 +104,15 @@ def denoiser_trainer(
         train_handlers: further handlers; they come last.
         settings: further arguments of ``SupervisedTrainer``, such as ``max_epochs`` and ``train_data_loader``.
     """
+    loss = {"tag_name": "loss", "output_transform": lambda output: output["loss"]}
     handlers = [
         EpochSeeds(seed),
         UnscaledBFloat16(),
         GradientClipping(trained.network),
         FiniteLoss(),
         LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
-        *_logs(StatsHandler, lambda _, step: step % 50 == 0, epoch_log=False, **_LOSS),
-        *_logs(TensorBoardStatsHandler, 20, log_dir=output_dir, **_LOSS),
+        *_logs(StatsHandler, lambda _, step: step % 50 == 0, epoch_log=False, **loss),
+        *_logs(TensorBoardStatsHandler, 20, log_dir=output_dir, **loss),
         ValidationHandler(val_interval, validator),
         ResumableCheckpoint(
             f"{output_dir}/last.pt",
@@ -69,7 +124,7 @@ def denoiser_trainer(
     ]
     trainer = SupervisedTrainer(
         device=trained.device,
-        network=trained.parallel,
+        network=idist.auto_model(trained.network) if idist.get_world_size() > 1 else trained.network,
         optimizer=optimizer,
         prepare_batch=TrainingBatch(trained.denoiser, noise_levels=noise_levels),
         train_handlers=[*handlers, *train_handlers],
@@ -109,13 +164,6 @@ def denoiser_evaluator(
         decollate=False,
         **settings,
     )
-
-
-def _loss(output: Mapping[str, Tensor]) -> Tensor:
-    return output["loss"]
-
-
-_LOSS = {"tag_name": "loss", "output_transform": _loss}
 
 
 def _logs(handler: type, iteration_log: Any, **settings: Any) -> list[Any]:

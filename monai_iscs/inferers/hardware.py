@@ -50,4 +50,4 @@ class Hardware:
 
     def shared_measurement(self, measurement: Measurement) -> Measurement:
         """A measurement whose operator several processes share."""
-        return measurement.seen_by(share_operator(measurement.operator)) if self.distributed else measurement
+        return measurement.changed(operator=share_operator(measurement.operator)) if self.distributed else measurement

@@ -12,7 +12,7 @@ from monai_iscs.sampling.noise import (
     SliceNoise,
     StagedNoise,
 )
-from monai_iscs.sampling.recipe import NOISES, PAPER, RECIPES, RELEASED, SAMPLERS, Recipe, parse_sampler
+from monai_iscs.sampling.recipe import NOISES, PAPER, RECIPES, RELEASED, SAMPLERS, Recipe
 from monai_iscs.sampling.rules import BoundRule, DDIMRule, DDSRule, Rule, renoise
 from monai_iscs.sampling.run import Run
 from monai_iscs.sampling.sigmas import Geometric, check_sigmas, geometric_sigmas
@@ -53,7 +53,6 @@ __all__ = [
     "Zeros",
     "check_sigmas",
     "geometric_sigmas",
-    "parse_sampler",
     "renoise",
     "sample",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from monai_iscs.errors import InputError
+from monai_iscs.methods import parse_sampler
 from monai_iscs.priors import Prior, SlicePrior
 from monai_iscs.priors.denoisers import StackDenoiser
 from monai_iscs.randomness import random_stream
@@ -27,7 +28,14 @@ NOISES: dict[str, SliceNoise] = {
     "identical": IdenticalNoise(),
     "identical-steps": StagedNoise(SlerpNoise(), IdenticalNoise()),
 }
-ALIASES = {"slerp": "iscs"}  # understood, never shown
+PARTS: dict[str, type] = {
+    "start": Start,
+    "sigmas": Geometric,
+    "prior": Prior,
+    "consistency": Consistency,
+    "noise": SliceNoise,
+    "rule": Rule,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +53,7 @@ class Recipe:
             "dds", "ddnm" or "dds+tv".
 
     Raises:
-        InputError: a sampler of another name.
+        InputError: a sampler of another name, or a part that is none.
     """
 
     start: Start = field(default_factory=Direct)
@@ -59,6 +67,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if unknown := set(self.samplers) - set(SAMPLERS):
             raise InputError(f"samplers: found {', '.join(sorted(unknown))}, expected some of {', '.join(SAMPLERS)}")
+        for name, kind in PARTS.items():
+            if not isinstance(getattr(self, name), kind):
+                raise InputError(f"{name}: found {getattr(self, name)!r}, expected a {kind.__name__}")
 
     @property
     def label(self) -> str:
@@ -142,31 +153,6 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Every choice as JSON values: a plug is its class's name and its settings."""
         return {entry.name: _described(getattr(self, entry.name)) for entry in fields(self) if entry.name != "samplers"}
-
-
-def parse_sampler(text: str) -> tuple[str, str]:
-    """Sampler and noise of a method's name, such as ("dds+tv", "iscs"); no noise is "".
-
-    Raises:
-        InputError: an unknown name, or parts in another order.
-    """
-    name, *additions = text.strip().lower().replace("dds-tv", "dds+tv").split("+")
-    additions = [ALIASES.get(addition, addition) for addition in additions]
-    if name not in SAMPLERS:
-        raise InputError(f"method: found {text!r}, expected one of {', '.join(SAMPLERS)}, and a noise after it")
-    if "tv" in additions[1:] and additions.count("tv") == 1:
-        ordered = "+".join([name, "tv", *(addition for addition in additions if addition != "tv")])
-        raise InputError(f"method: found {text!r}, expected tv before the noise: {ordered}")
-    if additions[:1] == ["tv"]:
-        if f"{name}+tv" not in SAMPLERS:
-            raise InputError(f"method: found {text!r}, expected tv with dds only")
-        name, additions = f"{name}+tv", additions[1:]
-    if len(additions) > 1 or not set(additions) <= set(NOISES):
-        raise InputError(
-            f"method: found {text!r}, expected {name} with at most one noise of {', '.join(NOISES)}; without one it "
-            "draws independent noise"
-        )
-    return name, additions[0] if additions else ""
 
 
 def _name_of(plug: object, names: Mapping[str, object]) -> str | None:

@@ -80,10 +80,6 @@ class Measurement:
         """The same on another device, and of another type: float32 or float64."""
         return Measurement(self.data.to(device, dtype), self.operator, self.grid, noise_level=self._given)
 
-    def seen_by(self, operator: LinearOperator) -> Measurement:
-        """The same data with another operator in the place of an equal one, such as one that processes share."""
-        return Measurement(self.data, operator, self.grid, noise_level=self._given)
-
     def changed(
         self,
         *,

@@ -80,6 +80,7 @@ class Scan(ABC):
         Raises:
             InputError: a volume of another shape than the grid's, a complex one, or one that it cannot see all of.
         """
+        volume = real_tensor(volume, "volume")
         if tuple(volume.shape[1:]) != grid.shape:
             raise InputError(
                 f"volume: found shape {tuple(volume.shape)}, expected (C, {', '.join(map(str, grid.shape))})"

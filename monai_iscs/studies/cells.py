@@ -4,12 +4,9 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,26 +15,9 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
-from monai_iscs.errors import InputError
-from monai_iscs.files import sha256
 from monai_iscs.reports import RunFolder, RunRecord, read_results, write_csv, write_json, write_volume
-from monai_iscs.transforms.itk_files import DETACHED, voxel_files
 
 RESULTS = ("reconstruction.nii.gz", "metrics.json", "steps.csv")
-
-
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a file, or of a list of those of a folder's files; with a header goes the file of its voxels."""
-    if path.is_dir():
-        folder, files = path, [file for file in path.rglob("*") if file.is_file()]
-    elif path.suffix.lower() in DETACHED:
-        folder, files = path.parent, [path]
-        with suppress(InputError, ValueError):  # a damaged header is told where it is read
-            files += voxel_files(path)
-    else:
-        return sha256(path)
-    lines = [f"{sha256(file)}  {Path(os.path.relpath(file, folder)).as_posix()}\n" for file in files]
-    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,29 +13,23 @@ from monai.data.utils import affine_to_spacing
 from monai.transforms import CenterSpatialCrop
 
 from monai_iscs.errors import InputError, OutputError, causes, explain
-from monai_iscs.files import sha256
+from monai_iscs.methods import Method
 from monai_iscs.metrics import SliceLPIPS, measure_lesions, summarise
 from monai_iscs.reports import (
     RECORD,
     RunFolder,
     RunRecord,
-    psnr_curve,
-    read_results,
-    step_curves,
-    three_view_figure,
-    write_json,
 )
-from monai_iscs.sampling import Step
+from monai_iscs.sampling import State
 from monai_iscs.scans.meta import image_name
-from monai_iscs.studies.cells import RESULTS, Cell, fingerprint
+from monai_iscs.studies.cells import RESULTS, Cell
+from monai_iscs.studies.drawing import DRAWINGS, FIGURES, draw, is_drawn, shown_cells
 from monai_iscs.studies.measured import MeasuredVolume
 from monai_iscs.studies.suites import Row, Suite
 from monai_iscs.transforms import InsertLesions, Lesion, ThickenSlices
-from monai_iscs.workflows.methods import Method
-from monai_iscs.workflows.pipeline import Pipeline
+from monai_iscs.workflows.fingerprint import fingerprint
+from monai_iscs.workflows.pipeline import Pipeline, Sampler
 from monai_iscs.workflows.progress import Progress
-
-FIGURES, DRAWINGS = "figures.json", ("comparison.png", "psnr_along_z.png", "steps.png")
 
 
 class Study:
@@ -75,6 +69,7 @@ class Study:
         self.pipeline, self.suite, self.rows, self.volumes, self.output = pipeline, suite, rows, volumes, output
         self.slices = slices
         self.lpips = lpips
+        self._samplers: dict[Path, Sampler] = {}  # by the cells' folders
         self._contents = {name: fingerprint(path) for name, path in volumes.items()}
         self.cells: dict[str, list[tuple[Cell, Row]]] = {
             name: [
@@ -88,7 +83,12 @@ class Study:
         self._mend()
 
     def _cell(self, name: str, content: str, weights: str | None, row: Row, seed: int) -> Cell:
-        inferer = self._inferer(row, seed) if row.noise is not None else None
+        slug = "".join(c if c.isalnum() or c in ".-" else "_" for c in row.label)
+        folder = self.output / name / slug / f"seed_{seed}"
+        sampler = None
+        if row.noise is not None:
+            changes = {**row.changes, "seed": seed}
+            sampler = self._samplers[folder] = self.pipeline.sampler(Method(row.method, row.noise), changes=changes)
         settings = {
             "input": name,
             "input_sha256": content,
@@ -96,18 +96,18 @@ class Study:
             "slices": self.slices,
             "thickness_mm": row.thickness,
             "lesions": asdict(self.suite.lesions) if self.suite.lesions else None,
-            **self.pipeline.settings(inferer),
+            **self.pipeline.settings(sampler),
         }
         settings["bundle"] = self.pipeline.folder.name
         if any(settings.get(noise) for noise in ("photons", "noise_std", "measurement_noise")):
             settings["measurement_seed"] = self.pipeline.measurement_seed
-        if inferer is not None:
-            settings |= {"noise": row.noise, "changes": dict(row.changes), "seed": seed, "models_sha256": weights}
-        slug = "".join(c if c.isalnum() or c in ".-" else "_" for c in row.label)
-        return Cell(name, row.label, seed, self.output / name / slug / f"seed_{seed}", settings)
+        if sampler is not None:
+            settings |= {"seed": seed, "models_sha256": weights}
+        return Cell(name, row.label, seed, folder, settings)
 
-    def _inferer(self, row: Row, seed: int) -> Any:
-        return self.pipeline.sampler(Method(row.method, row.noise), changes={**row.changes, "seed": seed})
+    def steps(self, cell: Cell) -> int:
+        """How many steps the sampler of a cell has; 0 for a baseline."""
+        return self._samplers[cell.folder].steps if cell.folder in self._samplers else 0
 
     def _mend(self) -> None:
         """Clears away what a killed benchmark left in the folders, and sees whether they can be written."""
@@ -122,7 +122,7 @@ class Study:
         """Fill the missing cells, volume by volume; then draw the volume's figures."""
         missing = {name: [(c, r) for c, r in cells if not self._complete(c)] for name, cells in self.cells.items()}
         steps = {
-            self._stage(cell): 1 if row.noise is None or cell.done else len(cell.settings["sampler"]["sigmas"])
+            self._stage(cell): 1 if row.noise is None or cell.done else self.steps(cell)
             for cells in missing.values()
             for cell, row in cells
         }
@@ -147,7 +147,7 @@ class Study:
         return f"{cell.volume}: {cell.label}, seed {cell.seed}"
 
     def _run_volume(self, name: str, cells: Sequence[tuple[Cell, Row]], progress: Progress) -> None:
-        """Cells that share a measurement, and with it the operator and the start."""
+        """Cells that share a measurement."""
         try:
             volume = self._load(name)
             if cells[0][1].thickness is not None:
@@ -195,16 +195,16 @@ class Study:
         if row.noise is None:
             with record.stage("reconstructing"):
                 return shared.baseline(row.method), []
-        inferer = self._inferer(row, cell.seed)
-        recorder = shared.recorder(inferer)
+        sampler = self._samplers[cell.folder]
+        recorder = shared.recorder(sampler)
 
-        def step(state: Step) -> None:
+        def step(state: State) -> None:
             with record.stage("comparing steps"):
                 recorder(state)
             progress.step()
 
         with record.stage("reconstructing"):
-            result = shared.sample(inferer, step)
+            result = shared.sample(sampler, step)
         record.seconds["reconstructing"] -= record.seconds["comparing steps"]
         return result, recorder.records
 
@@ -212,7 +212,7 @@ class Study:
         """An earlier result in the prior's units."""
         low, high = self.pipeline.range
         volume = (cell.volume_on_disk()[None] - low) / (high - low)
-        return self.pipeline.place(volume, shared.measurement)
+        return self.pipeline.place(volume, shared.measured)
 
     def _compare(self, shared: MeasuredVolume, result: MetaTensor, lesions: Sequence[Lesion]) -> dict[str, Any]:
         summary = summarise(result, shared.volume, slice_axis=self.pipeline.slice_axis, lpips=self.lpips)
@@ -256,41 +256,11 @@ class Study:
             yield from cells
 
     def _shown(self, name: str) -> dict[str, Cell]:
-        """The cells of a volume's figures: the first finished seed of each method."""
-        cells: dict[str, Cell] = {}
-        for cell, row in self.cells[name]:
-            if cell.done and row.thickness is None:
-                cells.setdefault(cell.label, cell)
-        return cells
+        return shown_cells(cell for cell, row in self.cells[name] if row.thickness is None)
 
     def _drawn(self, name: str) -> bool:
-        """Whether a volume's figures are there and show its cells as they are now."""
-        cells = self._shown(name)
-        drawn = read_results(self.output / name, FIGURES)
-        return not cells or (drawn is not None and drawn.get("cells") == _records(cells))
+        return is_drawn(self.output / name, self._shown(name))
 
     def _draw(self, name: str) -> None:
-        """The comparison and the PSNR along z of a volume, one column a method."""
-        cells = self._shown(name)
         volume = self.pipeline.measure(self._load(name)).reference
-        spacing = affine_to_spacing(volume.affine).tolist()
-        truth = self.pipeline.to_units(volume)[0]
-        images = {label: cell.volume_on_disk() for label, cell in cells.items()}
-        with RunFolder(self.output / name, record=FIGURES).results() as stage:
-            three_view_figure(
-                images,
-                truth,
-                spacing,
-                stage / "comparison.png",
-                metrics={k: c.metrics() for k, c in cells.items()},
-                **self.pipeline.display,
-            )
-            psnr_curve(images, truth, spacing, stage / "psnr_along_z.png", axis=self.pipeline.slice_axis)
-            if steps := {label: records for label, cell in cells.items() if (records := cell.steps())}:
-                step_curves(steps, stage / "steps.png")
-            write_json(stage / FIGURES, {"cells": _records(cells)})
-
-
-def _records(cells: Mapping[str, Cell]) -> dict[str, str]:
-    """What tells whether a cell has changed, by method."""
-    return {label: sha256(cell.folder / RECORD) for label, cell in cells.items()}
+        draw(self.output / name, self._shown(name), self.pipeline, volume)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from monai_iscs.workflows.methods import Method, parse_method
-from monai_iscs.workflows.names import CHOICES
+from monai_iscs.errors import InputError
+from monai_iscs.methods import Method, parse_method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +17,8 @@ class Row:
 
     Attributes:
         label: what the table calls it.
-        method: a name of `CHOICES["sampler"]` or `CHOICES["baseline"]`.
-        noise: a name of `CHOICES["noise"]`; None for a baseline.
+        method: the name of a `Method`.
+        noise: its noise; None for a baseline.
         changes: entries of the bundle's inference config that this row changes.
         thickness: slice thickness in mm to which the volume is resampled first, or None.
     """
@@ -64,6 +64,18 @@ def method_row(method: Method) -> Row:
     return Row(label=method.label, method=method.name, noise=method.noise)
 
 
+def compared(methods: Sequence[Method]) -> Suite:
+    """A suite of methods with the bundle's settings.
+
+    Raises:
+        InputError: a method twice.
+    """
+    for method in methods:
+        if methods.count(method) > 1:
+            raise InputError(f"--methods: found {method.label} twice, expected each method once")
+    return Suite(title="Compared methods", rows=lambda _: [method_row(method) for method in methods])
+
+
 def _rows(*methods: str) -> list[Row]:
     return [method_row(parse_method(method)) for method in methods]
 
@@ -78,7 +90,7 @@ def _compared(baselines: Sequence[str]) -> list[Row]:
 
 
 def _angle(degrees: float) -> dict[str, Any]:
-    return {"noise": {**CHOICES["noise"]["iscs"], "anchor_angle": degrees}}
+    return {"plugs": {"noise": {"_target_": "monai_iscs.sampling.SlerpNoise", "anchor_angle": degrees}}}
 
 
 def _thicknesses(_: Sequence[str]) -> list[Row]:

@@ -71,7 +71,7 @@ def _caption(study: Study) -> str:
 
 def _steps(study: Study) -> str | None:
     """The samplers' numbers of steps."""
-    counts = {len(cell.settings["sampler"]["sigmas"]) for cell, row in study.all() if row.noise is not None}
+    counts = {study.steps(cell) for cell, row in study.all() if row.noise is not None}
     return " or ".join(map(str, sorted(counts))) or None
 
 

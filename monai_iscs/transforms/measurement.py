@@ -31,7 +31,8 @@ class SimulateMeasurement(Transform):
         noise_std: standard deviation of Gaussian noise on the line integrals; None: none.
         noise: any other noise, `noise(measurement, generator) -> measurement` on the CPU, such as `RicianNoise`; the
             last to be added. None: none.
-        noise_level: root mean square of the noise that a method shall assume; None: it estimates the level.
+        noise_level: root mean square of the noise that a method shall assume, in the units in which it sees the
+            measurement: a later transform that scales the data leaves it as it is. None: the method estimates it.
         seed: decides the noise, by a stream of its own (`random_stream`): no sampler has the same numbers, whatever its
             seed. Every call starts from it: the same volume always gives the same measurement, on any device.
 

@@ -37,7 +37,7 @@ def mr_preprocessing(keys: KeysCollection = "image", *, spacing: float = 1.0) ->
     Voxels around the head that are 0 (skull-stripped scans) are cut off along x and y, except for a margin; all keys by
     the first one's box. z stays whole, so that thick slices are simulated from the file's own stack. The signal is not
     scaled: only its measurement decides by what, see `ScaleByRobustMaximumd`. Padding to the prior's multiples is
-    left to the sampler's `StackLayout`.
+    left to the prior, see `SlicePrior`.
 
     Args:
         keys: keys of the paths.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from monai_iscs.errors import InputError
 from monai_iscs.files import sha256
-from monai_iscs.workflows.processes import local_process, process_count
 
 if TYPE_CHECKING:
     import torch
@@ -104,12 +103,15 @@ def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: 
         over: names of further configs of the bundle, each overriding entries that those before it have.
 
     Raises:
-        InputError: a config is missing or is not readable as JSON, it has no entry to override, or a number or a name
-            in it is none that can be used.
+        InputError: a config is missing or is not readable as JSON, it has no entry to override, or it does not keep the
+            contract of its kind.
     """
     from monai_iscs.workflows.config import BundleConfig
+    from monai_iscs.workflows.contract import check_version
 
     config = BundleConfig(read_entries(folder, kind), folder / "configs" / f"{kind}.json")
+    if kind == "inference":
+        check_version(config.get(), config.file)
     over = [name.removesuffix(".json") for name in over]
     changes = {str(folder / "configs" / f"{name}.json"): read_entries(folder, name) for name in over}
     changes["the command line"] = overrides
@@ -121,7 +123,7 @@ def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: 
             config[key] = value
             config.origins[key] = setter if source == "the command line" else source
     config["bundle_root"] = str(folder)
-    config.check_plain()
+    config.check()
     return config
 
 
@@ -164,43 +166,3 @@ def _origin(folder: Path) -> tuple[str | None, str | None]:
     except (OSError, ValueError, KeyError, TypeError):
         return None, None
     return metadata.get("weights_sha256"), modality
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The device called ``name``, or a GPU if there is one and else the CPU.
-
-    Raises:
-        InputError: this machine has no such device; the message lists those that it has.
-    """
-    import torch
-
-    devices = ["cpu"]
-    if torch.accelerator.is_available():
-        kind = torch.accelerator.current_accelerator().type
-        devices += [f"{kind}:{index}" for index in range(torch.accelerator.device_count())]
-    if name is None:
-        name = "cuda" if devices[1:] and devices[1].startswith("cuda") else "cpu"
-    if process_count() > 1 and name.startswith("cuda:"):
-        raise InputError(
-            f"--device: found {name!r} with {process_count()} processes, expected cuda: each takes its own"
-        )
-    own = f"cuda:{local_process()}" if name == "cuda" else name
-    if own not in {*devices, *(device.split(":")[0] for device in devices)}:
-        raise InputError(f"--device: found {name!r}, expected one that this machine has: {', '.join(devices)}")
-    return torch.device(own)
-
-
-def limit_memory(device: torch.device, gigabytes: float) -> None:
-    """Let this process use no more of a GPU's memory; the prior then takes fewer slices at a time.
-
-    Raises:
-        InputError: the device is no CUDA device, or doesn't have as much.
-    """
-    import torch
-
-    if device.type != "cuda":
-        raise InputError(f"--memory: found with device {device}, expected a CUDA device: no other can be limited")
-    total = torch.cuda.mem_get_info(device)[1] / 1e9
-    if gigabytes > total:
-        raise InputError(f"--memory: found {gigabytes:g} GB, expected at most the {total:.1f} GB that {device} has")
-    torch.cuda.set_per_process_memory_fraction(gigabytes / total, device)

@@ -30,12 +30,16 @@ class Checkpoint:
     Args:
         folder: the output folder, which this process has locked.
         settings: all that the result depends on, as JSON values: a run goes on only where all of them are the same.
+
+    Attributes:
+        restored: how many steps an earlier run had finished.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._file = folder / NAME
         self._settings = json.dumps(settings, sort_keys=True, default=str)
         self._cost, self._before = 0.0, time.perf_counter()
+        self.restored = 0
 
     def restore(self, run: Run, device: torch.device) -> int:
         """Bring a run to where an earlier one with the same settings was.
@@ -45,13 +49,16 @@ class Checkpoint:
             device: of its volumes.
 
         Returns:
-            The number of finished steps; 0 where there is no such run.
+            The number of finished steps, also as `restored`; 0 where there is no such run.
         """
         state = self._read(device)
-        if state is not None:
-            run.load_state_dict(state)
         idist.barrier()  # the first process may write from here on
-        return 0 if state is None else state["index"] + 1
+        if state is None:
+            self.remove()
+            return self.restored
+        run.load_state_dict(state)
+        self.restored = state["index"] + 1
+        return self.restored
 
     def save(self, run: Run) -> None:
         """Keep the last finished step, unless that would take more than its share of the time.
@@ -71,7 +78,7 @@ class Checkpoint:
         self._cost = self._before - start
 
     def remove(self) -> None:
-        """The run is done, or another one begins."""
+        """The run is done, or another one begins: nobody can go on from here."""
         if idist.get_rank() == 0:
             for file in (self._file, self._file.with_suffix(".new")):
                 file.unlink(missing_ok=True)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from monai.data import MetaTensor
+from monai.transforms import Orientationd, ScaleIntensityRanged
 
 from monai_iscs.metrics import SliceLPIPS, summarise
+from monai_iscs.transforms import CheckVolumed, InputCompose, LoadVolumed
 from monai_iscs.workflows.config import BundleConfig
 
 
@@ -39,5 +41,27 @@ def compare(
     with config.blamed("comparison"):
         volumes = prepare({"pred": reconstruction, "label": reference})
         pair = volumes["pred"], volumes["label"]
-    slice_axis = config.get_parsed_content("inferer::slice_axis")
+    slice_axis = config.get_parsed_content("inferer").recipe.prior.axis
     return Comparison(*pair, summarise(*pair, slice_axis=slice_axis, lpips=lpips))
+
+
+def compare_in_window(
+    reconstruction: Path, reference: Path, low: float, high: float, *, lpips: SliceLPIPS | None = None
+) -> Comparison:
+    """Two files of any units, without a bundle, on their own voxels; ``low`` to ``high`` become 0 to 1.
+
+    Raises:
+        InputError: a file cannot be used, or the two are not on one grid.
+    """
+    keys = ("pred", "label")
+    prepare = InputCompose(
+        [
+            LoadVolumed(keys),
+            CheckVolumed(keys),
+            Orientationd(keys, axcodes="RAS", labels=None),
+            ScaleIntensityRanged(keys, a_min=low, a_max=high, b_min=0.0, b_max=1.0, clip=True),
+        ]
+    )
+    volumes = prepare({"pred": reconstruction, "label": reference})
+    pair = volumes["pred"], volumes["label"]
+    return Comparison(*pair, summarise(*pair, lpips=lpips))

@@ -11,7 +11,7 @@ from typing import Any
 from monai.bundle import ConfigParser, ReferenceResolver
 
 from monai_iscs.errors import InputError, explain
-from monai_iscs.workflows.contract import EXPECTED, PLAIN
+from monai_iscs.workflows.contract import CONTRACTS
 
 
 class BundleConfig(ConfigParser):
@@ -19,25 +19,35 @@ class BundleConfig(ConfigParser):
 
     Args:
         entries: the entries, as they are written.
-        file: where they were read from.
+        file: where they were read from; its name says which contract they keep.
     """
 
     def __init__(self, entries: Mapping[str, Any], file: Path) -> None:
         super().__init__(entries)
         self.file = file
+        self.contract = CONTRACTS.get(file.stem, {})
         self.origins: dict[str, str] = {}  # of entries that were set from elsewhere, such as another config
 
-    def check_plain(self) -> None:
-        """Raise an `InputError` if a number or a name of the config is none that can be used, see `PLAIN`."""
-        for entry in PLAIN:
-            if entry in self:
-                self.get_parsed_content(entry)
+    def check(self) -> None:
+        """Raise an `InputError` unless the config keeps its contract, as far as that can be seen without the work.
+
+        What is made of other entries is checked when it is asked for: a network may be large.
+        """
+        for name, entry in self.contract.items():
+            if name in self and not entry.made:
+                self.get_parsed_content(name)
+            elif entry.required and name not in self:
+                raise InputError(f"{self.place(name)}: missing, expected {entry.check.expected}")
+        if "recipes" in self.contract:
+            name, known = self.get_parsed_content("recipe"), self.get_parsed_content("recipes")
+            if name not in known:
+                raise InputError(f"{self.place('recipe')}: found {name!r}, expected one of {', '.join(known)}")
 
     def get_parsed_content(self, id: str = "", **kwargs: Any) -> Any:
         """The value or the object of an entry.
 
         Raises:
-            InputError: the entry is missing, cannot be made, or is not what `EXPECTED` says.
+            InputError: the entry is missing, cannot be made, or is not what the contract says.
         """
         if id and id not in self and "default" not in kwargs:
             raise InputError(f"{self.place(id)}: missing")
@@ -45,9 +55,9 @@ class BundleConfig(ConfigParser):
             value = super().get_parsed_content(id, **kwargs)
         except Exception as error:
             raise self._fault(self._culprit(id), error) from error
-        check = EXPECTED.get(id)
-        if check is not None and not check.usable(value):
-            raise InputError(f"{self.place(id)}: found {_shown(value)}, expected {check.expected}")
+        entry = self.contract.get(id)
+        if entry is not None and not entry.check.usable(value):
+            raise InputError(f"{self.place(id)}: found {_shown(value)}, expected {entry.check.expected}")
         return value
 
     @contextmanager

@@ -1,157 +1,221 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the command line expects of a bundle's entries, by their ids; checked where an entry is read."""
+"""The contract of a bundle's configs: every entry that this package reads, what it must be, and who reads it.
+
+``docs/bundle_contract.md`` is its printed form. Bundles may have any other entries; only their own configs read those.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from numbers import Real
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ignite.engine import Engine
 from torch import nn
 
+from monai_iscs.errors import InputError
 from monai_iscs.inferers import SliceDiffusionInferer
+from monai_iscs.methods import BASELINES, parse_sampler
 from monai_iscs.precision import PRECISIONS
-from monai_iscs.workflows.names import CHOICES, MOST, MOST_SMOOTHING
+from monai_iscs.sampling import Recipe
+from monai_iscs.scans import Scan
+from monai_iscs.workflows.checks import (
+    DISPLAY,
+    FLAG,
+    FUNCTION,
+    NAMES,
+    RANGE,
+    SIGMAS,
+    SIZE,
+    SPACING,
+    Check,
+    above,
+    at_least,
+    instance,
+    one_of,
+    or_null,
+    some_of,
+    whole,
+)
+from monai_iscs.workflows.names import MOST, MOST_SMOOTHING
+
+VERSION = 2  # of `INFERENCE`; 1 had presets of the package in place of recipes of the bundle
+PAGE = "docs/bundle_contract.md"
+RUNS = "reconstruct, benchmark, demo"  # the verbs that sample, by `Pipeline`
 
 
-class Check(NamedTuple):
-    """Whether a value is usable, and in words what would be."""
+class Entry(NamedTuple):
+    """One entry of a config.
 
-    usable: Callable[[Any], bool]
-    expected: str
+    Attributes:
+        check: what its value must be.
+        meaning: what it is, for the docs.
+        readers: the verbs that read it.
+        required: whether every bundle has it.
+        made: whether it is made of other entries: checked when it is read, and not when the config is.
+    """
 
-
-def _is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
-
-
-def _is_whole(value: Any, low: int, high: float = math.inf) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _whole(low: int, high: float = math.inf) -> Check:
-    limit = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
-    return Check(lambda value: _is_whole(value, low, high), f"a whole number {limit}")
+    check: Check
+    meaning: str
+    readers: str = RUNS
+    required: bool = False
+    made: bool = False
 
 
-def _above(low: float, high: float = math.inf) -> Check:
-    limit = "" if high == math.inf else f", up to {high:g}"
-    return Check(lambda value: _is_number(value, low, high) and value > low, f"a number above {low:g}{limit}")
+def _is_sampler(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(parse_sampler(value))
+    except InputError:
+        return False
 
 
-def _from(low: float, high: float = math.inf) -> Check:
-    limit = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-    return Check(lambda value: _is_number(value, low, high), f"a number {limit}")
+def _is_sampling(value: Any) -> bool:
+    return isinstance(value, SliceDiffusionInferer) and isinstance(value.recipe, Recipe)
 
 
-def _or_null(check: Check) -> Check:
-    return Check(lambda value: value is None or check.usable(value), f"{check.expected}, or null")
+def _are_recipes(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(recipe, Recipe) for recipe in value.values())
 
 
-def _or_function(check: Check) -> Check:
-    return Check(lambda value: callable(value) or check.usable(value), f"{check.expected}, or a function")
-
-
-def _instance(kind: type | tuple[type, ...], expected: str) -> Check:
-    return Check(lambda value: isinstance(value, kind), expected)
-
-
-def _numbers(value: Any, count: int | None = None) -> bool:
-    listed = isinstance(value, Sequence) and not isinstance(value, str)
-    return listed and len(value) in {count, len(value) if count is None else count} and all(map(_is_number, value))
-
-
-def _is_size(value: Any) -> bool:
-    listed = isinstance(value, list) and len(value) == 2
-    return _is_whole(value, 1) or (listed and all(_is_whole(side, 1) for side in value))
-
-
-def _is_spacing(value: Any) -> bool:
-    return all(side > 0 for side in value) if _numbers(value, 3) else _is_number(value) and value > 0
-
-
-def _is_range(value: Any) -> bool:
-    return _numbers(value, 2) and value[0] < value[1]
-
-
-def _is_display(value: Any) -> bool:
-    checks = {
-        "range": _is_range,
-        "window": _is_range,
-        "unit": lambda unit: isinstance(unit, str),
-        "error_window": lambda width: _is_number(width, 0) and width > 0,
-        "tissue": _is_number,
-    }
-    known = isinstance(value, Mapping) and set(value) == set(checks)
-    return known and all(check(value[key]) for key, check in checks.items())
-
-
-def _are_names(value: Any, known: Any = None) -> bool:
-    listed = isinstance(value, list) and all(isinstance(name, str) for name in value)
-    return listed and (known is None or (bool(value) and set(value) <= set(known)))
-
-
-_FUNCTION = Check(callable, "a function or transform")
-_SCAN = Check(lambda value: callable(value) and hasattr(value, "volume_affine"), "a scan, such as ConeBeamScan")
-_RANGE = Check(_is_range, "two numbers, the lower one first")
-
-# Numbers and names: checked when a config is read, where it has them.
-PLAIN: dict[str, Check] = {
-    "hu_range": _RANGE,
-    "size": Check(_is_size, "a whole number of at least 1, or two of them"),
-    "spacing": _or_null(Check(_is_spacing, "a number of mm above 0, or three of them")),
-    "views": _whole(1),
-    "arc": _above(0, 360),
-    "photons": _or_null(_above(0)),
-    "noise_std": _or_null(_from(0)),
-    "factor": _or_null(_above(1)),
-    "preset": _instance(str, "the name of a preset"),
-    "steps": _or_null(_whole(1)),
-    "eta": _or_null(_from(0, 1)),
-    "noise_level": _or_null(_or_function(_from(0))),
-    "smoothing": _or_null(_from(0, MOST_SMOOTHING)),
-    "seed": _whole(0, MOST),
-    "measurement_seed": _whole(0, MOST),
-    "slice_batch": _or_null(_whole(1)),
-    "precision": _or_null(Check(lambda value: value in PRECISIONS, f"one of {', '.join(PRECISIONS)}")),
-    "compiled": _instance(bool, "true or false"),
-    "settings": Check(_are_names, "a list of names of entries"),
-    "baselines": Check(
-        lambda value: _are_names(value, CHOICES["baseline"]), f"a list of some of {', '.join(CHOICES['baseline'])}"
+INFERENCE: dict[str, Entry] = {
+    "contract": Entry(
+        Check(lambda value: value == VERSION and not isinstance(value, bool), str(VERSION)),
+        "version of this contract",
+        "all verbs",
+        required=True,
     ),
-    "inferer::slice_axis": _whole(0, 2),
-    "crop": Check(_is_size, "a whole number of at least 1, or two of them"),
-    "every": _whole(1),
-    "epochs": _whole(1),
-    "batch_size": _whole(1),
-    "learning_rate": _above(0),
-    "warmup_steps": _whole(1),
-    "val_interval": _whole(1),
-    "validate_every": _whole(1),
-    "validation_sigmas": Check(
-        lambda value: _numbers(value) and bool(value) and min(value) > 0, "a list of positive numbers"
+    "ckpt_path": Entry(
+        instance((str, Path), "the path of a file"), "the network's weights", f"{RUNS}, convert", True, made=True
     ),
-    "amp": _instance(bool, "true or false"),
-    "num_workers": _whole(0),
+    "network_def": Entry(
+        instance(nn.Module, "a network"), "the prior's network, on the CPU", f"{RUNS}, convert", True, made=True
+    ),
+    "preprocessing": Entry(
+        FUNCTION, "transform from a file, key `label`, to the volume that is scanned or was", RUNS, True, made=True
+    ),
+    "scan": Entry(
+        instance(Scan, "a scan, such as ConeBeamScan"), "the scanner that is simulated", RUNS, True, made=True
+    ),
+    "measurement": Entry(
+        FUNCTION,
+        "transform from the volume, key `label`, to its measurement, key `image`, with the scan in its meta data; "
+        "without `label` after it where the volume itself was measured",
+        RUNS,
+        True,
+        made=True,
+    ),
+    "restoration": Entry(
+        FUNCTION, "transform from the result, key `pred`, to the file's units and grid", RUNS, True, made=True
+    ),
+    "comparison": Entry(
+        FUNCTION,
+        "transform from two files, keys `pred` and `label`, to volumes that are compared on their own grid",
+        "reconstruct, evaluate",
+        True,
+        made=True,
+    ),
+    "display": Entry(DISPLAY, "how figures show a volume", f"{RUNS}, evaluate", True, made=True),
+    "inferer": Entry(
+        Check(_is_sampling, "a SliceDiffusionInferer with a recipe"),
+        "the sampler, made of the entries below",
+        f"{RUNS}, evaluate",
+        True,
+        made=True,
+    ),
+    "recipes": Entry(
+        Check(_are_recipes, "recipes by name"),
+        "the recipes tuned for this prior, and those of the library (`released`, `paper`)",
+        f"{RUNS}, convert",
+        True,
+    ),
+    "recipe": Entry(instance(str, "the name of a recipe"), "the one to use, `--recipe`", f"{RUNS}, convert", True),
+    "method": Entry(
+        or_null(Check(_is_sampler, "a sampler, such as dds+iscs")),
+        "replaces the recipe's consistency step and noise, `--method`",
+        RUNS,
+        True,
+    ),
+    "steps": Entry(or_null(whole(1)), "replaces the recipe's number of steps", RUNS, True),
+    "eta": Entry(or_null(at_least(0, 1)), "replaces the recipe's share of fresh noise", RUNS, True),
+    "smoothing": Entry(
+        or_null(at_least(0, MOST_SMOOTHING)), "replaces the width across slices of corrections, in samples", RUNS, True
+    ),
+    "noise_level": Entry(
+        or_null(at_least(0)),
+        "root mean square of the measurement's noise, which is met no closer than that; null: as the recipe says",
+        RUNS,
+        True,
+    ),
+    "plugs": Entry(
+        instance(Mapping, "parts of a recipe by name"),
+        "replace whole parts of the recipe, such as `noise`, after the method",
+        RUNS,
+        True,
+    ),
+    "seed": Entry(whole(0, MOST), "of the sampler's random numbers", RUNS, True),
+    "measurement_seed": Entry(whole(0, MOST), "of a simulated measurement's noise", RUNS, True),
+    "slice_batch": Entry(or_null(whole(1)), "most slices for the network at a time; null: what fits", RUNS, True),
+    "precision": Entry(
+        or_null(one_of(PRECISIONS)), "of the products inside the network; null: what suits the device", RUNS, True
+    ),
+    "compiled": Entry(FLAG, "whether the network is compiled first", RUNS, True),
+    "distributed": Entry(FLAG, "whether the processes of `torchrun` share each volume", RUNS, True),
+    "baselines": Entry(
+        some_of(BASELINES), "classical methods that its measurements have a use for, a quick one first", RUNS, True
+    ),
+    "settings": Entry(NAMES, "entries that `run.json` and the tables say", RUNS, True),
+    "hu_range": Entry(RANGE, "CT: the Hounsfield units that the prior knows"),
+    "size": Entry(SIZE, "pixels of a slice to which files are fitted", f"{RUNS}, convert"),
+    "spacing": Entry(or_null(SPACING), "voxel size to which files are resampled"),
+    "views": Entry(whole(1), "CT: number of views"),
+    "arc": Entry(above(0, 360), "CT: degrees over which they are spread"),
+    "photons": Entry(or_null(above(0)), "CT: photons for each detector pixel and view"),
+    "noise_std": Entry(or_null(at_least(0)), "standard deviation of simulated Gaussian noise"),
+    "factor": Entry(or_null(above(1)), "MRI: thickness of the simulated slices in thin ones; null: they were measured"),
 }
-# What is made of other entries: checked when a verb asks for it.
-MADE: dict[str, Check] = {
-    "initialize": _instance(list, "a list of expressions"),
-    "ckpt_path": _instance((str, Path), "the path of a file"),
-    "network_def": _instance(nn.Module, "a network"),
-    "preprocessing": _FUNCTION,
-    "scan": _SCAN,
-    "measurement": _FUNCTION,
-    "comparison": _FUNCTION,
-    "restoration": _FUNCTION,
-    "display": Check(
-        _is_display, "range and window (two numbers each), unit (a text), error_window and tissue (a number each)"
+TRAINING: dict[str, Entry] = {
+    "initialize": Entry(instance(list, "a list of expressions"), "run first, in turn", "train", True, made=True),
+    "train::trainer": Entry(
+        instance(Engine, "an Ignite engine, such as SupervisedTrainer"), "the training", "train", True, made=True
     ),
-    "inferer": _instance(SliceDiffusionInferer, "a SliceDiffusionInferer"),
-    "train::trainer": _instance(Engine, "an Ignite engine, such as SupervisedTrainer"),
-    "validate::evaluator": _instance(Engine, "an Ignite engine, such as SupervisedEvaluator"),
+    "validate::evaluator": Entry(
+        instance(Engine, "an Ignite engine, such as SupervisedEvaluator"), "the validation", "train", True, made=True
+    ),
+    "hu_range": INFERENCE["hu_range"]._replace(readers="train"),
+    "size": INFERENCE["size"]._replace(readers="train"),
+    "spacing": INFERENCE["spacing"]._replace(readers="train"),
+    "crop": Entry(SIZE, "pixels of a training image", "train"),
+    "every": Entry(whole(1), "distance of the slices that are trained on", "train"),
+    "epochs": Entry(whole(1), "passes over the data", "train"),
+    "batch_size": Entry(whole(1), "images of one step", "train"),
+    "learning_rate": Entry(above(0), "of the optimiser, at its highest", "train"),
+    "warmup_steps": Entry(whole(1), "steps until the learning rate is at its highest", "train"),
+    "val_interval": Entry(whole(1), "epochs between two validations", "train"),
+    "validate_every": Entry(whole(1), "distance of the slices of the validation", "train"),
+    "validation_sigmas": Entry(SIGMAS, "noise levels of the validation", "train"),
+    "amp": Entry(FLAG, "whether the network computes in half precision", "train"),
+    "num_workers": Entry(whole(0), "processes that load data", "train"),
 }
-EXPECTED = PLAIN | MADE
+CONTRACTS = {"inference": INFERENCE, "train": TRAINING}
+
+
+def check_version(entries: Mapping[str, Any], file: Path) -> None:
+    """Raise an `InputError` for the inference config of a bundle of the first contract; it says how to convert it."""
+    inferer = entries.get("inferer")
+    target = str(inferer.get("_target_")) if isinstance(inferer, Mapping) else ""
+    if "contract" not in entries and ("preset" in entries or target.endswith("from_preset")):
+        raise InputError(
+            f"{file}: found a bundle of contract 1 (presets), expected contract {VERSION}: put recipes and recipe in "
+            "the place of preset, method in that of noise and consistency, SliceDiffusionInferer in that of "
+            f'from_preset, and "contract": {VERSION}; {PAGE} has the entries of both'
+        )
+
+
+def table(contract: Mapping[str, Entry]) -> str:
+    """A contract in Markdown, as the docs have it."""
+    lines = ["| entry | value | required | read by | what it is |", "|---|---|---|---|---|"]
+    lines += [
+        f"| `{name}` | {entry.check.expected} | {'yes' if entry.required else ''} | {entry.readers} | {entry.meaning} |"
+        for name, entry in contract.items()
+    ]
+    return "\n".join(lines) + "\n"

@@ -5,76 +5,75 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
-from functools import partial
-from inspect import Parameter, signature
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ignite.distributed as idist
-from monai.bundle import ConfigParser
+import torch
 from monai.data import MetaTensor
 from monai.utils import convert_to_dst_type, ensure_tuple_rep
 from torch import Tensor
 
+from monai_iscs.classical import admm_tv, cubic, fdk, sirt
 from monai_iscs.errors import InputError
+from monai_iscs.files import sha256
 from monai_iscs.inferers import SliceDiffusionInferer
+from monai_iscs.methods import Method
 from monai_iscs.precision import check_precision, choose_precision
-from monai_iscs.workflows.bundle import choose_device, limit_memory, load_network, read_config
+from monai_iscs.reports import RunRecord
+from monai_iscs.sampling import Recipe, State
+from monai_iscs.scans import Measurement
+from monai_iscs.scans.meta import SCAN, from_meta_tensor, grid_of
+from monai_iscs.workflows.bundle import load_network, read_config
+from monai_iscs.workflows.checkpoint import Checkpoint
 from monai_iscs.workflows.config import BundleConfig
+from monai_iscs.workflows.device import choose_device, limit_memory
+from monai_iscs.workflows.fingerprint import fingerprint
 from monai_iscs.workflows.limits import BYTES_A_NUMBER, check_memory
-from monai_iscs.workflows.methods import Method, name_sampler
-from monai_iscs.workflows.names import CHOICES
+from monai_iscs.workflows.recipes import REPLACING
 
 BYTES_A_STEP = 200  # its noise level as a number of Python, in the record and in what is written
-
-
-def describe(inferer: SliceDiffusionInferer) -> dict[str, Any]:
-    """A sampler's settings as they are in effect, defaults included, as JSON values."""
-    return {
-        "start": getattr(inferer.start, "__name__", None),
-        "sigmas": [round(float(sigma), 6) for sigma in inferer.sigmas],
-        "rule": type(inferer.rule).__name__,
-        "eta": inferer.rule.eta,
-        "momentum": inferer.momentum,
-        "noise": type(inferer.noise).__name__,
-        "anchor_angle": getattr(inferer.noise, "anchor_angle", None),
-        "consistency": _describe_call(inferer.consistency),
-        "noise_excess": inferer.noise_excess,
-        "mirror": inferer.mirror,
-        "non_negative": inferer.non_negative,
-        "slice_axis": inferer.slice_axis,
-        "slice_batch": inferer.slice_batch,
-        "precision": inferer.precision,
-        "compiled": inferer.compiled,
-    }
-
-
-def _describe_call(factory: Callable[..., Any]) -> dict[str, Any]:
-    """Name and settings of a class or function, or of a `partial` of it: those given, and its defaults."""
-    made, given = (factory.func, factory.keywords) if isinstance(factory, partial) else (factory, {})
-    parameters = signature(made).parameters.values()
-    settings = {p.name: p.default for p in parameters if p.default is not Parameter.empty} | given
-    return {"name": made.__name__, **{key: _describe_value(value) for key, value in settings.items()}}
-
-
-def _describe_value(value: Any) -> Any:
-    """A setting as it is the same in every process: functions by name, a `partial` with what it was given."""
-    if isinstance(value, partial):
-        return {"name": value.func.__name__, **value.keywords}
-    return getattr(value, "__name__", value) if callable(value) else value
+CLASSICAL: dict[str, Callable[[Measurement], Tensor]] = {"fdk": fdk, "sirt": sirt, "admm-tv": admm_tv, "cubic": cubic}
 
 
 class Measured(NamedTuple):
     """What a scan gave.
 
     Attributes:
-        measurement: all that a method may see, (1, *measurement shape).
+        measurement: all that a method may see.
+        image: the same as transforms pass it on, with the names and the history of its file.
         reference: the volume that was scanned, (1, X, Y, Z) in the prior's units, or None where a real scanner did it.
     """
 
-    measurement: MetaTensor
+    measurement: Measurement
+    image: MetaTensor
     reference: MetaTensor | None
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A bundle's diffusion sampler, as one run uses it.
+
+    Attributes:
+        inferer: with the complete recipe, the hardware and the seed.
+        name: of the bundle's recipe that it was made from.
+        replaced: what was replaced in it, by the ids of the config.
+    """
+
+    inferer: SliceDiffusionInferer
+    name: str
+    replaced: Mapping[str, Any]
+
+    @property
+    def recipe(self) -> Recipe:
+        """Every choice."""
+        return self.inferer.recipe
+
+    @property
+    def steps(self) -> int:
+        """How often the prior is asked."""
+        return len(self.recipe.sigmas.levels())
 
 
 class Pipeline:
@@ -108,6 +107,8 @@ class Pipeline:
             limit_memory(self.device, memory)
         self.folder = folder
         self._overrides = {key: value for key, value in overrides.items() if value is not None}
+        if idist.get_world_size() > 1:
+            self._overrides["distributed"] = True
         self._over = over
         self.config = self._read(self._overrides)
         self.scan = self.config.get_parsed_content("scan")
@@ -138,53 +139,36 @@ class Pipeline:
     def measure(self, volume: MetaTensor) -> Measured:
         """The simulated measurement of a loaded volume; the volume itself where the bundle takes it as measured."""
         self._check_views(volume)
-        measurement = self.config.get_parsed_content("measurement")
+        transform = self.config.get_parsed_content("measurement")
         with self.config.blamed("measurement"):
-            data = measurement({"label": volume})
-            return Measured(data["image"], data.get("label"))
+            data = transform({"label": volume})
+            return Measured(from_meta_tensor(data["image"]), data["image"], data.get("label"))
 
     def _check_views(self, volume: MetaTensor) -> None:
-        """Refuse more views than memory holds; a scan of one view tells what each of them takes."""
-        views = getattr(self.scan, "views", None)
-        if views is None or views == 1:
+        """Refuse more views than memory holds: a scan of one view has the size of each of them."""
+        views = self.config.get_parsed_content("views") if "views" in self.config else 1
+        if views == 1:
             return
-        one = copy(self.scan)
-        one.views = 1
+        one = self._read({**self._overrides, "views": 1}).get_parsed_content("scan")
         with self.config.blamed("scan"):
-            numbers = math.prod(one(volume).range_shape)
+            numbers = math.prod(one.operator(grid_of(volume)).range_shape)
         check_memory(self.config.place("views"), views, BYTES_A_NUMBER * numbers * views)
 
-    def sampler(
-        self, method: Method | None = None, *, changes: Mapping[str, Any] | None = None, **arguments: Any
-    ) -> SliceDiffusionInferer:
-        """The bundle's inferer, with the consistency step and the noise of a method.
+    def sampler(self, method: Method | None = None, *, changes: Mapping[str, Any] | None = None) -> Sampler:
+        """The bundle's sampler, with the consistency step and the noise of a method.
 
         Args:
             method: a sampler, or None for the bundle's own choice.
             changes: further entries of the config, by id; they override all others.
-            **arguments: of the consistency step, where it is not the preset's own.
         """
-        plugs = {}
-        if method is not None:
-            consistency = CHOICES["sampler"][method.name]
-            plugs["consistency"] = consistency and {**consistency, **arguments}
-            plugs["noise"] = CHOICES["noise"][method.noise]
-        config = self._read({**self._overrides, **plugs, **(changes or {})})
-        check_memory(
-            config.place("steps"),
-            config.get("steps"),
-            BYTES_A_STEP * (config.get_parsed_content("steps", default=None) or 0),
-        )
+        chosen = {} if method is None else {"method": method.text}
+        config = self._read({**self._overrides, **chosen, **(changes or {})})
+        steps = config.get_parsed_content("steps") or 0
+        check_memory(config.place("steps"), steps, BYTES_A_STEP * steps)
         inferer = config.get_parsed_content("inferer")
-        check_precision(inferer.precision, self.device)
-        inferer.progress = False
-        inferer.distributed = idist.get_world_size() > 1
-        return inferer
-
-    def name_sampler(self, inferer: SliceDiffusionInferer) -> str:
-        """What tables call a sampler, such as DDS+ISCS."""
-        settings = describe(inferer)
-        return name_sampler(settings["consistency"]["name"], settings["noise"])
+        check_precision(inferer.hardware.precision, self.device)
+        replaced = {entry: config.get(entry) for entry in REPLACING if config.get(entry) not in (None, {})}
+        return Sampler(inferer, config.get_parsed_content("recipe"), replaced)
 
     def check_method(self, method: Method) -> None:
         """Raise an `InputError` for a baseline that this bundle's measurements have no use for."""
@@ -194,31 +178,54 @@ class Pipeline:
             raise InputError(f"--method: found {method.name!r}, expected one that {self.folder} has: {known}")
 
     def sample(
-        self, inferer: SliceDiffusionInferer, measurement: MetaTensor, callback: Callable[[Any], None]
+        self,
+        sampler: Sampler,
+        measured: Measured,
+        callback: Callable[[State], Any],
+        checkpoint: Checkpoint | None = None,
     ) -> MetaTensor:
-        """A volume (1, X, Y, Z) in the prior's units from its measurement alone; the callback hears of each step."""
-        inferer.callback = callback
+        """A volume (1, X, Y, Z) in the prior's units from its measurement alone.
+
+        Args:
+            sampler: the bundle's.
+            measured: the measurement.
+            callback: gets each step.
+            checkpoint: where the run goes on from, and what keeps its steps.
+        """
         with self.config.blamed("inferer"):
-            return self.place(inferer(measurement[None], self.network)[0], measurement)
+            run = sampler.inferer.run(measured.measurement, self.network)
+            if checkpoint is not None:
+                checkpoint.restore(run, self.device)
+            for state in run:
+                callback(state)
+                if checkpoint is not None:
+                    checkpoint.save(run)
+            return self.place(run.volume, measured)
 
-    def baseline(self, name: str, measurement: MetaTensor) -> MetaTensor:
+    def baseline(self, name: str, measured: Measured) -> MetaTensor:
         """The same by a classical method."""
-        method = ConfigParser(CHOICES["baseline"]).get_parsed_content(name)
-        with self.config.blamed("scan"):
-            operator = self.scan(measurement)
-            return self.place(method(measurement.as_tensor().to(self.device), operator), measurement)
+        with self.config.blamed("measurement"):
+            return self.place(CLASSICAL[name](measured.measurement.to(self.device)), measured)
 
-    def place(self, volume: Tensor, measurement: MetaTensor) -> MetaTensor:
-        """A reconstructed volume on the measurement's device, with its file name and the grid that it belongs to."""
-        result = convert_to_dst_type(volume, measurement)[0]
-        result.affine = self.scan.volume_affine(measurement)
+    def place(self, volume: Tensor, measured: Measured) -> MetaTensor:
+        """A volume on the measurement's device, with its file name and the grid that it belongs to."""
+        result = convert_to_dst_type(volume, measured.image)[0]
+        result.meta.pop(SCAN)
+        result.affine = torch.tensor(measured.measurement.grid.affine, dtype=torch.float64)
         return result
+
+    def identity(self, record: RunRecord, path: Path) -> dict[str, Any]:
+        """All that a run's bits depend on, as JSON values: settings, seed, versions, device, input and weights."""
+        known = record.as_dict()
+        for taken in ("seconds", "peak_memory_mb", "peak_gpu_memory_mb"):
+            del known[taken]
+        weights = sha256(Path(self.config.get_parsed_content("ckpt_path")))
+        return {**known, "input": fingerprint(path), "weights": weights, "processes": idist.get_world_size()}
 
     @property
     def measurement_seed(self) -> int:
         """Seed of a simulated measurement's noise."""
-        entry = "measurement_seed" if "measurement_seed" in self.config else "seed"  # older bundles share one
-        return self.config.get_parsed_content(entry)
+        return self.config.get_parsed_content("measurement_seed")
 
     @property
     def baselines(self) -> list[str]:
@@ -228,7 +235,7 @@ class Pipeline:
     @property
     def slice_axis(self) -> int:
         """Axis (0, 1, 2 for x, y, z) that the prior's slices stack along."""
-        return self.config.get_parsed_content("inferer::slice_axis")
+        return self.config.get_parsed_content("inferer").recipe.prior.axis
 
     def to_units(self, volume: MetaTensor) -> MetaTensor:
         """A volume in the prior's units in those of the figures, on the same grid: HU for CT."""
@@ -239,14 +246,22 @@ class Pipeline:
         """A result in the file's units, on the file's grid; a measured file's on the grid of the prior."""
         back = self.config.get_parsed_content("restoration")
         with self.config.blamed("restoration"):
-            return back({"pred": result, "image": measured.measurement, "label": measured.reference})["pred"]
+            return back({"pred": result, "image": measured.image, "label": measured.reference})["pred"]
 
-    def settings(self, inferer: SliceDiffusionInferer | None) -> dict[str, Any]:
+    def settings(self, sampler: Sampler | None) -> dict[str, Any]:
         """What a run with this sampler (None: a baseline) uses, for ``run.json``."""
         used = self.config.get_parsed_content("settings")
         settings = {"bundle": str(self.folder), **{key: self.config.get_parsed_content(key) for key in used}}
-        if inferer is None:
+        if sampler is None:
             return settings
-        precision = choose_precision(inferer.precision, self.device)
-        sampler = {"preset": self.config.get("preset"), **describe(inferer), "precision": precision}
-        return {**settings, "sampler": sampler}
+        hardware = sampler.inferer.hardware
+        computed = {
+            "precision": choose_precision(hardware.precision, self.device),
+            "slice_batch": hardware.slice_batch,
+            "compiled": hardware.compiled,
+        }
+        replaced = dict(sampler.replaced)
+        return {
+            **settings,
+            "sampler": {"recipe": sampler.name, "replaced": replaced, **sampler.recipe.as_dict(), **computed},
+        }

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from monai_iscs.cli import main
-from monai_iscs.randomness import random_stream
 from monai_iscs.studies.suites import SUITES
 from monai_iscs.workflows.pipeline import Pipeline
 
@@ -38,11 +37,9 @@ def counted(monkeypatch):
     runs = []
     sample = Pipeline.sample
 
-    def counting(self, inferer, measurement, callback):
-        words = [random_stream(seed, "noise").initial_seed() for seed in range(3)]
-        seed = words.index(inferer.noise.generator.initial_seed())
-        runs.append((type(inferer.noise).__name__, len(inferer.sigmas), seed))
-        return sample(self, inferer, measurement, callback)
+    def counting(self, sampler, measured, callback):
+        runs.append((type(sampler.recipe.noise).__name__, sampler.steps, sampler.inferer.seed))
+        return sample(self, sampler, measured, callback)
 
     monkeypatch.setattr(Pipeline, "sample", counting)
     return runs
@@ -134,11 +131,11 @@ def test_some_slices_only(benchmark, counted, tmp_path):
 
 def test_an_overriding_config_of_the_bundle(benchmark, bundle, tmp_path, fails):
     changed = shutil.copytree(bundle, tmp_path / "changed")
-    (changed / "configs" / "short.json").write_text(json.dumps({"views": 5, "inferer::steps": 2}))
+    (changed / "configs" / "short.json").write_text(json.dumps({"views": 5, "chosen_recipe::steps": 2}))
     arguments = [str(changed) if argument == str(bundle) else argument for argument in benchmark]
     assert main([*arguments, "--config", "short"]) == 0
     assert "views 5, " in (tmp_path / "out" / "table.md").read_text()
-    assert [len(cell["settings"]["sampler"]["sigmas"]) for cell in _results(tmp_path / "out")[1:]] == [2, 2]
+    assert [cell["settings"]["sampler"]["sigmas"]["steps"] for cell in _results(tmp_path / "out")[1:]] == [2, 2]
     (changed / "configs" / "short.json").write_text(json.dumps({"vews": 5}))
     assert "inference.json: has no entry 'vews', which short.json sets" in fails(*arguments, "--config", "short")
     assert "long.json: missing" in fails(*arguments, "--config", "long")
@@ -174,10 +171,10 @@ def test_a_failed_cell_is_told_and_the_others_go_on(benchmark, tmp_path, capsys,
 def test_ctrl_c_keeps_what_is_done(benchmark, fails, monkeypatch, tmp_path, counted):
     sample = Pipeline.sample
 
-    def stopping(self, inferer, measurement, callback):
-        if type(inferer.noise).__name__ == "SlerpNoise":
+    def stopping(self, sampler, measured, callback):
+        if type(sampler.recipe.noise).__name__ == "SlerpNoise":
             raise KeyboardInterrupt
-        return sample(self, inferer, measurement, callback)
+        return sample(self, sampler, measured, callback)
 
     with monkeypatch.context() as patch:
         patch.setattr(Pipeline, "sample", stopping)

@@ -80,7 +80,7 @@ def test_slices_in_the_order_of_the_array(convert):
 
 def test_only_what_belongs_to_the_network_changes(convert, checkpoint, bundle, tmp_path):
     source = shutil.copytree(bundle, tmp_path / "source")
-    (source / "configs" / "limited_angle.json").write_text('{"arc": 100}')
+    (source / "configs" / "limited_angle.json").write_text('{"arc": 100, "recipe": "limited-angle"}')
     (source / "configs" / "inference_256.json").write_text('{"network_def::network::network::channels": [4]}')
     output = tmp_path / "converted"
     assert main(["convert", str(checkpoint), "--bundle", str(source), "--output", str(output)]) == 0
@@ -90,8 +90,11 @@ def test_only_what_belongs_to_the_network_changes(convert, checkpoint, bundle, t
         "metadata.json",
     }
     before, after = (json.loads((folder / "configs" / "inference.json").read_text()) for folder in (source, output))
-    assert {key for key in before if before[key] != after[key]} == {"network_def", "size", "preset"}
-    assert (after["size"], after["preset"]) == (256, "released")
+    assert {key for key in before if before[key] != after[key]} == {"network_def", "size", "recipes", "recipe"}
+    assert (after["size"], after["recipe"]) == (256, "released")
+    assert list(after["recipes"]) == ["released", "paper"]  # the others were tuned for the prior that is replaced
+    assert all(after["recipes"][name] == before["recipes"][name] for name in after["recipes"])
+    assert json.loads((output / "configs" / "limited_angle.json").read_text()) == {"arc": 100}
     metadata = json.loads((output / "configs" / "metadata.json").read_text())
     assert metadata["version"] == "0.0.1"
     assert hashlib.sha256(checkpoint.read_bytes()).hexdigest() in metadata["data_source"]

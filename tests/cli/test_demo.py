@@ -31,7 +31,7 @@ def test_demo_compares_the_methods_on_one_measurement(small_demo, body, tmp_path
     assert metrics["DDS"]["axial"]["psnr"] != metrics["DDNM"]["axial"]["psnr"]
     record = json.loads((folder / "run.json").read_text())
     assert set(METHODS) < set(record["seconds"])
-    assert record["settings"]["samplers"]["DDNM+ISCS"]["noise"] == "SlerpNoise"
+    assert record["settings"]["samplers"]["DDNM+ISCS"]["noise"]["name"] == "SlerpNoise"
     assert record["settings"]["samplers"]["DDNM+ISCS"]["consistency"]["name"] == "DDNM"
     assert nib.load(folder / "reconstruction.nii.gz").shape == nib.load(body).shape
     captured = capsys.readouterr()

@@ -6,10 +6,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from monai_iscs.methods import SAMPLERS, parse_method
 from monai_iscs.studies.measured import MeasuredVolume
 from monai_iscs.transforms import SimulateMeasurement
-from monai_iscs.workflows.methods import parse_method
-from monai_iscs.workflows.names import CHOICES
 from monai_iscs.workflows.pipeline import Pipeline
 
 
@@ -18,11 +17,11 @@ def _results(bundle, file, overrides):
     pipeline = Pipeline(bundle, overrides={"seed": 0, **overrides})
     shared = MeasuredVolume(pipeline, pipeline.load(file))
     results = {name: shared.baseline(name) for name in pipeline.config["baselines"]}
-    for method in CHOICES["sampler"]:
-        inferer = pipeline.sampler(parse_method(f"{method}+iscs"))
-        recorder = shared.recorder(inferer)
-        results[method] = shared.sample(inferer, recorder)
-    results["scale"] = torch.tensor(shared.measurement.meta.get("robust_maximum", 1.0))
+    for method in SAMPLERS:
+        sampler = pipeline.sampler(parse_method(f"{method}+iscs"))
+        recorder = shared.recorder(sampler)
+        results[method] = shared.sample(sampler, recorder)
+    results["scale"] = torch.tensor(shared.measured.image.meta.get("robust_maximum", 1.0))
     return results, shared.volume
 
 

@@ -5,14 +5,12 @@ import subprocess
 import sys
 
 import pytest
-from monai.bundle import ConfigParser
 
+from monai_iscs import methods, sampling
 from monai_iscs.cli import main
-from monai_iscs.cli.parser import build_parser
+from monai_iscs.cli.parser import ORIENTATIONS, build_parser
 from monai_iscs.precision import PRECISIONS
-from monai_iscs.priors.published import ORIENTATIONS
-from monai_iscs.sampling import PRESETS
-from monai_iscs.workflows.names import CHOICES
+from monai_iscs.priors import published
 
 
 @pytest.mark.parametrize(
@@ -56,7 +54,8 @@ from monai_iscs.workflows.names import CHOICES
         (["--method", "magic"], "dds"),
         (["--method", "dds+pink"], "iscs, identical, identical-steps"),
         (["--noise", "slerp"], "dds+iscs is Slerp noise"),
-        (["--preset", "best"], "released"),
+        (["--preset", "fast"], "found 'fast', expected --recipe NAME"),
+        (["--recipe", "best"], "found 'best', expected one of default, fast, limited-angle, released, paper"),
         (["--colour", "red"], "--colour"),
     ],
 )
@@ -92,17 +91,13 @@ def test_help_says_what_goes_in_and_what_comes_out(capsys, verb):
     assert max(map(len, text.splitlines())) <= 120
 
 
-def test_presets_of_the_command_line_are_those_of_the_sampler():
-    assert list(CHOICES["preset"]) == list(PRESETS)
-
-
 def test_orientations_of_the_command_line_are_those_of_the_loader():
-    assert tuple(CHOICES["orientation"]) == ORIENTATIONS
+    assert ORIENTATIONS == published.ORIENTATIONS
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in ("baseline", "noise") for name in CHOICES[kind]])
-def test_names_stand_for_things_that_exist(kind, name):
-    assert callable(ConfigParser(CHOICES[kind]).get_parsed_content(name))
+def test_names_of_methods_stand_for_things_that_exist():
+    assert tuple(sampling.SAMPLERS) == methods.SAMPLERS
+    assert tuple(sampling.NOISES) == methods.NOISES
 
 
 def test_help_does_not_wait_for_pytorch():

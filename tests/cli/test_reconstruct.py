@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from monai_iscs.cli import main
-from monai_iscs.workflows.methods import parse_method
+from monai_iscs.methods import parse_method
 
 FILES = {"reconstruction.nii.gz", "preview.png", "metrics.json", "run.json"}
 
@@ -68,19 +68,20 @@ def test_every_method_gives_hounsfield_units_on_the_input_s_grid(run, body, phan
 )
 def test_the_noise_is_the_method_s_and_without_one_the_bundle_s(run, no_figure, capsys, options, label, noise):
     *_, record = run(*options, "--steps", "1")
-    assert (record["settings"]["method"], record["settings"]["sampler"]["noise"]) == (label, noise)
+    assert (record["settings"]["method"], record["settings"]["sampler"]["noise"]["name"]) == (label, noise)
     assert f"| {label} |" in " ".join(capsys.readouterr().out.split())
 
 
 def test_options_reach_the_run(run, no_figure):
     options = {"views": 5, "arc": 200.0, "photons": 5e4, "noise_std": 0.01}
     given = [f"--{name.replace('_', '-')}={value:g}" for name, value in options.items()]
-    *_, record = run(*given, "--steps=2", "--eta=0.5", "--method=dds", "--preset=released", "--seed=3")
+    *_, record = run(*given, "--steps=2", "--eta=0.5", "--method=dds", "--recipe=released", "--seed=3")
     settings = record["settings"]
     assert {name: settings[name] for name in options} == options
     sampler = settings["sampler"]
-    assert sampler["sigmas"] == pytest.approx([5.0, 0.01])
-    assert (sampler["eta"], sampler["noise"]) == (0.5, "IndependentNoise")
+    assert sampler["sigmas"] == {"name": "Geometric", "steps": 2, "first": 5.0, "last": 0.01}
+    assert (sampler["rule"]["eta"], sampler["noise"]["name"]) == (0.5, "IndependentNoise")
+    assert sampler["replaced"] == {"method": "dds", "steps": 2, "eta": 0.5}
     assert record["seed"] == 3
 
 

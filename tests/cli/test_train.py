@@ -44,7 +44,7 @@ def _iterations(folder):
 def test_a_stopped_training_goes_on_from_its_last_complete_epoch(fails, train, bundle, tmp_path, monkeypatch):
     output = tmp_path / "prior"
     with monkeypatch.context() as patch:
-        patch.setattr("monai_iscs.cli.train.tqdm", StoppedBar)
+        patch.setattr("monai_iscs.workflows.training.tqdm", StoppedBar)
         assert fails(*train, code=130) == "monai-iscs: stopped"
     assert _iterations(output) == 6
 

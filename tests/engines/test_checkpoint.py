@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training leaves on disk, whatever happens to it: on an engine without slices."""
+"""What a training leaves on disk, whatever happens to it, and starts from: on an engine without slices."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import EMAHandler
 
-from monai_iscs.engines import FiniteLoss, ResumableCheckpoint
+from monai_iscs.engines import FiniteLoss, ResumableCheckpoint, TrainedDenoiser, save_atomically
 from monai_iscs.errors import InputError
+from monai_iscs.priors import EDMDenoiser
 
 
 class Training:
@@ -142,3 +144,39 @@ def test_a_disk_that_fills_up(small_disk: Callable[..., Path]) -> None:
     assert files(disk) == before
     Training(disk).run(2)
     assert epoch_of_both(disk) == 2
+
+
+def test_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.pt"
+    save_atomically({"a": 1}, path)
+
+    def fail(obj: object, file: BinaryIO) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(InputError, match=f"{tmp_path}: the disk is full"):
+        save_atomically({"a": 2}, path)
+    monkeypatch.undo()
+    assert torch.load(path) == {"a": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "missing; expected a file of trained weights"),
+        (b"half of it", "cannot be read as weights"),
+        ({"a": torch.ones(1)}, "does not fit"),
+    ],
+)
+def test_unusable_initial_weights_are_named(tmp_path: Path, content: dict | bytes | None, message: str) -> None:
+    path = tmp_path / "weights.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    denoiser = EDMDenoiser(torch.nn.Linear(2, 2), sigma_data=0.5)
+    with pytest.raises(InputError, match=message) as error:
+        TrainedDenoiser(denoiser, device="cpu", initial_weights=path)
+    assert str(path) in str(error.value)

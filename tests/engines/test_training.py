@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
-from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -13,11 +16,9 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
-from monai.data import MetaTensor
+from monai.bundle.utils import DEFAULT_HANDLERS_ID
 
-from monai_iscs.engines import TrainedDenoiser, list_volumes, load_slices, save_atomically
 from monai_iscs.errors import InputError
-from monai_iscs.priors import EDMDenoiser
 from monai_iscs.transforms import ct_preprocessing
 
 # DataLoader says so where two worker processes share one core.
@@ -240,28 +241,6 @@ def test_training_starts_from_given_weights(dataset: Path, tmp_path: Path) -> No
         torch.testing.assert_close(value, weights[name])
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "missing; expected a file of trained weights"),
-        (b"half of it", "cannot be read as weights"),
-        ({"a": torch.ones(1)}, "does not fit"),
-    ],
-)
-def test_unusable_initial_weights_are_named(
-    dataset: Path, tmp_path: Path, content: dict | bytes | None, message: str
-) -> None:
-    path = tmp_path / "weights.pt"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    elif content is not None:
-        torch.save(content, path)
-    denoiser = EDMDenoiser(torch.nn.Linear(2, 2), sigma_data=0.5)
-    with pytest.raises(InputError, match=message) as error:
-        TrainedDenoiser(denoiser, device="cpu", initial_weights=path)
-    assert str(path) in str(error.value)
-
-
 def test_tensorboard_gets_the_loss_and_the_validation(dataset: Path) -> None:
     run(training(dataset))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -272,53 +251,29 @@ def test_tensorboard_gets_the_loss_and_the_validation(dataset: Path) -> None:
     assert {"psnr", "psnr_sigma_0.1"} <= tags
 
 
-def test_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "last.pt"
-    save_atomically({"a": 1}, path)
-
-    def fail(obj: object, file: BinaryIO) -> None:
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(InputError, match=f"{tmp_path}: the disk is full"):
-        save_atomically({"a": 2}, path)
-    monkeypatch.undo()
-    assert torch.load(path) == {"a": 1}
-    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+def test_handlers_of_the_users_own_come_along(dataset: Path) -> None:
+    """As MONAI's experiment tracking adds them."""
+    saver = {"_target_": "CheckpointSaver", "save_dir": str(dataset), "save_dict": "$dict(net=@trained.network)"}
+    configs = {"trainer": {**saver, "save_final": True, "final_filename": "mine.pt"}, "save_execute_config": False}
+    run(training(dataset, tracking={"handlers_id": DEFAULT_HANDLERS_ID, "configs": configs}))
+    assert (dataset / "mine.pt").is_file()
 
 
-def test_slices_are_the_volumes_own(tmp_path: Path) -> None:
-    volume = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
-    nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / "a.nii.gz")
-    assert list_volumes(tmp_path) == [str(tmp_path / "a.nii.gz")]
-
-    def load(item: dict) -> dict:
-        return {"image": torch.from_numpy(nib.load(item["image"]).get_fdata())[None]}
-
-    axial = load_slices(list_volumes(tmp_path), load)
-    assert len(axial) == 6
-    np.testing.assert_array_equal(axial[2]["image"][0].float(), volume[:, :, 2])
-    coronal = load_slices(list_volumes(tmp_path), load, slice_axis=1, every=2)
-    np.testing.assert_array_equal(coronal[1]["image"][0].float(), volume[:, 3])
-
-
-def test_slices_of_other_pixels_than_square_ones_are_refused() -> None:
-    def read(data: dict) -> dict:
-        return {"image": MetaTensor(torch.zeros(1, 8, 8, 4), affine=torch.diag(torch.tensor([1.0, 2.0, 3.0, 1.0])))}
-
-    with pytest.raises(InputError, match=r"a\.nii: found pixels of 1 x 2 mm in its slices, expected square ones"):
-        load_slices(["a.nii"], read)
-
-
-def test_every_volume_gives_a_slice_and_too_few_are_told() -> None:
-    volumes = {"thin/a.nii": torch.rand(1, 8, 8, 3), "thin/b.nii": torch.rand(1, 8, 8, 20)}
-
-    def read(item: dict) -> dict:
-        return {"image": volumes[item["image"]]}
-
-    found = load_slices(list(volumes), read, every=8)
-    expected = [volumes["thin/a.nii"][..., 1], volumes["thin/b.nii"][..., 4], volumes["thin/b.nii"][..., 12]]
-    assert all(torch.equal(item["image"], image.half()) for item, image in zip(found, expected, strict=True))
-    with pytest.raises(InputError, match="thin: found 3 slices, expected at least 4, one batch"):
-        load_slices(["thin/a.nii"], read, at_least=4)
+def test_processes_share_one_training(dataset: Path) -> None:
+    """``torchrun -m monai.bundle run`` on a CPU: as many steps as half of the slices give, and one process writes."""
+    run(training(dataset, output_dir=str(dataset / "one")))
+    config = {**training(dataset, output_dir=str(dataset / "two")).parser.config, "device": "$torch.device('cpu')"}
+    del config["_meta_"]
+    (dataset / "train.json").write_text(json.dumps(config))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "monai.bundle", "run", "--config_file", str(dataset / "train.json")]
+    command += ["--meta_file", str(CONFIGS / "metadata.json")]
+    done = subprocess.run(
+        command, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    steps = [
+        torch.load(dataset / name / "last.pt", weights_only=True)["trainer"]["iteration"] for name in ("one", "two")
+    ]
+    assert steps[1] == steps[0] // 2
+    assert len(list((dataset / "two").glob("events*"))) == len(list((dataset / "one").glob("events*")))

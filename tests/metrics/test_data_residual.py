@@ -3,10 +3,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from monai.data import MetaTensor
+from monai.data import MetaTensor, list_data_collate
 
 from monai_iscs.errors import InputError
 from monai_iscs.metrics import DataResidual, data_residual
+from monai_iscs.operators import SliceAveraging
+from monai_iscs.scans import Measurement
+from monai_iscs.scans.meta import to_meta_tensor
 
 
 def thick(volume: torch.Tensor) -> torch.Tensor:
@@ -34,6 +37,18 @@ def test_metric_accumulates(reconstruction, reference):
     metric.reset()
     metric(x, y)
     assert float(metric.aggregate()) == pytest.approx(one / 2)
+
+
+def test_each_measurement_knows_its_own_operator(reconstruction, reference):
+    operator = SliceAveraging(reference.shape, factor=2)
+    tensors = [to_meta_tensor(Measurement(scale * operator(reference)[None], scale * operator)) for scale in (1, 3)]
+    batch = list_data_collate(tensors)
+    metric = DataResidual()
+    metric(torch.stack([reconstruction, reference])[:, None], batch)
+    one = data_residual(reconstruction[None], tensors[0], operator)
+    assert float(metric.aggregate()) == pytest.approx(one / 2, rel=1e-5)
+    with pytest.raises(InputError, match="found nothing in meta"):
+        DataResidual()(reference[None, None], operator(reference)[None, None])
 
 
 def test_what_does_not_fit(reference):

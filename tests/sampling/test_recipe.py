@@ -9,6 +9,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from monai_iscs.errors import InputError
+from monai_iscs.methods import INDEPENDENT, parse_sampler
 from monai_iscs.operators import SliceAveraging
 from monai_iscs.priors import Mirrored, Overstated, Prior, SlicePrior
 from monai_iscs.sampling import (
@@ -31,7 +32,6 @@ from monai_iscs.sampling import (
     SlerpNoise,
     StagedNoise,
     Zeros,
-    parse_sampler,
 )
 from monai_iscs.scans import Measurement
 
@@ -119,7 +119,7 @@ def test_single_values_are_replaced_last(recipes):
 )
 @pytest.mark.parametrize("name", ALL)
 def test_a_method_is_a_sampler_and_a_noise(recipes, name, text, sampler, noise, label):
-    assert parse_sampler(text) == (sampler, noise)
+    assert parse_sampler(text) == (sampler, noise or INDEPENDENT)
     method = recipes[name].method(text)
     assert method.label == label
     assert type(method.consistency) is type(SAMPLERS[sampler])

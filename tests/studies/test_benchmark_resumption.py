@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from monai_iscs.cli import main
-from monai_iscs.cli.benchmark import _names
 from monai_iscs.reports import read_results
-from monai_iscs.studies.cells import fingerprint
 from monai_iscs.studies.study import Study
+from monai_iscs.studies.volumes import distinct_names
+from monai_iscs.workflows.fingerprint import fingerprint
 
 DAMAGE = {
     "missing": lambda file: file.unlink(),
@@ -27,7 +27,7 @@ def no_figures(monkeypatch):
     """Leaves out what takes longest: files that are no pictures, of the same names."""
     for draw, position in (("three_view_figure", 3), ("psnr_curve", 3), ("step_curves", 1)):
         drawn = lambda *given, position=position, **_: given[position].write_text("drawn")  # noqa: E731
-        monkeypatch.setattr(f"monai_iscs.studies.study.{draw}", drawn)
+        monkeypatch.setattr(f"monai_iscs.studies.drawing.{draw}", drawn)
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_the_tables_have_a_record(output):
     ],
 )
 def test_names_are_whole_and_differ(tmp_path, files, expected):
-    assert _names([tmp_path / file for file in files]) == expected
+    assert distinct_names([tmp_path / file for file in files]) == expected
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,22 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from monai.data import MetaTensor
 from monai.transforms import Compose
 
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ForeignOperator
-from monai_iscs.scans import ConeBeamScan
+from monai_iscs.scans import ConeBeamScan, ThickSliceScan, estimate_noise_level
+from monai_iscs.scans.meta import from_meta_tensor, grid_of
 from monai_iscs.transforms import (
     SimulateMeasurement,
     SimulateMeasurementD,
     SimulateMeasurementd,
     SimulateMeasurementDict,
+    TakeAsMeasured,
+    TakeAsMeasuredD,
+    TakeAsMeasuredd,
+    TakeAsMeasuredDict,
 )
 
 SCAN = ConeBeamScan(views=3)
@@ -22,18 +28,22 @@ SCAN = ConeBeamScan(views=3)
 
 def test_without_noise_it_is_the_operator(volume):
     measurement = SimulateMeasurement(SCAN)(volume)
-    assert torch.equal(measurement[0].as_tensor(), SCAN(volume)(volume[0].as_tensor()))
-    assert torch.equal(SimulateMeasurement(SCAN(volume))(volume).as_tensor(), measurement.as_tensor())
+    assert torch.equal(measurement[0].as_tensor(), SCAN.operator(grid_of(volume))(volume[0].as_tensor()))
+    assert torch.equal(SimulateMeasurement(SCAN.operator(grid_of(volume)))(volume).as_tensor(), measurement.as_tensor())
 
 
 def test_meta_tells_the_volume(volume):
     measurement = SimulateMeasurement(SCAN)(volume)
     assert measurement.shape == (1, 3, 80, 80)
-    assert measurement.meta["volume_shape"] == (40, 30, 12)
+    found = from_meta_tensor(measurement)
+    assert found.grid == grid_of(volume)
+    assert found.operator.domain_shape == (40, 30, 12)
+    assert torch.equal(found.operator(volume.as_tensor()), SCAN.operator(grid_of(volume))(volume.as_tensor()))
+    torch.testing.assert_close(found.data, measurement.as_tensor())
     assert measurement.meta["filename_or_obj"] == "phantom.nii.gz"
     torch.testing.assert_close(measurement.affine, volume.affine)
     assert measurement.applied_operations == []
-    assert "volume_shape" not in volume.meta
+    assert "scan" not in volume.meta
 
 
 def test_the_law_of_photon_noise(volume):
@@ -79,6 +89,7 @@ def test_the_seed_decides(volume, noise):
         ({"photons": -5.0}, "photons: found -5"),
         ({"photons": float("nan")}, "photons: found nan"),
         ({"noise_std": -0.1}, "noise_std: found -0.1"),
+        ({"noise_level": -0.1}, "noise_level: found -0.1"),
     ],
 )
 def test_bad_noise(noise, message):
@@ -115,7 +126,7 @@ def test_dictionary_and_config(volume):
         "measure": {
             "_target_": "monai_iscs.transforms.SimulateMeasurementd",
             "keys": "image",
-            "operator": "@scan",
+            "scan": "@scan",
             "photons": 1e3,
             "seed": 1,
         },
@@ -129,3 +140,70 @@ def test_dictionary_and_config(volume):
 def test_one_measurement_key_for_each_key():
     with pytest.raises(ValueError, match="measurement_key"):
         SimulateMeasurementd(["a", "b"], SCAN)
+    with pytest.raises(ValueError, match="measurement_key"):
+        TakeAsMeasuredd(["a", "b"], ThickSliceScan())
+
+
+def test_a_volume_without_affine(volume):
+    with pytest.raises(InputError, match="image: has no affine"):
+        SimulateMeasurement(SCAN)(volume.as_tensor())
+
+
+def test_more_than_the_volume_has(volume):
+    with pytest.raises(InputError, match=r"phantom\.nii\.gz: factor is 13, expected more than 1 and at most 12"):
+        SimulateMeasurement(ThickSliceScan(factor=13))(volume)
+
+
+def test_the_affine_of_thick_slices(volume):
+    thick = SimulateMeasurement(ThickSliceScan(factor=4))(volume)
+    expected = volume.affine.clone()
+    expected[2, 3] += 1.5 * expected[2, 2]
+    expected[2, 2] *= 4
+    torch.testing.assert_close(thick.affine, expected)
+    assert from_meta_tensor(thick).grid == grid_of(volume)
+
+
+def test_the_noise_level_that_is_told(volume):
+    noise = {"noise_std": 0.05, "seed": 2}
+    told = from_meta_tensor(SimulateMeasurement(SCAN, noise_level=0.25, **noise)(volume))
+    assert told.noise_level == 0.25
+    unknown = from_meta_tensor(SimulateMeasurement(SCAN, **noise)(volume))
+    assert torch.equal(unknown.data, told.data)
+    assert unknown.noise_level == estimate_noise_level(unknown.data, unknown.operator)
+
+
+@pytest.fixture
+def slices() -> MetaTensor:
+    affine = torch.diag(torch.tensor([-1.0, 1.0, 5.0, 1.0]).double())
+    meta = {"filename_or_obj": "thick.nii.gz", "robust_maximum": 7.0}
+    return MetaTensor(torch.rand(1, 6, 5, 7), affine=affine, meta=meta)
+
+
+def test_an_image_as_it_was_measured(slices):
+    scan = ThickSliceScan()
+    taken = TakeAsMeasured(scan, noise_level=0.125)(slices)
+    assert torch.equal(taken.as_tensor(), slices.as_tensor())
+    torch.testing.assert_close(taken.affine, slices.affine)
+    assert taken.meta["robust_maximum"] == 7.0
+    found, expected = from_meta_tensor(taken), scan.measured(slices.as_tensor(), grid_of(slices))
+    assert found.grid == expected.grid
+    assert found.noise_level == 0.125
+    assert torch.equal(found.operator.matrix, expected.operator.matrix)
+    assert "scan" not in slices.meta
+    data = TakeAsMeasuredd("image", scan, measurement_key="y")({"image": slices})
+    assert torch.equal(data["y"], slices)
+    assert TakeAsMeasuredD is TakeAsMeasuredd
+    assert TakeAsMeasuredDict is TakeAsMeasuredd
+
+
+def test_an_image_that_can_t_be_taken_so(slices):
+    thin = slices.clone()
+    thin.affine = torch.eye(4, dtype=torch.float64)
+    with pytest.raises(
+        InputError, match=r"thick\.nii\.gz: slices: found them 1 mm apart, expected clearly more than 1"
+    ):
+        TakeAsMeasured(ThickSliceScan())(thin)
+    with pytest.raises(InputError, match="has no affine"):
+        TakeAsMeasured(ThickSliceScan())(slices.as_tensor())
+    with pytest.raises(InputError, match="noise_level: found -1"):
+        TakeAsMeasured(ThickSliceScan(), noise_level=-1)

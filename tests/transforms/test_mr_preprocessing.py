@@ -8,9 +8,11 @@ from monai.data import MetaTensor
 
 from monai_iscs.errors import InputError
 from monai_iscs.scans import ThickSliceScan
+from monai_iscs.scans.meta import from_meta_tensor
 from monai_iscs.transforms import (
     ScaleByRobustMaximumd,
     SimulateMeasurementd,
+    TakeAsMeasured,
     mr_postprocessing,
     mr_preprocessing,
     thick_slice_postprocessing,
@@ -78,7 +80,8 @@ def test_the_scale_comes_from_the_measurement_alone(head, save):
     assert torch.equal(plain["image"].as_tensor(), poisoned["image"].as_tensor())
     assert plain["image"].meta["robust_maximum"] == poisoned["image"].meta["robust_maximum"]
     assert poisoned["label"].meta["robust_maximum"] == plain["image"].meta["robust_maximum"]
-    torch.testing.assert_close(scan(plain["image"])(plain["label"]), plain["image"].as_tensor())
+    operator = from_meta_tensor(plain["image"]).operator
+    torch.testing.assert_close(operator(plain["label"].as_tensor()), plain["image"].as_tensor())
 
 
 @pytest.fixture
@@ -109,10 +112,10 @@ def test_measured_slices_become_isotropic_on_the_whole_field(thick):
     slices, affine, path = thick
     preprocessing = thick_slice_preprocessing()
     image = ScaleByRobustMaximumd("image", by="image")(preprocessing({"image": path}))["image"]
-    scan = ThickSliceScan()
-    operator = scan(image)
-    pred = MetaTensor(operator.pseudo_inverse(image.as_tensor())).copy_meta_from(image)
-    pred.affine = scan.volume_affine(image)
+    image = TakeAsMeasured(ThickSliceScan())(image)
+    measurement = from_meta_tensor(image)
+    pred = MetaTensor(measurement.operator.pseudo_inverse(measurement.data)).copy_meta_from(image)
+    pred.affine = torch.tensor(measurement.grid.affine)
     back = thick_slice_postprocessing(transform=preprocessing)({"pred": pred})["pred"]
     assert back.shape == (1, 36, 45, 24)
     np.testing.assert_allclose(back.affine[:3, :3].norm(dim=0), 1, atol=1e-9)

@@ -12,7 +12,7 @@ import pytest
 
 from monai_iscs.errors import InputError
 from monai_iscs.workflows.config import BundleConfig
-from monai_iscs.workflows.contract import EXPECTED
+from monai_iscs.workflows.contract import CONTRACTS
 
 # Removed, these are missed by a run; of the others only the parts that a run reads are tried.
 NAMED = {
@@ -41,13 +41,26 @@ NAMED = {
     "inference: network_def null": "entry 'network_def'",
     "inference: ckpt_path null": "entry 'ckpt_path': found None, expected the path of a file",
     "inference: preprocessing of an unknown class": "entry 'preprocessing'",
-    "inference: measurement::operator null": "entry 'measurement'",
+    "inference: measurement::scan null": "entry 'measurement'",
     "inference: display removed": "entry 'display': missing",
     "inference: display null": "entry 'display'",
     "inference: comparison of another class": "entry 'comparison'",
-    "inference: noise of an unknown class": "entry 'noise'",
+    "inference: contract removed": "entry 'contract': missing, expected 2",
+    "inference: contract negative": "entry 'contract': found -1, expected 2",
+    "inference: recipes null": "entry 'recipes': found None, expected recipes by name",
+    "inference: recipes::default removed": "entry 'recipes::",
+    "inference: recipes::default of an unknown class": "entry 'recipes::default'",
+    "inference: recipes::default::prior of another type": "entry 'recipes::default'",
+    "inference: recipes::fast::noise of another type": "entry 'recipes::fast'",
+    "inference: recipes::paper that divides by zero": "entry 'recipes::paper'",
+    "inference: recipe of another type": "entry 'recipe': found 7, expected the name of a recipe",
+    "inference: method of another type": "entry 'method': found 'text', expected a sampler",
+    "inference: distributed null": "entry 'distributed': found None, expected true or false",
+    "inference: plugs of another type": "entry 'plugs'",
     "inference: inferer of another class": "entry 'inferer'",
-    "inference: inferer::slice_axis negative": "entry 'inferer::slice_axis': found -1, expected a whole number",
+    "inference: inferer::recipe null": "entry 'inferer'",
+    "inference: hardware removed": "entry 'hardware': cannot be used",
+    "inference: hardware with an unknown argument": "entry 'hardware'",
     "train: the file missing": "missing",
     "train: epochs null": "entry 'epochs': found None",
     "train: batch_size of another type": "entry 'batch_size'",
@@ -99,10 +112,11 @@ def test_there_are_more_than_a_hundred_damages(world):
     assert len(world[2]) > 500
 
 
-@pytest.mark.parametrize("entry", EXPECTED)
-def test_no_entry_may_be_of_a_type_of_its_own(entry):
-    assert not EXPECTED[entry].usable(object())
-    assert EXPECTED[entry].expected
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in CONTRACTS for name in CONTRACTS[kind]])
+def test_no_entry_may_be_of_a_type_of_its_own(kind, name):
+    check = CONTRACTS[kind][name].check
+    assert not check.usable(object())
+    assert check.expected
 
 
 def test_the_entry_at_fault_is_named_not_the_one_that_was_asked_for(tmp_path):

@@ -5,21 +5,23 @@ import json
 
 import pytest
 
-from monai_iscs.workflows.methods import parse_method
-from monai_iscs.workflows.names import CHOICES
-from monai_iscs.workflows.pipeline import Pipeline
+from monai_iscs.errors import InputError
+from monai_iscs.methods import BASELINES, parse_method
+from monai_iscs.workflows.pipeline import CLASSICAL, Pipeline
+
+SOLVER = {"name": "ConjugateGradient", "iterations": 10, "smoothing": 0.0, "plane_smoothing": 0.0, "rtol": 0.0}
 
 
 @pytest.fixture(scope="module")
 def pipeline(bundle):
-    return Pipeline(bundle, device="cpu", network=False, overrides={"preset": "released"})
+    return Pipeline(bundle, device="cpu", network=False, overrides={"recipe": "released"})
 
 
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
-        ("dds", {"name": "DDS", "iterations": 10, "gamma": None, "smoothing": 0.0, "rtol": 0.0}),
-        ("ddnm", {"name": "DDNM", "iterations": 100, "rtol": 1e-3, "smoothing": 0.0, "pseudo_inverse": None}),
+        ("dds", {"name": "DDS", "gamma": None, "solver": SOLVER}),
+        ("ddnm", {"name": "DDNM", "iterations": 100, "rtol": 1e-3, "smoothing": 0.0, "discrepancy": False}),
         ("dds-tv", {"name": "DDSTV", "iterations": 10, "lam": 0.003, "rho": 0.3, "admm_iterations": 1}),
     ],
 )
@@ -27,28 +29,48 @@ def test_every_setting_in_effect_is_recorded_defaults_included(pipeline, method,
     sampler = pipeline.settings(pipeline.sampler(parse_method(method)))["sampler"]
     assert json.loads(json.dumps(sampler)) == sampler
     assert expected.items() <= sampler["consistency"].items()
-    assert (sampler["preset"], sampler["slice_axis"], sampler["anchor_angle"]) == ("released", 2, None)
+    assert (sampler["recipe"], sampler["prior"]["axis"]) == ("released", 2)
+    assert sampler["replaced"] == {"method": parse_method(method).text, "steps": 3}
+
+
+def test_the_record_says_the_recipe_what_was_replaced_and_the_result(pipeline):
+    changes = {"steps": 5, "eta": 0.0}
+    sampler = pipeline.settings(pipeline.sampler(parse_method("dds+iscs"), changes=changes))["sampler"]
+    assert sampler["recipe"] == "released"
+    assert sampler["replaced"] == {"method": "dds+iscs", "steps": 5, "eta": 0.0}
+    assert sampler["sigmas"] == {"name": "Geometric", "steps": 5, "first": 5.0, "last": 0.01}
+    assert sampler["rule"] == {"name": "DDSRule", "eta": 0.0, "momentum": 0.0}
+    assert sampler["start"] == {"name": "Direct"}
+    assert sampler["noise"] == {"name": "SlerpNoise", "anchor_angle": None}
 
 
 def test_settings_are_the_same_in_every_process(mri):
     """A function's address is not: a benchmark would find none of its cells again."""
-    level = {"_target_": "monai_iscs.sampling.geometric_sigmas", "_mode_": "callable", "sigma_max": 3}
+    plugs = {"prior": {"_target_": "monai_iscs.priors.SlicePrior", "axis": 1}}
     pipeline = Pipeline(mri, device="cpu", network=False, overrides={"factor": 5, "seed": 0, "noise_std": 0.02})
-    settings = pipeline.settings(pipeline.sampler(parse_method("dds"), changes={"noise_level": level}))
+    settings = pipeline.settings(pipeline.sampler(parse_method("dds"), changes={"plugs": plugs}))
     assert " at 0x" not in json.dumps(settings, default=str)
-    assert settings["sampler"]["consistency"]["noise_level"] == {"name": "geometric_sigmas", "sigma_max": 3}
+    assert settings["sampler"]["prior"] == {"name": "SlicePrior", "axis": 1, "network": "prior"}
+    assert settings["sampler"]["replaced"]["plugs"] == plugs
 
 
-def test_what_was_given_goes_before_the_defaults(pipeline):
-    noise = {**CHOICES["noise"]["iscs"], "anchor_angle": 45}
-    sampler = pipeline.settings(pipeline.sampler(parse_method("ddnm"), changes={"noise": noise}, rtol=0.01))["sampler"]
-    assert (sampler["noise"], sampler["anchor_angle"]) == ("SlerpNoise", 45)
-    assert sampler["consistency"]["rtol"] == 0.01
+def test_what_was_given_overrides_the_defaults(bundle):
+    pipeline = Pipeline(bundle, device="cpu", network=False, overrides={})
+    plugs = {"noise": {"_target_": "monai_iscs.sampling.SlerpNoise", "anchor_angle": 45}}
+    changes = {"plugs": plugs, "recipes::default::samplers::ddnm::iterations": 7}
+    sampler = pipeline.settings(pipeline.sampler(parse_method("ddnm"), changes=changes))["sampler"]
+    assert sampler["noise"] == {"name": "SlerpNoise", "anchor_angle": 45}
+    assert sampler["consistency"]["iterations"] == 7
 
 
-@pytest.mark.parametrize("name", CHOICES["baseline"])
-def test_every_baseline_is_a_function_of_the_baselines(name):
-    assert CHOICES["baseline"][name]["_target_"].startswith("monai_iscs.classical.")
+def test_a_part_that_no_recipe_has(pipeline):
+    with pytest.raises(InputError, match="plugs: found colour, expected some of start, sigmas"):
+        pipeline.sampler(changes={"plugs": {"colour": 1}})
+
+
+def test_every_baseline_has_a_function_of_the_classical_methods():
+    assert set(CLASSICAL) == set(BASELINES)
+    assert all(method.__module__.startswith("monai_iscs.classical.") for method in CLASSICAL.values())
 
 
 @pytest.mark.parametrize(
@@ -58,10 +80,10 @@ def test_every_baseline_is_a_function_of_the_baselines(name):
 def test_independent_noise_leaves_corrections_across_slices_free(bundle, method, noise, smoothing):
     default = Pipeline(bundle, device="cpu", network=False, overrides={})
     sampler = default.settings(default.sampler(method and parse_method(method)))["sampler"]
-    assert (sampler["noise"], sampler["consistency"]["smoothing"]) == (noise, smoothing)
+    assert (sampler["noise"]["name"], sampler["consistency"]["solver"]["smoothing"]) == (noise, smoothing)
 
 
 @pytest.mark.parametrize("text", ["dds", "dds+iscs", "ddnm+identical", "dds+tv+identical-steps"])
 def test_a_bundle_s_own_choice_is_named_as_the_method_that_it_is(pipeline, text):
     method = parse_method(text)
-    assert pipeline.name_sampler(pipeline.sampler(method)) == method.label
+    assert pipeline.sampler(method).recipe.label == method.label

@@ -4,8 +4,8 @@ from __future__ import annotations
 import pytest
 
 from monai_iscs.errors import InputError
-from monai_iscs.workflows.methods import Method, name_sampler, parse_method
-from monai_iscs.workflows.names import CHOICES
+from monai_iscs.methods import BASELINES, INDEPENDENT, NOISES, SAMPLERS, Method, parse_method, parse_sampler
+from monai_iscs.sampling import PAPER
 
 
 @pytest.mark.parametrize(
@@ -20,10 +20,10 @@ from monai_iscs.workflows.names import CHOICES
         (" DDS+ISCS ", "dds", "iscs", "DDS+ISCS"),
         ("ddnm+identical", "ddnm", "identical", "DDNM+BCS"),
         ("dds+identical-steps", "dds", "identical-steps", "DDS+BCS (steps only)"),
-        ("dds+tv", "dds-tv", "independent", "DDS+TV"),
-        ("dds-tv", "dds-tv", "independent", "DDS+TV"),
-        ("dds+tv+slerp", "dds-tv", "iscs", "DDS+TV+ISCS"),
-        ("dds-tv+iscs", "dds-tv", "iscs", "DDS+TV+ISCS"),
+        ("dds+tv", "dds+tv", "independent", "DDS+TV"),
+        ("dds-tv", "dds+tv", "independent", "DDS+TV"),
+        ("dds+tv+slerp", "dds+tv", "iscs", "DDS+TV+ISCS"),
+        ("dds-tv+iscs", "dds+tv", "iscs", "DDS+TV+ISCS"),
     ],
 )
 def test_a_method_is_a_sampler_and_a_noise_or_a_baseline(text, name, noise, label):
@@ -35,7 +35,7 @@ def test_a_method_is_a_sampler_and_a_noise_or_a_baseline(text, name, noise, labe
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("ddd", "expected one of fdk, sirt, admm-tv, cubic, or one of dds, ddnm, dds-tv"),
+        ("ddd", "expected one of fdk, sirt, admm-tv, cubic, or one of dds, ddnm, dds+tv"),
         ("", "expected one of fdk"),
         ("+iscs", "expected one of fdk"),
         ("dds+pink", "one noise of iscs, identical, identical-steps; without one it draws independent noise"),
@@ -58,19 +58,19 @@ def test_other_names_are_refused_with_what_there_is(text, expected):
 
 
 def test_all_methods_have_labels_of_their_own():
-    methods = [Method(name, noise) for name in CHOICES["sampler"] for noise in CHOICES["noise"]]
-    methods += [Method(name) for name in CHOICES["baseline"]]
+    methods = [Method(name, noise) for name in SAMPLERS for noise in (INDEPENDENT, *NOISES)]
+    methods += [Method(name) for name in BASELINES]
     assert len({method.label for method in methods}) == len(methods)
 
 
-@pytest.mark.parametrize(
-    ("consistency", "noise", "label"),
-    [
-        ("DDS", "SlerpNoise", "DDS+ISCS"),
-        ("DDSTV", "IndependentNoise", "DDS+TV"),
-        ("DDNM", "StagedNoise", "DDNM+BCS (steps only)"),
-        ("MyStep", "MyNoise", "MyStep+MyNoise"),
-    ],
-)
-def test_the_choice_of_a_bundle_has_a_name(consistency, noise, label):
-    assert name_sampler(consistency, noise) == label
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("noise", [INDEPENDENT, *NOISES])
+def test_the_text_of_a_method_is_read_as_it_and_its_label_is_the_recipe_s(name, noise):
+    method = Method(name, noise)
+    assert parse_method(method.text) == method
+    assert PAPER.method(method.text).label == method.label
+
+
+def test_a_recipe_has_samplers_only():
+    with pytest.raises(InputError, match="found 'fdk', expected one of dds, ddnm, dds"):
+        parse_sampler("fdk")

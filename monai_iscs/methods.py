@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The names of methods: one grammar for commands, configs and recipes, without anything that takes long to import."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from monai_iscs.errors import InputError
+
+SAMPLERS = ("dds", "ddnm", "dds+tv")
+NOISES = ("iscs", "identical", "identical-steps")
+INDEPENDENT = "independent"  # the noise of a sampler whose name says none
+BASELINES = ("fdk", "sirt", "admm-tv", "cubic")
+ALIASES = {"slerp": "iscs"}  # understood where a method is typed, never shown
+_NOISE_LABELS = {"iscs": "ISCS", "identical": "BCS", "identical-steps": "BCS (steps only)"}
+_LABELS = {"cubic": "Cubic"}
+
+
+class Method(NamedTuple):
+    """A way to reconstruct.
+
+    Attributes:
+        name: one of `SAMPLERS` or `BASELINES`.
+        noise: one of `NOISES`, or `INDEPENDENT`; None for a baseline, which draws none.
+    """
+
+    name: str
+    noise: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The name that `parse_method` reads as this method."""
+        return "+".join(filter(None, (self.name, self.noise if self.noise != INDEPENDENT else None)))
+
+    @property
+    def label(self) -> str:
+        """What tables, figures and files call it, such as DDS+ISCS; `parse_method` reads most of them too."""
+        base = _LABELS.get(self.name, self.name.upper())
+        return "+".join(filter(None, (base, _NOISE_LABELS.get(self.noise))))
+
+
+def parse_method(text: str) -> Method:
+    """The method of a name such as ``fdk``, ``dds``, ``dds+iscs`` or ``dds+tv+iscs``.
+
+    Raises:
+        InputError: an unknown name, additions to a baseline, or as `parse_sampler`.
+    """
+    name, additions = _parts(text)
+    if name in BASELINES:
+        if additions:
+            raise InputError(f"method: found {text!r}, expected {name} alone, which draws no noise")
+        return Method(name)
+    if name not in SAMPLERS:
+        raise InputError(
+            f"method: found {text!r}, expected one of {', '.join(BASELINES)}, or one of {', '.join(SAMPLERS)} "
+            f"followed, where its noise is not independent, by +{', +'.join(NOISES)}"
+        )
+    return parse_sampler(text)
+
+
+def parse_sampler(text: str) -> Method:
+    """The method of a sampler's name; it draws independent noise unless the name says another one.
+
+    ``dds-tv`` is ``dds+tv``.
+
+    Raises:
+        InputError: an unknown name, additions in another order, or additions to what cannot take them.
+    """
+    name, additions = _parts(text)
+    if name not in SAMPLERS:
+        raise InputError(f"method: found {text!r}, expected one of {', '.join(SAMPLERS)}, and a noise after it")
+    if "tv" in additions[1:] and additions.count("tv") == 1:
+        ordered = "+".join([name, "tv", *(addition for addition in additions if addition != "tv")])
+        raise InputError(f"method: found {text!r}, expected tv before the noise: {ordered}")
+    if additions[:1] == ["tv"]:
+        if f"{name}+tv" not in SAMPLERS:
+            raise InputError(f"method: found {text!r}, expected tv with dds only")
+        name, additions = f"{name}+tv", additions[1:]
+    if len(additions) > 1 or not set(additions) <= set(NOISES):
+        raise InputError(
+            f"method: found {text!r}, expected {name} with at most one noise of {', '.join(NOISES)}; without one it "
+            "draws independent noise"
+        )
+    return Method(name, additions[0] if additions else INDEPENDENT)
+
+
+def _parts(text: str) -> tuple[str, list[str]]:
+    name, *additions = text.strip().lower().replace("dds-tv", "dds+tv").split("+")
+    return name, [ALIASES.get(addition, addition) for addition in additions]

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a run computes: the device of this process, its share of memory, and the processes that work together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from monai_iscs.errors import InputError
+from monai_iscs.workflows.processes import local_process, process_count
+
+if TYPE_CHECKING:
+    import torch
+
+TOGETHER = ("reconstruct", "train")  # verbs that share their work
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device called ``name``, or a GPU if there is one and else the CPU.
+
+    Raises:
+        InputError: this machine has no such device; the message lists those that it has.
+    """
+    import torch
+
+    devices = ["cpu"]
+    if torch.accelerator.is_available():
+        kind = torch.accelerator.current_accelerator().type
+        devices += [f"{kind}:{index}" for index in range(torch.accelerator.device_count())]
+    if name is None:
+        name = "cuda" if devices[1:] and devices[1].startswith("cuda") else "cpu"
+    if process_count() > 1 and name.startswith("cuda:"):
+        raise InputError(
+            f"--device: found {name!r} with {process_count()} processes, expected cuda: each takes its own"
+        )
+    own = f"cuda:{local_process()}" if name == "cuda" else name
+    if own not in {*devices, *(device.split(":")[0] for device in devices)}:
+        raise InputError(f"--device: found {name!r}, expected one that this machine has: {', '.join(devices)}")
+    return torch.device(own)
+
+
+def limit_memory(device: torch.device, gigabytes: float) -> None:
+    """Let this process use no more of a GPU's memory; the prior then takes fewer slices at a time.
+
+    Raises:
+        InputError: the device is no CUDA device, or doesn't have as much.
+    """
+    import torch
+
+    if device.type != "cuda":
+        raise InputError(f"--memory: found with device {device}, expected a CUDA device: no other can be limited")
+    total = torch.cuda.mem_get_info(device)[1] / 1e9
+    if gigabytes > total:
+        raise InputError(f"--memory: found {gigabytes:g} GB, expected at most the {total:.1f} GB that {device} has")
+    torch.cuda.set_per_process_memory_fraction(gigabytes / total, device)
+
+
+@contextmanager
+def joined(verb: str, device: str | None) -> Iterator[None]:
+    """Connects this process with the others, if there are any, while a verb runs.
+
+    Args:
+        verb: its name.
+        device: what ``--device`` says.
+
+    Raises:
+        InputError: a verb that has no use for several processes.
+    """
+    if process_count() == 1:
+        yield
+        return
+    if verb not in TOGETHER:
+        raise InputError(
+            f"{verb}: found {process_count()} processes (torchrun), expected one: only {' and '.join(TOGETHER)} share "
+            "their work"
+        )
+    import ignite.distributed as idist
+    import torch
+
+    on_gpu = choose_device(device).type == "cuda"
+    if torch.cuda.is_available() and not on_gpu:
+        raise InputError(
+            f"--device: found {device} with {process_count()} processes, expected cuda, or no GPU in sight: set "
+            "CUDA_VISIBLE_DEVICES to nothing"
+        )
+    try:
+        idist.initialize("nccl" if on_gpu else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"WORLD_SIZE: found {process_count()} in the environment, expected other processes to join, as torchrun "
+            f"starts them ({' '.join(str(error).split())[:200]})"
+        ) from error
+    try:
+        yield
+    finally:
+        idist.finalize()

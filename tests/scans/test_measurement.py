@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from monai_iscs.errors import InputError, OutputError
+from monai_iscs.grid import Grid
+from monai_iscs.operators import (
+    ConeBeamGeometry,
+    ConeBeamProjector,
+    ForeignOperator,
+    GaussianProfile,
+    GaussianSmoothing,
+    SliceAveraging,
+)
+from monai_iscs.scans import Measurement, estimate_noise_level
+from monai_iscs.scans.description import describe_operator, operator_of
+
+GRID = Grid((12, 10, 7), np.array([[0, -20.0, 0, 31.5], [20.0, 0, 0, 1 / 3], [0, 0, 20.0, 1012], [0, 0, 0, 1]]))
+ODD = ConeBeamGeometry.paper(GRID, views=3)
+ODD = replace(ODD, source=ODD.source + np.array([[0.1, 1 / 3, 0], [0, 0, 1e-7], [0, 0, 0]]))
+OPERATORS = {
+    "cone beam": ConeBeamProjector(ODD, GRID),
+    "cone beam, scaled, on a named backend": -0.052 * ConeBeamProjector(ODD, GRID, backend="torch"),
+    "thick slices": SliceAveraging(GRID.shape, factor=2.5),
+    "thick slices with a profile, across and scaled": 3
+    * SliceAveraging(GRID.shape, factor=3, axis=0, profile=GaussianProfile(0.9)),
+}
+each = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS.keys())
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def measured(operator=OPERATORS["thick slices"], **options) -> Measurement:
+    return Measurement(random(2, *operator.range_shape), operator, GRID, **options)
+
+
+def test_the_noise_level_is_a_number():
+    assert measured(noise_level=0.25).noise_level == 0.25
+    assert measured(noise_level=0).noise_level == 0.0
+    unknown = measured()
+    assert unknown.noise_level == estimate_noise_level(unknown.data, unknown.operator) > 0
+
+
+def test_what_is_changed():
+    measurement = measured(noise_level=0.25)
+    assert measurement.changed(operator=2 * measurement.operator).noise_level == 0.25
+    assert measurement.changed(noise_level=0.5).noise_level == 0.5
+    other = measurement.changed(data=0 * measurement.data)
+    assert (other.noise_level, other.grid) == (0.0, GRID)
+    assert (measurement.channels, measurement.volume_shape) == (2, (2, *GRID.shape))
+
+
+def test_a_grid_of_its_own():
+    projector = OPERATORS["cone beam"]
+    assert Measurement(random(1, *projector.range_shape), 2 * projector).grid == GRID
+    thick = OPERATORS["thick slices"]
+    assert Measurement(random(1, *thick.range_shape), thick).grid == Grid.centered(GRID.shape, (1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": random(12, 10, 3)}, r"measurement: found shape \(12, 10, 3\), expected \(C, 12, 10, 3\)"),
+        ({"data": random(1, 12, 10, 4)}, r"measurement: found shape \(1, 12, 10, 4\)"),
+        ({"data": random(1, 12, 10, 3) * 1j}, "measurement: found complex128, expected a real"),
+        ({"data": random(1, 12, 10, 3) / 0}, "measurement: found NaN or infinite"),
+        ({"data": [1.0]}, "measurement: found list, expected a tensor"),
+        ({"grid": Grid.centered((12, 10, 8), (1, 1, 1))}, r"grid: found \(12, 10, 8\) voxels"),
+        ({"noise_level": -1}, "noise_level: found -1"),
+        ({"noise_level": float("nan")}, "noise_level: found nan"),
+    ],
+)
+def test_what_does_not_fit(change, message):
+    given = {"data": random(1, 12, 10, 3), "operator": OPERATORS["thick slices"], "grid": GRID, **change}
+    with pytest.raises(InputError, match=message):
+        Measurement(**given)
+
+
+@each
+def test_an_operator_s_description_is_exact(operator):
+    found = operator_of(json.loads(json.dumps(describe_operator(operator))), GRID)
+    assert describe_operator(found) == describe_operator(operator)
+    x, y = random(*operator.domain_shape), random(*operator.range_shape)
+    assert torch.equal(found(x), operator(x))
+    assert torch.equal(found.T(y), operator.T(y))
+    assert (found.resolution, found.images) == (operator.resolution, operator.images)
+    factor, inner = operator.factored()
+    assert found.factored()[0] == factor
+    if isinstance(inner, ConeBeamProjector):
+        assert (found.factored()[1].geometry, found.factored()[1].backend) == (inner.geometry, inner.backend)
+    else:
+        assert torch.equal(found.factored()[1].positions, inner.positions)
+
+
+def test_other_operators_have_no_description():
+    foreign = ForeignOperator((lambda x: x, lambda y: y), domain_shape=(4, 3, 2), range_shape=(4, 3, 2))
+    smooth = OPERATORS["cone beam"] @ GaussianSmoothing(GRID.shape, std=1, axis=2)
+    for operator in (2 * foreign, smooth):
+        with pytest.raises(InputError, match=f"operator: found {operator.name}, expected a ConeBeamProjector or a Sl"):
+            describe_operator(operator)
+
+
+@each
+@pytest.mark.parametrize("noise_level", [None, 0.0, 1 / 3])
+def test_one_file_keeps_everything(operator, noise_level, tmp_path):
+    measurement = measured(operator, noise_level=noise_level)
+    path = tmp_path / "folder" / "scan.npz"
+    measurement.save(path)
+    found = Measurement.load(path)
+    assert torch.equal(found.data, measurement.data)
+    assert found.data.dtype == measurement.data.dtype
+    assert found.grid == GRID
+    assert found.noise_level == measurement.noise_level
+    assert found.description() == measurement.description()
+    assert [file.name for file in path.parent.iterdir()] == ["scan.npz"]
+    with np.load(path, allow_pickle=False) as content:
+        assert set(content) == {"data", "description"}
+
+
+def test_an_older_file_is_replaced_and_others_stay(tmp_path):
+    (tmp_path / "other.txt").write_text("here")
+    path = tmp_path / "scan.npz"
+    measured().save(path)
+    measured(noise_level=1.0).save(str(path))
+    assert Measurement.load(str(path)).noise_level == 1.0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["other.txt", "scan.npz"]
+    foreign = ForeignOperator((lambda x: x, lambda y: y), domain_shape=GRID.shape, range_shape=GRID.shape)
+    with pytest.raises(InputError, match="operator: found ForeignOperator"):
+        measured(foreign).save(path)
+    assert Measurement.load(path).noise_level == 1.0
+
+
+def test_a_disk_that_is_full(small_disk):
+    disk = small_disk(megabytes=0.01, files=20)
+    with pytest.raises(OutputError, match=f"{disk}: the disk is full"):
+        measured(OPERATORS["cone beam"]).save(disk / "scan.npz")
+    assert not list(disk.iterdir())
+
+
+def lines(path) -> str:
+    with pytest.raises(InputError) as caught:
+        Measurement.load(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert len(message) < 300 + len(str(path))
+    return message
+
+
+def test_what_is_no_such_file(tmp_path):
+    assert "found no such file" in lines(tmp_path / "nothing.npz")
+    for name, content in (("empty", b""), ("text", b"hello"), ("zip", b"PK\x03\x04 and more")):
+        (tmp_path / name).write_bytes(content)
+        assert "can't be read as a measurement, damaged or another kind of file?" in lines(tmp_path / name)
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    np.savez(tmp_path / "pickled.npz", data=np.array([{}], dtype=object), description=np.zeros(1, np.uint8))
+    np.savez(tmp_path / "texts.npz", data=np.array(["a"]), description=np.frombuffer(b"{}", np.uint8))
+    for name in ("array.npy", "other.npz", "pickled.npz", "texts.npz"):
+        lines(tmp_path / name)
+    lines(tmp_path)
+
+
+def test_damage_anywhere_is_found(tmp_path):
+    path = tmp_path / "scan.npz"
+    measured(OPERATORS["thick slices"]).save(path)
+    whole, expected = path.read_bytes(), Measurement.load(path)
+    for length in range(0, len(whole), len(whole) // 40):
+        path.write_bytes(whole[:length])
+        lines(path)
+    for place in range(0, len(whole), len(whole) // 200):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
+        found = load_or_line(path)
+        if found is not None:  # a byte that says nothing, such as a date
+            assert torch.equal(found.data, expected.data)
+            assert found.description() == expected.description()
+
+
+def load_or_line(path) -> Measurement | None:
+    try:
+        return Measurement.load(path)
+    except InputError:
+        lines(path)
+        return None
+
+
+def changed(**changes) -> str:
+    return json.dumps({**json.loads(measured().description()), **changes})
+
+
+OPERATOR = describe_operator(OPERATORS["thick slices"])
+PROJECTOR = describe_operator(OPERATORS["cone beam"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", r"measurement: found '\[\]', expected its description"),
+        ("{", "measurement: found"),
+        ("{}", "measurement: found"),
+        (changed(version=2), "measurement: found version 2 of its description, expected 1"),
+        (changed(noise_level="low"), "noise_level: found 'low'"),
+        (changed(noise_level=-1), "noise_level: found -1"),
+        (changed(grid={"shape": [12, 10, 7]}), "grid: found"),
+        (changed(grid=3), "grid: found 3"),
+        (changed(grid={"shape": [12, 10, 8], "affine": GRID.affine}), "weights: found shape|grid: found"),
+        (changed(operator={}), "operator: found None times None"),
+        (changed(operator=OPERATOR | {"name": "Denoiser"}), "operator: found 'Denoiser' times 1.0"),
+        (changed(operator=OPERATOR | {"times": "2"}), "operator: found 'SliceAveraging' times '2'"),
+        (changed(operator=OPERATOR | {"axis": 3}), "operator: found a damaged description of a SliceAveraging"),
+        (changed(operator=OPERATOR | {"axis": 0}), "weights: found|operator: found"),
+        (changed(operator=OPERATOR | {"factor": 5}), "weights: found shape"),
+        (changed(operator=OPERATOR | {"factor": 1}), "weights: found shape"),
+        (
+            changed(operator=OPERATOR | {"weights": [[0, 1.0], [0, 2.0], [0, 1.0]]}),
+            "weights: found numbers that are no s",
+        ),
+        (
+            changed(operator=OPERATOR | {"weights": [[-1, 1.0], [0, 1.0], [9, 1.0]]}),
+            "operator: found a damaged|weights",
+        ),
+        (changed(operator=PROJECTOR | {"backend": "fast"}), "backend"),
+        (changed(operator=PROJECTOR | {"geometry": {}}), "geometry: found"),
+        (changed(operator=PROJECTOR | {"grid": {}}), "operator: found a damaged description of a ConeBeamProjector"),
+    ],
+)
+def test_descriptions_that_are_none(text, message):
+    with pytest.raises(InputError, match=message):
+        Measurement.of_description(measured().data, text)
