@@ -26,9 +26,8 @@ from projector_gpu import reason, write_lines
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from monai_iscs.inferers import SliceBatches
 from monai_iscs.precision import PRECISIONS, choose_precision, computing_in
-from monai_iscs.priors import Denoiser
+from monai_iscs.priors import Denoiser, SliceBatches
 from monai_iscs.workflows.bundle import find_bundle, load_network, read_config
 
 

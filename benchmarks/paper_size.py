@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
@@ -35,18 +36,20 @@ from monai_iscs import (
     ConeBeamGeometry,
     ConeBeamProjector,
     Grid,
+    Hardware,
     NCSNpp,
     ScoreDenoiser,
-    SlerpNoise,
+    SliceBatches,
     SliceDiffusionInferer,
 )
-from monai_iscs.inferers import SliceBatches
 from monai_iscs.precision import choose_precision
 from monai_iscs.priors.batches import CPU_BATCH, MOST, MOST_PIXELS
-from monai_iscs.sampling import PRESETS, SliceNoise, Step
+from monai_iscs.sampling import RELEASED, Canvas, Recipe, SliceNoise, State
 from monai_iscs.workflows.bundle import find_bundle
 from monai_iscs.workflows.device import choose_device, limit_memory
+from monai_iscs.workflows.recipes import load_recipe
 
+BUNDLE = "body_ct_reconstruction"
 SECTIONS = ("network", "loop", "growth", "precision")
 LOOPS = ("compiled", "fast", "eager", "peer")
 UNIT = 0.052  # attenuation of the prior's unit, per mm
@@ -57,13 +60,16 @@ PEER_BATCH = 15
 RECORDED = 3  # calls after which a compiled network is: the first compiles it, the second records CUDA's graph
 
 
+@dataclass(frozen=True)
 class SixteenfoldSlerp(SliceNoise):
     """Slerp as in the released code: a path of 16 maps for each slice, of which one is used."""
 
-    def __call__(self, like: Tensor, sigma: float) -> Tensor:
-        first, second = (self._draw(*like.shape[1:]).to(like) for _ in range(2))
+    label = "16-fold Slerp"
+
+    def stack(self, canvas: Canvas, sigma: float) -> Tensor:
+        first, second = (canvas.send(canvas.draw()) for _ in range(2))
         angle = torch.arccos(torch.nn.functional.cosine_similarity(first.flatten(), second.flatten(), dim=0))
-        shares = torch.linspace(0, 1, 16 * len(like), device=like.device)
+        shares = torch.linspace(0, 1, 16 * canvas.shape[0], device=first.device)
         path = [
             (torch.sin((1 - share) * angle) * first + torch.sin(share * angle) * second) / torch.sin(angle)
             for share in shares
@@ -94,8 +100,19 @@ def body(shape: tuple[int, ...], device: torch.device) -> Tensor:
     return volume
 
 
-def whole(prior, operator, y, *, preset: str = "released", noise=SlerpNoise, **settings) -> Tensor:
-    inferer = SliceDiffusionInferer.from_preset(preset, operator=operator, noise=noise, progress=False, **settings)
+def whole(
+    prior,
+    operator,
+    y,
+    *,
+    recipe: Recipe = RELEASED,
+    steps: int | None = None,
+    callback: Callable[[State], None] | None = None,
+    **hardware,
+) -> Tensor:
+    inferer = SliceDiffusionInferer(
+        recipe.changed(steps=steps), scan=operator, hardware=Hardware(**hardware), progress=False, callback=callback
+    )
     return inferer(y, prior)
 
 
@@ -150,7 +167,7 @@ def spent(job: Callable[..., object], steps: int, made: int, device: torch.devic
         tidy(device)
         each, marks = Clock(device), []
 
-        def mark(_: Step, each: Clock = each, marks: list = marks) -> None:
+        def mark(_: State, each: Clock = each, marks: list = marks) -> None:
             marks.append(each.now())
 
         with watched(device) as (network, _):
@@ -230,14 +247,16 @@ class PaperSize:
                 tidy(self.device)
             prior, made, title, settings = self.prior, steps, f"ours, {name}", {"compiled": compiled}
             if name == "fast":
-                title = f"ours, preset fast, {'' if compiled else 'not '}compiled"
-                settings["preset"], made = "fast", PRESETS["fast"].steps
+                title = f"ours, recipe fast, {'' if compiled else 'not '}compiled"
+                settings["recipe"] = load_recipe(BUNDLE, "fast")
+                made = settings["recipe"].sigmas.steps
             elif name == "eager":
                 title = "ours, not compiled"
             elif name == "peer":
                 prior, made, title = Peer(self.prior), few, "eager float32, 15 slices, 16-fold Slerp"
                 title += f" ({few} steps made, scaled to {steps})" if few < steps else ""
-                settings = {"noise": SixteenfoldSlerp, "precision": "tf32" if self.cuda else "float32"}
+                peers = replace(RELEASED, noise=SixteenfoldSlerp())
+                settings = {"recipe": peers, "precision": "tf32" if self.cuda else "float32"}
                 settings["slice_batch"] = slices
             wanted = steps if name == "peer" else made
             job = partial(whole, prior, operator, y, **settings)
@@ -291,31 +310,31 @@ class PaperSize:
         yield from found
 
     def precision(self) -> Iterator[str]:
-        """PSNR of the demo's volume by the shipped prior in each precision, and by the preset of fewer steps."""
+        """PSNR of the demo's volume by the shipped prior in each precision, and by the recipe of fewer steps."""
         from monai_iscs.methods import parse_method
         from monai_iscs.metrics import summarise
         from monai_iscs.workflows.pipeline import Pipeline
 
         steps, best = self.arguments.quality_steps, choose_precision(None, self.device)
-        folder = find_bundle("body_ct_reconstruction")
+        folder = find_bundle(BUNDLE)
         pipeline = Pipeline(folder, device=str(self.device), overrides={})
-        measurement, reference = pipeline.measure(pipeline.load(next((folder / "demo").glob("*.nii.gz"))))
+        measured = pipeline.measure(pipeline.load(next((folder / "demo").glob("*.nii.gz"))))
         yield "## What lower precision and fewer steps cost: the shipped prior on the demo's volume\n"
-        yield "| preset | steps | precision | axial dB | coronal dB | sagittal dB | dB against the first |"
+        yield "| recipe | steps | precision | axial dB | coronal dB | sagittal dB | dB against the first |"
         yield "|---|---|---|---|---|---|---|"
         runs = [("default", steps, name) for name in ("float32", *(["tf32"] if self.cuda else []), "bfloat16")]
-        runs.append(("fast", min(PRESETS["fast"].steps, steps), best))
+        runs.append(("fast", min(load_recipe(BUNDLE, "fast").sigmas.steps, steps), best))
         first = None
-        for preset, made, name in runs:
-            inferer = pipeline.sampler(
-                parse_method("dds+iscs"), changes={"preset": preset, "steps": made, "precision": name}
+        for recipe, made, name in runs:
+            sampler = pipeline.sampler(
+                parse_method("dds+iscs"), changes={"recipe": recipe, "steps": made, "precision": name}
             )
-            result = pipeline.sample(inferer, measurement, lambda _: None)
-            scores = summarise(result, reference, slice_axis=2)
+            result = pipeline.sample(sampler, measured, lambda _: None)
+            scores = summarise(result, measured.reference, slice_axis=2)
             cells = [f"{scores[view]['psnr']:.3f}" for view in ("axial", "coronal", "sagittal")]
             first = result if first is None else first
             against = "" if first is result else f"{-10 * np.log10(float((result - first).square().mean())):.1f}"
-            yield f"| {preset} | {made} | {name} | {' | '.join(cells)} | {against} |"
+            yield f"| {recipe} | {made} | {name} | {' | '.join(cells)} | {against} |"
 
 
 def main() -> None:

@@ -79,11 +79,13 @@ class SlicePrior(Prior):
         self, networks: Mapping[str, StackDenoiser], measurement: Measurement, generator: torch.Generator
     ) -> BoundSlicePrior:
         network = find_network(networks, self.network)
-        channels = getattr(network, "in_channels", None)
-        if channels not in (None, self.shown * measurement.channels):
+        taken = getattr(network, "in_channels", None) or self.shown * measurement.channels
+        if taken % self.shown:
+            raise InputError(f"network: found one that takes {taken} channels, expected a multiple of {self.shown}")
+        if taken != self.shown * measurement.channels:
             raise InputError(
-                f"measurement: found {measurement.channels} channels, expected {channels / self.shown:g}, as the "
-                "prior's slices have"
+                f"measurement: found {measurement.channels} channels, expected {taken // self.shown}, as the prior's "
+                "slices have"
             )
         return BoundSlicePrior(self, network, generator)
 

@@ -40,10 +40,10 @@ def test_loops(benchmark, monkeypatch, tmp_path):
     """Each loop has its row, the peer's three steps count for four, and a loop that fails costs its own row only."""
     whole = benchmark.whole
 
-    def broken(*arguments, preset="released", **settings):
-        if preset == "fast":
+    def broken(*arguments, recipe=benchmark.RELEASED, **settings):
+        if recipe.rule.momentum:
             raise torch.OutOfMemoryError("a | b\nc")
-        return whole(*arguments, preset=preset, **settings)
+        return whole(*arguments, recipe=recipe, **settings)
 
     monkeypatch.setattr(benchmark, "whole", broken)
     text = run(benchmark, monkeypatch, tmp_path / "new" / "report.md", "--sections", "loop")

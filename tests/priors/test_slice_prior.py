@@ -162,3 +162,5 @@ def test_a_prior_may_show_its_network_something_else(volume, axis):
     torch.testing.assert_close(found, 0.5 * volume)
     with pytest.raises(InputError, match="measurement: found 2 channels, expected 1, as the prior's slices have"):
         bind(Network(in_channels=2), Twice())
+    with pytest.raises(InputError, match="network: found one that takes 3 channels, expected a multiple of 2"):
+        bind(Network(in_channels=3), Twice())
