@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 
 from monai_iscs.errors import InputError
+from monai_iscs.grid import Grid
 from monai_iscs.operators import SliceAveraging
 from monai_iscs.randomness import PURPOSES, random_stream
 from monai_iscs.sampling import IdenticalNoise, IndependentNoise, SlerpNoise
@@ -80,7 +81,8 @@ def test_a_measurement_s_noise_is_never_a_sampler_s(make, settings):
     for seed in range(4):
         noise = (SimulateMeasurement(operator, seed=seed, **settings)(volume).as_tensor() - clean).flatten()
         measured.append(noise / noise.std())
-    drawn = [make(seed=seed)(torch.empty(1, 1, 1, count), 1.0).flatten() for seed in range(4)]
+    grid = Grid.centered((1, count, 1), (1.0, 1.0, 1.0))
+    drawn = [make().bind(grid, 2, random_stream(seed, "noise"))(1.0).flatten() for seed in range(4)]
     between = torch.corrcoef(torch.stack([*measured, *drawn]))[:4, 4:]
     assert between.abs().max() < 5 / count**0.5
 
@@ -88,5 +90,5 @@ def test_a_measurement_s_noise_is_never_a_sampler_s(make, settings):
 def test_a_scheduler_s_noise_is_not_that_of_a_global_seed():
     torch.manual_seed(0)
     like = torch.randn(4, 1, 16, 16)
-    scheduler = ISCSScheduler(noise=IndependentNoise(seed=0))
+    scheduler = ISCSScheduler(noise=IndependentNoise(), seed=0)
     assert torch.corrcoef(torch.stack([like.flatten(), scheduler.start(like).flatten()]))[0, 1].abs() < 5 / 32
