@@ -2,14 +2,15 @@
 """How far rounding alone carries a reconstruction: two processes, another slice batch, and a change of one ulp.
 
 Two processes sum the views in two parts, which is all that differs from one: here both sums run in one process. Prints
-the largest difference over the range of the volume after each step, for the steps of a preset.
+the largest difference over the range of the volume after each step, for the steps of a recipe.
 
-Usage: python benchmarks/processes.py [--size 64] [--slices 8] [--views 30] [--steps 2 10] [--preset default]
+Usage: python benchmarks/processes.py [--size 64] [--slices 8] [--views 30] [--steps 2 10] [--recipe default]
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,10 +18,23 @@ from monai.transforms import CenterSpatialCrop
 from torch import Tensor
 
 from monai_iscs.classical import direct
+from monai_iscs.inferers import Hardware, SliceDiffusionInferer
+from monai_iscs.methods import parse_method
 from monai_iscs.operators import LinearOperator
-from monai_iscs.scans.meta import from_meta_tensor
+from monai_iscs.sampling import Start
+from monai_iscs.scans import Measurement
 from monai_iscs.workflows.bundle import find_bundle
 from monai_iscs.workflows.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Given(Start):
+    """A volume that is there already."""
+
+    image: Tensor
+
+    def volume(self, measurement: Measurement) -> Tensor:
+        return self.image
 
 
 class TwoParts(LinearOperator):
@@ -50,34 +64,32 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=8)
     parser.add_argument("--views", type=int, default=30)
     parser.add_argument("--steps", type=int, nargs="+", default=[2, 10])
-    parser.add_argument("--preset", default="default")
+    parser.add_argument("--recipe", default="default")
     given = parser.parse_args()
     bundle = find_bundle("body_ct_reconstruction")
-    overrides = {"size": given.size, "views": given.views, "preset": given.preset}
+    overrides = {"size": given.size, "views": given.views, "recipe": given.recipe}
     pipeline = Pipeline(Path(bundle), device="cpu", overrides=overrides)
     volume = CenterSpatialCrop([-1, -1, given.slices])(pipeline.load(bundle / "demo" / "body_ct.nii.gz"))
     measurement = pipeline.measure(volume).measurement
-    measured = from_meta_tensor(measurement)
-    operator, start = measured.operator, direct(measured)
+    recipe = pipeline.sampler(parse_method("dds+iscs")).recipe
+    # one start for all, and nothing is clipped: only the steps differ
+    recipe = replace(recipe, start=Given(direct(measurement)), prior=recipe.prior.prior)
 
-    signs = torch.randint(0, 2, measurement.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    nudged = measurement * (1 + torch.finfo(torch.float32).eps * signs)
+    signs = torch.randint(0, 2, measurement.data.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    nudged = measurement.changed(data=measurement.data * (1 + torch.finfo(torch.float32).eps * signs))
+    halves = measurement.changed(operator=TwoParts(measurement.operator))
 
-    def run(steps: int, scanner: LinearOperator, y: Tensor, batch: int) -> list[Tensor]:
-        inferer = pipeline.sampler("dds", "slerp", changes={"steps": steps, "slice_batch": batch})
-        inferer.operator, inferer.start = scanner, lambda *_: start
-        inferer.non_negative = False
-        estimates: list[Tensor] = []
-        pipeline.sample(inferer, y, lambda step: estimates.append(step.x0_hat.clone()))
-        return estimates
+    def run(steps: int, measured: Measurement, batch: int) -> list[Tensor]:
+        inferer = SliceDiffusionInferer(recipe.changed(steps=steps), hardware=Hardware(slice_batch=batch))
+        return [state.x0_hat.clone() for state in inferer.run(measured, pipeline.network)]
 
     for steps in given.steps:
-        base = run(steps, operator, measurement, 8)
+        base = run(steps, measurement, 8)
         others = {
-            "again": run(steps, operator, measurement, 8),
-            "two parts": run(steps, TwoParts(operator), measurement, 8),
-            "slice batch of 3": run(steps, operator, measurement, 3),
-            "measurement changed by 1 ulp": run(steps, operator, nudged, 8),
+            "again": run(steps, measurement, 8),
+            "two parts": run(steps, halves, 8),
+            "slice batch of 3": run(steps, measurement, 3),
+            "measurement changed by 1 ulp": run(steps, nudged, 8),
         }
         print(f"{steps} steps, largest difference over the range and (relative norm) after each step")
         for name, estimates in others.items():
