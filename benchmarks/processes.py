@@ -18,23 +18,12 @@ from monai.transforms import CenterSpatialCrop
 from torch import Tensor
 
 from monai_iscs.classical import direct
-from monai_iscs.inferers import Hardware, SliceDiffusionInferer
-from monai_iscs.methods import parse_method
+from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.operators import LinearOperator
 from monai_iscs.sampling import Start
 from monai_iscs.scans import Measurement
 from monai_iscs.workflows.bundle import find_bundle
 from monai_iscs.workflows.pipeline import Pipeline
-
-
-@dataclass(frozen=True)
-class Given(Start):
-    """A volume that is there already."""
-
-    image: Tensor
-
-    def volume(self, measurement: Measurement) -> Tensor:
-        return self.image
 
 
 class TwoParts(LinearOperator):
@@ -58,6 +47,16 @@ class TwoParts(LinearOperator):
         return self.parts[0].gram(x) + self.parts[1].gram(x)
 
 
+@dataclass(frozen=True)
+class Given(Start):
+    """The same volume for all, so that only the steps differ."""
+
+    image: Tensor
+
+    def volume(self, measurement: Measurement) -> Tensor:
+        return self.image
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=64)
@@ -71,17 +70,15 @@ def main() -> None:
     pipeline = Pipeline(Path(bundle), device="cpu", overrides=overrides)
     volume = CenterSpatialCrop([-1, -1, given.slices])(pipeline.load(bundle / "demo" / "body_ct.nii.gz"))
     measurement = pipeline.measure(volume).measurement
-    recipe = pipeline.sampler(parse_method("dds+iscs")).recipe
-    # one start for all, and nothing is clipped: only the steps differ
-    recipe = replace(recipe, start=Given(direct(measurement)), prior=recipe.prior.prior)
-
+    start = Given(direct(measurement))
     signs = torch.randint(0, 2, measurement.data.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     nudged = measurement.changed(data=measurement.data * (1 + torch.finfo(torch.float32).eps * signs))
     halves = measurement.changed(operator=TwoParts(measurement.operator))
 
-    def run(steps: int, measured: Measurement, batch: int) -> list[Tensor]:
-        inferer = SliceDiffusionInferer(recipe.changed(steps=steps), hardware=Hardware(slice_batch=batch))
-        return [state.x0_hat.clone() for state in inferer.run(measured, pipeline.network)]
+    def run(steps: int, measurement: Measurement, batch: int) -> list[Tensor]:
+        made = pipeline.sampler(changes={"steps": steps, "slice_batch": batch}).inferer
+        inferer = SliceDiffusionInferer(replace(made.recipe, start=start), hardware=made.hardware, seed=made.seed)
+        return [state.x0_hat.clone() for state in inferer.run(measurement, pipeline.network)]
 
     for steps in given.steps:
         base = run(steps, measurement, 8)

@@ -28,7 +28,7 @@ class Differences(LinearOperator):
     def __init__(self, shape: Sequence[int], *, axes: Sequence[int] | None = None) -> None:
         axes = tuple(range(len(shape)) if axes is None else axes)
         if not axes or len(set(axes)) < len(axes) or not all(0 <= axis < len(shape) for axis in axes):
-            raise InputError(f"axes is {axes}, expected different axes of {tuple(shape)}, 0 to {len(shape) - 1}")
+            raise InputError(f"axes: found {axes}, expected different axes of {tuple(shape)}, 0 to {len(shape) - 1}")
         self.domain_shape = tuple(shape)
         self.range_shape = (len(axes), *shape)
         self.axes = axes

@@ -103,6 +103,6 @@ def _directions(foreign: Any) -> tuple[Callable, Callable]:
     if callable(foreign) and callable(getattr(foreign, "T", None)):
         return foreign, foreign.T
     raise InputError(
-        f"operator is {type(foreign).__name__}, expected a pair (forward, adjoint), an object with A and A_adjoint, "
-        "or a callable with a callable .T"
+        f"operator: found {type(foreign).__name__}, expected a pair (forward, adjoint), an object with A and "
+        "A_adjoint, or a callable with a callable .T"
     )

@@ -284,7 +284,7 @@ def operator_norm(A: LinearOperator, *, iterations: int = 20, generator: torch.G
         The estimate of ‖A‖₂; 0 for the zero operator.
     """
     if iterations < 1:
-        raise InputError(f"iterations is {iterations}, expected at least 1")
+        raise InputError(f"iterations: found {iterations}, expected at least 1")
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     x = torch.randn(A.domain_shape, generator=generator, device=generator.device)
     eigenvalue = torch.zeros(())

@@ -35,7 +35,7 @@ class BoxProfile:
 
     def __post_init__(self) -> None:
         if not 0 < self.width < math.inf:
-            raise InputError(f"width is {self.width}, expected a number of slice distances above 0")
+            raise InputError(f"width: found {self.width}, expected a number of slice distances above 0")
 
     def __call__(self, u: Tensor) -> Tensor:
         """The share of the signal from below u; u is the distance from the slice's centre in slice distances."""
@@ -58,7 +58,7 @@ class GaussianProfile:
 
     def __post_init__(self) -> None:
         if not 0 < self.fwhm < math.inf:
-            raise InputError(f"fwhm is {self.fwhm}, expected a number of slice distances above 0")
+            raise InputError(f"fwhm: found {self.fwhm}, expected a number of slice distances above 0")
 
     def __call__(self, u: Tensor) -> Tensor:
         """The share of the signal from below u; u is the distance from the slice's centre in slice distances."""
@@ -92,11 +92,13 @@ class SliceAveraging(AlongAxis):
         self, volume_shape: Sequence[int], *, factor: float, axis: int = 2, profile: Profile | None = None
     ) -> None:
         if not 0 <= axis < len(volume_shape):
-            raise InputError(f"axis is {axis}, expected 0 to {len(volume_shape) - 1}, an axis of {tuple(volume_shape)}")
+            raise InputError(
+                f"axis: found {axis}, expected 0 to {len(volume_shape) - 1}, an axis of {tuple(volume_shape)}"
+            )
         slices = volume_shape[axis]
         if not 1 < factor <= slices:
             raise InputError(
-                f"factor is {factor:g}, expected more than 1 and at most {slices}, the number of slices along axis "
+                f"factor: found {factor:g}, expected more than 1 and at most {slices}, the number of slices along axis "
                 f"{axis}"
             )
         matrix = _weights(slices, float(factor), BoxProfile() if profile is None else profile)
@@ -160,5 +162,5 @@ def _weights(slices: int, factor: float, profile: Profile) -> Tensor:
     weights = below.diff(dim=1)
     total = weights.sum(dim=1, keepdim=True)
     if not bool((total > 0).all()) or bool((weights < 0).any()):
-        raise InputError(f"profile is {profile!r}, expected a function that grows from 0 to 1 within the volume")
+        raise InputError(f"profile: found {profile!r}, expected a function that grows from 0 to 1 within the volume")
     return weights / total

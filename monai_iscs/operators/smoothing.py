@@ -27,9 +27,9 @@ class GaussianSmoothing(AlongAxis):
 
     def __init__(self, shape: Sequence[int], *, std: float, axis: int) -> None:
         if not 0 < std < float("inf"):
-            raise InputError(f"std is {std}, expected a number of voxels above 0")
+            raise InputError(f"std: found {std}, expected a number of voxels above 0")
         if not 0 <= axis < len(shape):
-            raise InputError(f"axis is {axis}, expected 0 to {len(shape) - 1}, an axis of {tuple(shape)}")
+            raise InputError(f"axis: found {axis}, expected 0 to {len(shape) - 1}, an axis of {tuple(shape)}")
         length = shape[axis]
         frequencies = torch.arange(length, dtype=torch.float64) * torch.pi / length
         positions = torch.arange(length, dtype=torch.float64) + 0.5

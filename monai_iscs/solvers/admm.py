@@ -33,7 +33,7 @@ class ADMM:
 
     def __init__(self, K: LinearOperator, proximal: Proximal, *, rho: float, relaxation: float = 1.0) -> None:
         if not 0 < relaxation < 2:
-            raise InputError(f"relaxation is {relaxation}, expected a number above 0 and below 2")
+            raise InputError(f"relaxation: found {relaxation}, expected a number above 0 and below 2")
         self.K = K
         self.proximal = proximal
         self.rho = rho

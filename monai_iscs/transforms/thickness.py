@@ -31,7 +31,7 @@ class ThickenSlices(Transform):
 
     def __init__(self, thickness: float) -> None:
         if not thickness > 0:
-            raise InputError(f"thickness is {thickness:g} mm, expected more than 0")
+            raise InputError(f"thickness: found {thickness:g} mm, expected more than 0")
         self.thickness = thickness
 
     def __call__(self, img: MetaTensor) -> MetaTensor:

@@ -116,7 +116,7 @@ def test_a_benchmark_of_simulated_scans(mri, no_figure, thin, tmp_path):
     [
         ([], "thin.nii.gz: voxels of 1 x 1 x 1 mm: isotropic already"),
         (["--factor", 1], "--factor: found '1', expected a number above 1"),
-        (["--factor", 23], "factor is 23, expected more than 1 and at most 22, the number of slices"),
+        (["--factor", 23], "factor: found 23, expected more than 1 and at most 22, the number of slices"),
         (["--factor", 5, "--views", 30], "has no entry 'views'"),
         (["--factor", 5, "--method", "fdk"], "method: found 'fdk', expected one that"),
     ],

@@ -257,7 +257,7 @@ def test_named_backend_refuses_a_device_it_cannot_use(plain):
 
 def test_unknown_backend(plain):
     with pytest.raises(
-        InputError, match=r"backend is 'cuda', expected one of auto, numba, triton, torch, diffct, rtk, astra"
+        InputError, match=r"backend: found 'cuda', expected one of auto, numba, triton, torch, diffct, rtk, astra"
     ):
         plain.projector("cuda")
 

@@ -31,7 +31,7 @@ def test_norm_is_below_its_bound():
 
 @pytest.mark.parametrize("axes", [(), (3,), (-1,), (1, 1)])
 def test_impossible_axes_are_refused(axes):
-    with pytest.raises(InputError, match=r"axes is \(.*expected different axes of \(4, 4, 4\), 0 to 2"):
+    with pytest.raises(InputError, match=r"axes: found \(.*expected different axes of \(4, 4, 4\), 0 to 2"):
         Differences((4, 4, 4), axes=axes)
 
 

@@ -71,9 +71,9 @@ def test_the_input_never_comes_back():
 
 
 def test_unknown_form_and_wrong_shape():
-    with pytest.raises(InputError, match="operator is int, expected a pair"):
+    with pytest.raises(InputError, match="operator: found int, expected a pair"):
         ForeignOperator(3, domain_shape=[3], range_shape=[4])
-    with pytest.raises(InputError, match="operator is function"):
+    with pytest.raises(InputError, match="operator: found function"):
         ForeignOperator(lambda x: x, domain_shape=[3], range_shape=[4])
     A = ForeignOperator(Callable(MATRIX), domain_shape=[3], range_shape=[5])
     with pytest.raises(InputError, match=r"returned shape \(4,\), expected \(5,\)"):

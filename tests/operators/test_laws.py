@@ -219,5 +219,5 @@ def test_ddnm_uses_a_multiple_s_own_inverse(scale):
     """One step meets the measurement exactly, which SIRT does not."""
     A = scale * SliceAveraging(SHAPE, factor=2.5)
     x0, y = random(1, *SHAPE).float(), random(1, *A.range_shape, seed=1).float()
-    found = DDNM().bind(Measurement(y, A))(x0, 0.3)
+    found = DDNM().bind(Measurement(y, A), axis=2)(x0, 0.3)
     torch.testing.assert_close(A(found), y, atol=1e-5, rtol=1e-5)

@@ -92,7 +92,7 @@ def test_operator_norm_repeats_itself():
     assert operator_norm(A, iterations=2) == operator_norm(A, iterations=2)
     other = operator_norm(A, iterations=1, generator=torch.Generator().manual_seed(5))
     assert other != operator_norm(A, iterations=1)
-    with pytest.raises(InputError, match="iterations is 0"):
+    with pytest.raises(InputError, match="iterations: found 0"):
         operator_norm(A, iterations=0)
 
 

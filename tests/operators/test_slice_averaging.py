@@ -103,7 +103,7 @@ def test_profiles():
 def test_any_function_is_a_profile():
     triangle = SliceAveraging((1, 1, 8), factor=4, profile=lambda u: torch.sigmoid(9 * u)).matrix
     torch.testing.assert_close(triangle.sum(1), torch.ones(2, dtype=torch.float64))
-    with pytest.raises(InputError, match="profile is"):
+    with pytest.raises(InputError, match="profile: found"):
         SliceAveraging((1, 1, 8), factor=4, profile=torch.zeros_like)
     with pytest.raises(InputError, match="grows from 0 to 1"):
         SliceAveraging((1, 1, 8), factor=4, profile=torch.cos)
@@ -112,11 +112,11 @@ def test_any_function_is_a_profile():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"factor": 1}, "factor is 1, expected more than 1 and at most 8"),
-        ({"factor": 0.5}, r"factor is 0\.5"),
-        ({"factor": 9}, "factor is 9, .* at most 8"),
-        ({"factor": float("nan")}, "factor is nan"),
-        ({"axis": 3}, "axis is 3"),
+        ({"factor": 1}, "factor: found 1, expected more than 1 and at most 8"),
+        ({"factor": 0.5}, r"factor: found 0\.5"),
+        ({"factor": 9}, "factor: found 9, .* at most 8"),
+        ({"factor": float("nan")}, "factor: found nan"),
+        ({"axis": 3}, "axis: found 3"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

@@ -37,7 +37,7 @@ def test_its_matrix_is_converted_once_for_each_type(monkeypatch):
     assert torch.equal(results[0], results[1])
 
 
-@pytest.mark.parametrize(("settings", "message"), [({"std": 0.0}, "std is 0.0"), ({"axis": 2}, "axis is 2")])
+@pytest.mark.parametrize(("settings", "message"), [({"std": 0.0}, "std: found 0.0"), ({"axis": 2}, "axis: found 2")])
 def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         GaussianSmoothing((6, 2), **({"std": 1.0, "axis": 0} | settings))

@@ -102,7 +102,7 @@ def test_simulated_or_measured():
 
 
 def test_more_than_the_volume_has(head):
-    with pytest.raises(InputError, match="factor is 13, expected more than 1 and at most 12"):
+    with pytest.raises(InputError, match="factor: found 13, expected more than 1 and at most 12"):
         ThickSliceScan(factor=13).simulate(head, GRID)
 
 

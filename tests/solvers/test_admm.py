@@ -55,5 +55,5 @@ def test_converges_to_a_fixed_point(relaxation):
 
 @pytest.mark.parametrize("relaxation", [0.0, 2.0])
 def test_impossible_relaxation_is_refused(relaxation):
-    with pytest.raises(InputError, match=f"relaxation is {relaxation}"):
+    with pytest.raises(InputError, match=f"relaxation: found {relaxation}"):
         ADMM(Differences((3,)), soft_threshold, rho=1.0, relaxation=relaxation)

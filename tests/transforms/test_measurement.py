@@ -150,7 +150,7 @@ def test_a_volume_without_affine(volume):
 
 
 def test_more_than_the_volume_has(volume):
-    with pytest.raises(InputError, match=r"phantom\.nii\.gz: factor is 13, expected more than 1 and at most 12"):
+    with pytest.raises(InputError, match=r"phantom\.nii\.gz: factor: found 13, expected more than 1 and at most 12"):
         SimulateMeasurement(ThickSliceScan(factor=13))(volume)
 
 

@@ -39,5 +39,5 @@ def test_thinner_slices_cannot_be_had(volume):
         ThickenSlices(0.5)(volume)
     with pytest.raises(InputError, match="8 slices do not fill one of 20 mm"):
         ThickenSlices(20.0)(volume)
-    with pytest.raises(InputError, match="thickness is 0 mm"):
+    with pytest.raises(InputError, match="thickness: found 0 mm"):
         ThickenSlices(0)

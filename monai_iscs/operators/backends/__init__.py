@@ -82,7 +82,7 @@ BACKENDS = ("auto", *_REGISTRY)
 def check_backend(name: str) -> str:
     """`name`, if it is a backend's or "auto"."""
     if name not in BACKENDS:
-        raise InputError(f"backend is {name!r}, expected one of {', '.join(BACKENDS)}")
+        raise InputError(f"backend: found {name!r}, expected one of {', '.join(BACKENDS)}")
     return name
 
 
