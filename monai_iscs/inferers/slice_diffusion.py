@@ -161,7 +161,7 @@ def _device(networks: Mapping[str, StackDenoiser], data: Tensor) -> torch.device
 def _evaluating(network: Networks) -> Iterator[None]:
     """All modules in evaluation mode, nothing with gradients."""
     networks = network.values() if isinstance(network, Mapping) else (network,)
-    with ExitStack() as stack, torch.no_grad():
+    with torch.no_grad(), ExitStack() as stack:
         for module in networks:
             if isinstance(module, nn.Module):
                 stack.enter_context(eval_mode(module))

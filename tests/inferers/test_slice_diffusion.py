@@ -169,6 +169,19 @@ def test_the_network_is_put_back_in_training_mode(make, measurement):
     assert network.training
 
 
+def test_gradients_are_as_they_were(make, measurement):
+    """After a call, a step of a run that nobody finishes, and an error."""
+    network, inferer = Shrink(), make()
+    inferer(measurement, network)
+    assert torch.is_grad_enabled()
+    run = inferer.run(Measurement(measurement[0], inferer.scan), network.eval())
+    next(iter(run))
+    assert torch.is_grad_enabled()
+    with pytest.raises(InputError, match="measurement: found shape"):
+        inferer(measurement[..., :-1], network)
+    assert torch.is_grad_enabled()
+
+
 def test_any_callable_is_a_prior(make, measurement):
     found = make()(measurement, lambda x, sigma: 0.3 + 0 * x)
     assert found.shape == (1, 1, *VOLUME)
