@@ -136,7 +136,7 @@ class SliceDiffusionInferer(Inferer):
             return run.volume
 
 
-def measurement_of(item: Tensor, scan: LinearOperator | None) -> Measurement:
+def measurement_of(item: Tensor, scan: LinearOperator | None = None) -> Measurement:
     """One measurement (C, *range_shape) with its scan: the given one, or else that which the tensor carries.
 
     Raises:

@@ -37,15 +37,16 @@ def torchrun(tmp_path):
 
 
 def test_a_reconstruction_is_that_of_one_process(torchrun, bundle, body, tmp_path):
-    given = ["reconstruct", str(body), "--bundle", str(bundle), "--device", "cpu", "--output"]
+    # with noise to stop at: without, 20 conjugate gradient iterations on 6 views amplify the rounding of sums of views
+    # in another order to 1e-5 or 1e-4, as the seed will have it
+    given = ["reconstruct", str(body), "--bundle", str(bundle), "--device", "cpu", "--photons", "1e4", "--output"]
     assert main([*given, str(tmp_path / "one")]) == 0
     done = torchrun(*given, tmp_path / "two")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("metrics.json") == 1  # one process talks
     assert sorted(os.listdir(tmp_path / "two")) == sorted(os.listdir(tmp_path / "one"))
     one, two = (nib.load(tmp_path / name / "reconstruction.nii.gz").get_fdata() for name in ("one", "two"))
-    # sums of views in another order: 20 conjugate gradient iterations on 6 views amplify their rounding
-    assert np.linalg.norm(two - one) < 1e-4 * np.linalg.norm(one)
+    assert np.linalg.norm(two - one) < 2e-5 * np.linalg.norm(one)
 
 
 def test_a_training_of_two_processes(torchrun, bundle, body, tmp_path):
