@@ -84,7 +84,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="markdown file")
     options = parser.parse_args()
     truth = itk.array_from_image(itk.imread(str(options.folder / "truth.mha"), itk.F))
-    lines = ["# FDK against RTK's: PSNR in dB", "", "| scan | FDK | RTK's | one from the other |", "|---|---|---|---|"]
+    lines = [
+        "# FDK against RTK's: PSNR in dB",
+        "",
+        "Over the whole volume; the range is the truth's max - min.",
+        "",
+        "| scan | FDK | RTK's | one from the other |",
+        "|---|---|---|---|",
+    ]
     for file in sorted(options.folder.glob("*_rtkfdk.mha")):
         name = file.name.removesuffix("_rtkfdk.mha")
         try:
