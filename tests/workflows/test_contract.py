@@ -22,7 +22,7 @@ BUNDLES = sorted(path.parents[1] for path in ROOT.glob("bundles/*/configs/infere
 @pytest.mark.parametrize("kind", CONTRACTS)
 def test_the_docs_have_the_table(kind):
     """To mend: put what `table` gives in the place of the page's table."""
-    _, page = (ROOT / PAGE).read_text().split(f"## `configs/{kind}.json`\n\n")
+    _, page = (ROOT / PAGE).read_text(encoding="utf-8").split(f"## `configs/{kind}.json`\n\n")
     assert page.startswith(table(CONTRACTS[kind]) + "\n")
 
 
@@ -31,7 +31,7 @@ def test_every_entry_that_the_package_reads_is_in_the_contract():
     known = {*INFERENCE, *CONTRACTS["train"], "bundle_root"}
     for room in ("workflows", "studies", "cli"):
         for file in (ROOT / "monai_iscs" / room).glob("*.py"):
-            for name in read.findall(file.read_text()):
+            for name in read.findall(file.read_text(encoding="utf-8")):
                 assert name in known or name.startswith("initialize::"), f"{file.name} reads {name}"
 
 
@@ -51,7 +51,7 @@ def changed(bundle, tmp_path):
     def change(entries):
         folder = shutil.copytree(bundle, tmp_path / "changed")
         file = folder / "configs" / "inference.json"
-        content = json.loads(file.read_text()) | entries
+        content = json.loads(file.read_text(encoding="utf-8")) | entries
         kept = {key: value for key, value in content.items() if value is not None or key not in entries}
         file.write_text(json.dumps(kept))
         return folder
