@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import ignite.distributed as idist
@@ -13,12 +12,13 @@ from monai.utils import set_determinism
 from torch.utils.data import Dataset
 
 from monai_iscs.errors import explain_uncaught
+from monai_iscs.torchrun import process_count
 
 
 def begin_training(seed: int) -> None:
     """First of all: connects the processes that ``torchrun`` started, if there are any, and seeds this one."""
     explain_uncaught()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and idist.get_world_size() == 1:
+    if process_count() > 1 and idist.get_world_size() == 1:
         idist.initialize("nccl" if torch.cuda.is_available() else "gloo")
     set_determinism(seed)
 

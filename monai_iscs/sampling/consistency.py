@@ -17,6 +17,7 @@ from monai_iscs.solvers import (
     SIRT,
     Discrepancy,
     SmoothingPreconditioner,
+    check_matched,
     conjugate_gradient,
     smoothing_along,
 )
@@ -138,11 +139,8 @@ class DDS(Consistency):
 
     def bind(self, measurement: Measurement, axis: int) -> BoundConsistency:
         operator, gamma = measurement.operator, self.gamma
-        if not (operator.matched or self.allow_unmatched):
-            raise InputError(
-                f"operator: found {operator.name}, whose adjoint does not match it (matched = False), expected one "
-                "that does: conjugate gradients need it (allow_unmatched=True insists)"
-            )
+        if not self.allow_unmatched:
+            check_matched(operator, hint=" (allow_unmatched=True insists)")
         discrepancy = Discrepancy(operator, measurement.data, measurement.noise_level if self.discrepancy else 0.0)
         solve = self.solver.bind(operator, axis)
         backprojection = operator.T(measurement.data)

@@ -15,9 +15,8 @@ from monai_iscs.grid import Grid
 from monai_iscs.scans.description import describable
 from monai_iscs.scans.measurement import Measurement
 
-SCAN = (
-    "scan"  # the entry of a measurement's meta with all but its data, as text: MONAI's batches keep texts as they are
-)
+# The entry of a measurement's meta with all but its data, as text: MONAI's batches keep texts as they are.
+SCAN = "scan"
 
 
 def image_name(image: torch.Tensor, default: str = "image") -> str:

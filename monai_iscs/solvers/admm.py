@@ -106,10 +106,10 @@ def voxel_weight(A: LinearOperator, like: torch.Tensor) -> float:
     return weight
 
 
-def check_matched(A: LinearOperator) -> None:
-    """Raise an `InputError` if A's adjoint is not its exact one: the x-step's conjugate gradients need it."""
+def check_matched(A: LinearOperator, *, hint: str = "") -> None:
+    """Raise an `InputError`, which ends in a hint, if A's adjoint is not its exact one: conjugate gradients need it."""
     if not A.matched:
         raise InputError(
-            f"{A.name} has an adjoint that does not match it (matched = False), expected a matched one: "
-            "conjugate gradients need it"
+            f"operator: found {A.name}, whose adjoint does not match it (matched = False), expected one that does: "
+            f"conjugate gradients need it{hint}"
         )

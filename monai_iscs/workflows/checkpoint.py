@@ -32,7 +32,7 @@ class Checkpoint:
         settings: all that the result depends on, as JSON values: a run goes on only where all of them are the same.
 
     Attributes:
-        restored: how many steps an earlier run had finished.
+        restored: how many steps an earlier run had finished; 0 where there was none.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -41,24 +41,20 @@ class Checkpoint:
         self._cost, self._before = 0.0, time.perf_counter()
         self.restored = 0
 
-    def restore(self, run: Run, device: torch.device) -> int:
+    def restore(self, run: Run, device: torch.device) -> None:
         """Bring a run to where an earlier one with the same settings was.
 
         Args:
             run: at its beginning.
             device: of its volumes.
-
-        Returns:
-            The number of finished steps, also as `restored`; 0 where there is no such run.
         """
         state = self._read(device)
         idist.barrier()  # the first process may write from here on
         if state is None:
             self.remove()
-            return self.restored
-        run.load_state_dict(state)
-        self.restored = state["index"] + 1
-        return self.restored
+        else:
+            run.load_state_dict(state)
+            self.restored = state["index"] + 1
 
     def save(self, run: Run) -> None:
         """Keep the last finished step, unless that would take more than its share of the time.

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from monai_iscs.errors import InputError
-from monai_iscs.workflows.processes import local_process, process_count
+from monai_iscs.torchrun import local_process, process_count
 
 if TYPE_CHECKING:
     import torch

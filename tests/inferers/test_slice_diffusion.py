@@ -354,14 +354,3 @@ def test_a_measurement_that_is_not_finite_is_refused(make, measurement, value):
     measurement[0, 0, 2, 3, 1] = value
     with pytest.raises(InputError, match="NaN"):
         make()(measurement, Shrink())
-
-
-@pytest.mark.parametrize("slice_batch", [0, -1, 2.5])
-def test_slice_batch_must_be_positive(slice_batch):
-    with pytest.raises(InputError, match="slice_batch"):
-        Hardware(slice_batch=slice_batch)
-
-
-def test_a_wrong_slice_axis_is_refused():
-    with pytest.raises(InputError, match="axis: found 3, expected 0, 1 or 2"):
-        SlicePrior(3)

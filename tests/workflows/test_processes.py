@@ -15,7 +15,7 @@ import torch
 
 from monai_iscs.cli import main
 from monai_iscs.errors import InputError
-from monai_iscs.workflows.processes import local_process
+from monai_iscs.torchrun import local_process
 
 
 @pytest.fixture
@@ -36,17 +36,18 @@ def torchrun(tmp_path):
     return run
 
 
-def test_a_reconstruction_is_that_of_one_process(torchrun, bundle, body, tmp_path):
-    # with noise to stop at: without, 20 conjugate gradient iterations on 6 views amplify the rounding of sums of views
-    # in another order to 1e-5 or 1e-4, as the seed will have it
-    given = ["reconstruct", str(body), "--bundle", str(bundle), "--device", "cpu", "--photons", "1e4", "--output"]
+# Without noise to stop at, 20 conjugate gradient iterations on 6 views amplify rounding, here of sums of views in
+# another order: a measurement that differs in its last bits gives 4e-6 to 3e-4 too, as the seed will have it.
+@pytest.mark.parametrize(("noise", "most"), [([], 1e-3), (["--photons", "1e4"], 2e-5)], ids=["noiseless", "noisy"])
+def test_a_reconstruction_is_that_of_one_process(torchrun, bundle, body, tmp_path, noise, most):
+    given = ["reconstruct", str(body), "--bundle", str(bundle), "--device", "cpu", *noise, "--output"]
     assert main([*given, str(tmp_path / "one")]) == 0
     done = torchrun(*given, tmp_path / "two")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("metrics.json") == 1  # one process talks
     assert sorted(os.listdir(tmp_path / "two")) == sorted(os.listdir(tmp_path / "one"))
     one, two = (nib.load(tmp_path / name / "reconstruction.nii.gz").get_fdata() for name in ("one", "two"))
-    assert np.linalg.norm(two - one) < 2e-5 * np.linalg.norm(one)
+    assert np.linalg.norm(two - one) < most * np.linalg.norm(one)
 
 
 def test_a_training_of_two_processes(torchrun, bundle, body, tmp_path):
