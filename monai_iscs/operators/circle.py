@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators.geometry import VECTORS, ConeBeamGeometry
+from monai_iscs.operators.geometry import ConeBeamGeometry
+from monai_iscs.operators.vectors import VECTORS
 
 NORMALS = 0.05  # weight of a detector's normal against its source: detectors may stand askew, the orbit decides
 UNKNOWN = 1e-3  # of the largest singular value: what the views say less of is taken from the given point

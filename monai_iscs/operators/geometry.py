@@ -4,76 +4,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
 from monai_iscs.operators.field import missed_fraction
+from monai_iscs.operators.vectors import ViewVectors, finite_numbers
 
-VECTORS = ("source", "detector", "u", "v")
 TILT = 1e-6  # a detector counts as upright where no unit step along u or v leaves its place by more than this
 SHEAR = 1e-4  # largest |cosine| between two axes of a grid
+RTK_TO_OURS = (2, 0, 1)  # our x, y, z are RTK's z, x, y, whose axis of rotation is y
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ConeBeamGeometry:
-    """A point source and a flat detector in each view, wherever they were; all lengths in mm, in one frame.
+class ConeBeamGeometry(ViewVectors):
+    """A point source and a flat detector in each view; see `ViewVectors` for what it holds.
 
-    The frame is the one that a grid's affine leads to. Pixel (row k, column l) of a detector with R rows and C columns
-    has its centre at `detector + (k − (R − 1) / 2) · v + (l − (C − 1) / 2) · u`.
-
-    Attributes:
-        source: (views, 3), float64.
-        detector: the detector's centre, (views, 3).
-        u: from one column of the detector to the next, (views, 3).
-        v: from one row to the next, (views, 3).
-        detector_shape: pixels (rows along v, columns along u).
-
-    Raises:
-        InputError: arrays of other shapes, values that are not finite, or a detector that has no area or whose plane
-            holds the source.
+    Four ways to make one: `circular`, `from_rtk`, `from_vectors`, and the vectors themselves.
     """
-
-    source: np.ndarray
-    detector: np.ndarray
-    u: np.ndarray
-    v: np.ndarray
-    detector_shape: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        views = None
-        for name in VECTORS:
-            try:
-                array = np.array(getattr(self, name), dtype=np.float64)
-            except (TypeError, ValueError):
-                raise InputError(f"{name}: found {getattr(self, name)!r:.80}, expected numbers (views, 3)") from None
-            views = len(array) if views is None and array.ndim else views
-            if array.shape != (views, 3) or not views:
-                raise InputError(f"{name}: found shape {array.shape}, expected ({views or 'views'}, 3)")
-            if not np.isfinite(array).all():
-                raise InputError(f"{name}: found NaN or infinite values, expected finite mm")
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
-        object.__setattr__(self, "detector_shape", _numbers("detector_shape", self.detector_shape, 2, whole=True))
-        area = np.linalg.norm(self._normals, axis=1)
-        if not (area > 0).all():
-            raise InputError("u, v: found a detector without area, expected steps in two directions")
-        if not (np.abs(self._plane_depth) > 1e-9 * area * np.abs(self.detector - self.source).max()).all():
-            raise InputError("source: found one in the detector's plane, expected it away from there")
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ConeBeamGeometry):
-            return NotImplemented
-        same = (np.array_equal(getattr(self, name), getattr(other, name)) for name in VECTORS)
-        return self.detector_shape == other.detector_shape and all(same)
-
-    def __hash__(self) -> int:
-        return hash((self.detector_shape, *(getattr(self, name).tobytes() for name in VECTORS)))
 
     @classmethod
     def circular(
@@ -115,7 +68,11 @@ class ConeBeamGeometry:
         """
         if (views is None) == (angles is None):
             raise InputError(f"views: found {views} and angles {angles!r:.40}, expected one of the two")
-        t = _even(views, arc, first_angle, clockwise) if angles is None else np.asarray(_numbers("angles", angles))
+        t = (
+            _even(views, arc, first_angle, clockwise)
+            if angles is None
+            else np.asarray(finite_numbers("angles", angles))
+        )
         if not 0 < source_to_isocenter < math.inf:
             raise InputError(f"source_to_isocenter: found {source_to_isocenter} mm, expected a positive length")
         if not source_to_isocenter < source_to_detector < math.inf:
@@ -123,9 +80,9 @@ class ConeBeamGeometry:
                 f"source_to_detector: found {source_to_detector} mm, expected more than source_to_isocenter "
                 f"({source_to_isocenter} mm)"
             )
-        pitch_v, pitch_u = _numbers("detector_pitch", detector_pitch, 2, positive=True)
-        offset_v, offset_u = _numbers("detector_offset", detector_offset, 2)
-        middle = np.asarray(_numbers("center", center, 3))
+        pitch_v, pitch_u = finite_numbers("detector_pitch", detector_pitch, 2, positive=True)
+        offset_v, offset_u = finite_numbers("detector_offset", detector_offset, 2)
+        middle = np.asarray(finite_numbers("center", center, 3))
         zero, one = np.zeros_like(t), np.ones_like(t)
         outward = np.stack([np.cos(t), np.sin(t), zero], 1)
         along_u = np.stack([-np.sin(t), np.cos(t), zero], 1)
@@ -136,6 +93,101 @@ class ConeBeamGeometry:
             detector=middle + (behind + offset_u * along_u + offset_v * along_v),
             u=pitch_u * along_u,
             v=pitch_v * along_v,
+            detector_shape=detector_shape,
+        )
+
+    @classmethod
+    def from_vectors(cls, vectors: ArrayLike, *, detector_shape: Sequence[int]) -> ConeBeamGeometry:
+        """From 12 numbers a view, as ASTRA's `cone_vec` has them.
+
+        Args:
+            vectors: (views, 12): source, detector centre, step from column to column (u), from row to row (v), mm.
+            detector_shape: pixels (rows along v, columns along u).
+
+        Raises:
+            InputError: an array of another shape, or what the class refuses.
+        """
+        array = np.asarray(vectors)
+        if array.ndim != 2 or array.shape[1] != 12 or array.dtype.kind not in "fiu":
+            raise InputError(f"vectors: found shape {array.shape} of {array.dtype}, expected numbers (views, 12)")
+        source, detector, u, v = np.split(array.astype(np.float64), 4, axis=1)
+        return cls(source=source, detector=detector, u=u, v=v, detector_shape=detector_shape)
+
+    @classmethod
+    def from_rtk(
+        cls,
+        *,
+        source_to_isocenter: ArrayLike,
+        source_to_detector: ArrayLike,
+        gantry_angle: ArrayLike,
+        projection_offset: tuple[ArrayLike, ArrayLike] = (0.0, 0.0),
+        source_offset: tuple[ArrayLike, ArrayLike] = (0.0, 0.0),
+        out_of_plane_angle: ArrayLike = 0.0,
+        in_plane_angle: ArrayLike = 0.0,
+        detector_shape: Sequence[int],
+        detector_pitch: Sequence[float],
+        detector_origin: Sequence[float] | None = None,
+    ) -> ConeBeamGeometry:
+        """From the nine parameters of RTK's `ThreeDCircularProjectionGeometry` (Rit et al. 2014).
+
+        RTK turns about its y; our x, y, z are its z, x, y, so that a circle is about z. The isocentre is the origin.
+
+        Args:
+            source_to_isocenter: mm; a number, or one for each view, as all that follows but the last three.
+            source_to_detector: mm, along the detector's normal.
+            gantry_angle: degrees.
+            projection_offset: of the detector, along RTK's x and y (u and v), mm.
+            source_offset: of the source, along x and y, mm.
+            out_of_plane_angle: tilt about RTK's x, degrees.
+            in_plane_angle: of the detector in its plane, degrees.
+            detector_shape: pixels (rows, columns).
+            detector_pitch: pixel size (along v, along u), mm; negative where the image's axis falls.
+            detector_origin: position of the first pixel's centre (along v, along u) before the offset, mm, as an ITK
+                image has it; None: the detector is centred.
+
+        Raises:
+            InputError: an argument out of range, or lists of different lengths.
+        """
+        rows, columns = finite_numbers("detector_shape", detector_shape, 2, whole=True)
+        pitch_v, pitch_u = finite_numbers("detector_pitch", detector_pitch, 2)
+        if detector_origin is None:
+            detector_origin = (-(rows - 1) / 2 * pitch_v, -(columns - 1) / 2 * pitch_u)
+        first_v, first_u = finite_numbers("detector_origin", detector_origin, 2)
+        given = {
+            "gantry_angle": gantry_angle,
+            "source_to_isocenter": source_to_isocenter,
+            "source_to_detector": source_to_detector,
+            "projection_offset": projection_offset[0],
+            "projection_offset ": projection_offset[1],
+            "source_offset": source_offset[0],
+            "source_offset ": source_offset[1],
+            "out_of_plane_angle": out_of_plane_angle,
+            "in_plane_angle": in_plane_angle,
+        }
+        lists = {name: np.asarray(finite_numbers(name.strip(), np.ravel(value))) for name, value in given.items()}
+        views = max(map(len, lists.values()))
+        for name, values in lists.items():
+            if len(values) not in (1, views):
+                raise InputError(f"{name.strip()}: found {len(values)} numbers, expected 1 or {views}")
+        gantry, sid, sdd, *offsets, tilt, turn = (np.broadcast_to(values, views) for values in lists.values())
+        if not (sid > 0).all():
+            raise InputError(f"source_to_isocenter: found {sid.min():g} mm, expected a positive length")
+        zero, one = np.zeros(views), np.ones(views)
+        rotation = _rotation(gantry, 1) @ _rotation(tilt, 0) @ _rotation(turn, 2)
+
+        def placed(*point: np.ndarray) -> np.ndarray:
+            return np.einsum("nij,jn->ni", rotation, np.stack(point))[:, RTK_TO_OURS]
+
+        detector_x, detector_y, source_x, source_y = offsets
+        return cls(
+            source=placed(source_x, source_y, sid),
+            detector=placed(
+                detector_x + first_u + (columns - 1) / 2 * pitch_u,
+                detector_y + first_v + (rows - 1) / 2 * pitch_v,
+                sid - sdd,
+            ),
+            u=placed(pitch_u * one, zero, zero),
+            v=placed(zero, pitch_v * one, zero),
             detector_shape=detector_shape,
         )
 
@@ -161,21 +213,7 @@ class ConeBeamGeometry:
             detector_pitch=(1024.0 / pixels, 1024.0 / pixels),
             center=grid.straight.center,
         )
-        return local._turned(grid.axes.T)
-
-    @property
-    def views(self) -> int:
-        """Number of views."""
-        return len(self.source)
-
-    @property
-    def projection_shape(self) -> tuple[int, int, int]:
-        """(views, v, u)."""
-        return (self.views, *self.detector_shape)
-
-    def part(self, start: int, stop: int) -> ConeBeamGeometry:
-        """The views from `start` to `stop`, that one excluded."""
-        return replace(self, **{name: getattr(self, name)[start:stop] for name in VECTORS})
+        return local.turned(grid.axes)
 
     def along(self, grid: Grid) -> ConeBeamGeometry:
         """The same scan in a frame whose x, y, z are the grid's axes, as `grid.straight` is the same grid.
@@ -186,23 +224,30 @@ class ConeBeamGeometry:
         cosines = np.abs(grid.axes.T @ grid.axes - np.eye(3))
         if cosines.max() > SHEAR:
             raise InputError(f"grid: found axes whose cosine is {cosines.max():.4g}, expected right angles")
-        return self._turned(grid.axes)
+        return self.turned(grid.axes.T)
+
+    @property
+    def is_upright(self) -> bool:
+        """Whether every detector has u in the x-y plane and v along z, up or down."""
+        return bool(self._tilt <= TILT)
+
+    @property
+    def _tilt(self) -> float:
+        """Sine of the largest angle by which u leaves the x-y plane, or v the z axis."""
+        steps = ((self.u, [2]), (self.v, [0, 1]))
+        return max((np.linalg.norm(step[:, axes], axis=1) / np.linalg.norm(step, axis=1)).max() for step, axes in steps)
 
     def check_upright(self) -> None:
         """Raise an `InputError` unless the detector stands upright: u in the x-y plane and v along z."""
-        tilts = [
-            np.linalg.norm(step[:, axes], axis=1) / np.linalg.norm(step, axis=1)
-            for step, axes in ((self.u, [2]), (self.v, [0, 1]))
-        ]
-        if np.max(tilts) > TILT:
+        if not self.is_upright:
             raise InputError(
-                f"geometry: found a detector that is tilted by up to {math.degrees(math.asin(np.max(tilts))):.3g} "
+                f"geometry: found a detector that is tilted by up to {math.degrees(math.asin(self._tilt)):.3g} "
                 "degrees, expected u in the plane of the grid's x and y, and v along its z"
             )
 
     def resolution(self, grid: Grid) -> tuple[float, float, float]:
         """Distance of neighbouring rays at the grid's centre along x, y, z, in voxels; the mean over the views."""
-        depth = ((np.asarray(grid.center) - self.source) * self._normals).sum(1) / self._plane_depth
+        depth = ((np.asarray(grid.center) - self.source) * self.normals).sum(1) / self.plane_depth
         rows, columns = (float(np.mean(depth * np.linalg.norm(step, axis=1))) for step in (self.v, self.u))
         x, y, z = grid.spacing
         return columns / x, columns / y, rows / z
@@ -229,34 +274,14 @@ class ConeBeamGeometry:
         scan.check_upright()
         return missed_fraction(scan, volume, grid, air)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Lists of numbers that JSON keeps exactly."""
-        arrays = {name: getattr(self, name).tolist() for name in VECTORS}
-        return {**arrays, "detector_shape": list(self.detector_shape)}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ConeBeamGeometry:
-        """Undo `as_dict`.
-
-        Raises:
-            InputError: other entries than those, or values that are no geometry.
-        """
-        if set(values) != {*VECTORS, "detector_shape"}:
-            raise InputError(f"geometry: found {sorted(values)}, expected {', '.join(VECTORS)} and detector_shape")
-        return cls(**values)
-
-    @property
-    def _normals(self) -> np.ndarray:
-        """(views, 3), not of unit length."""
-        return np.cross(self.u, self.v)
-
-    @property
-    def _plane_depth(self) -> np.ndarray:
-        """(views,), how far the detector's plane is from the source along `_normals`, in their lengths."""
-        return ((self.detector - self.source) * self._normals).sum(1)
-
-    def _turned(self, matrix: np.ndarray) -> ConeBeamGeometry:
-        return replace(self, **{name: getattr(self, name) @ matrix for name in VECTORS})
+def _rotation(degrees: np.ndarray, axis: int) -> np.ndarray:
+    """(views, 3, 3), counter-clockwise about an axis."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    i, j = (axis + 1) % 3, (axis + 2) % 3
+    matrix = np.broadcast_to(np.eye(3), (len(c), 3, 3)).copy()
+    matrix[:, i, i], matrix[:, i, j], matrix[:, j, i], matrix[:, j, j] = c, -s, s, c
+    return matrix
 
 
 def _even(views: int, arc: float, first_angle: float, clockwise: bool) -> np.ndarray:
@@ -269,19 +294,3 @@ def _even(views: int, arc: float, first_angle: float, clockwise: bool) -> np.nda
         raise InputError(f"first_angle: found {first_angle}, expected finite degrees")
     step = -arc / views if clockwise else arc / views
     return np.array([math.radians(first_angle + step * view) for view in range(int(views))])
-
-
-def _numbers(name: str, value: Any, count: int = 0, *, whole: bool = False, positive: bool = False) -> tuple:
-    """`count` finite numbers (0: at least one) as a tuple."""
-    found = InputError(
-        f"{name}: found {value!r:.80}, expected {count or 'at least one'} finite {'positive ' * (positive or whole)}"
-        f"{'whole ' * whole}number{'s' * (count != 1)}"
-    )
-    try:
-        numbers = tuple(float(item) for item in value)
-    except (TypeError, ValueError):
-        raise found from None
-    bad = not all(map(math.isfinite, numbers)) or (whole and any(item != int(item) for item in numbers))
-    if bad or not numbers or (count and len(numbers) != count) or ((positive or whole) and min(numbers) <= 0):
-        raise found
-    return tuple(map(int, numbers)) if whole else numbers

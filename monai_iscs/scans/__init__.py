@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from monai_iscs.scans.measurement import Measurement
 from monai_iscs.scans.noise_level import estimate_noise_level
+from monai_iscs.scans.projections import Projections
+from monai_iscs.scans.rectify import upright
 from monai_iscs.scans.scan import ConeBeamScan, Scan
 from monai_iscs.scans.signal_noise import GaussianNoise, RicianNoise
 from monai_iscs.scans.thick_slices import ThickSliceScan
@@ -13,8 +15,10 @@ __all__ = [
     "ConeBeamScan",
     "GaussianNoise",
     "Measurement",
+    "Projections",
     "RicianNoise",
     "Scan",
     "ThickSliceScan",
     "estimate_noise_level",
+    "upright",
 ]
