@@ -31,7 +31,7 @@ from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.operators.backends import make_backend
 from monai_iscs.operators.backends.rays import RayTable
-from monai_iscs.operators.geometry import VECTORS
+from monai_iscs.operators.vectors import VECTORS
 
 BACKENDS = ("numba", "torch", "triton")
 GUARD = 4096  # elements

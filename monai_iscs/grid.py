@@ -11,6 +11,8 @@ import numpy as np
 
 from monai_iscs.errors import InputError
 
+SQUARE = 1.01  # longer to shorter side of a pixel that passes for square
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -71,8 +73,42 @@ class Grid:
         """The same grid in a frame whose x, y, z are its axes, with the same origin; `upright`."""
         return Grid.centered(self.shape, self.spacing, center=self.axes.T @ self.center)
 
+    def fitted(self, size: int) -> Grid:
+        """The grid of `size` × `size` square pixels in the plane that the transform `FitInPlane` brings this one to."""
+        x, y, _ = self.spacing
+        pixel = (1.0, 1.0) if max(x, y) <= SQUARE * min(x, y) else (x, y)
+        ratios, before = fit_square(self.shape[:2], pixel, size)
+        matrix = np.diag([*ratios, 1.0, 1.0])
+        matrix[:2, 3] = [(ratio - 1) / 2 - b for ratio, b in zip(ratios, before, strict=True)]
+        return Grid((size, size, self.shape[2]), np.asarray(self.affine) @ matrix)
+
+    def continued(self, below: int, above: int) -> Grid:
+        """The grid with more slices before the first and behind the last one."""
+        affine = np.asarray(self.affine).copy()
+        affine[:3, 3] -= below * affine[:3, 2]
+        return Grid((*self.shape[:2], self.shape[2] + below + above), affine)
+
     @property
     def upright(self) -> bool:
         """Whether the axes rise along those of the frame: neither rotated nor mirrored."""
         matrix = np.asarray(self.affine)[:3, :3]
         return bool(np.allclose(matrix, np.diag(self.spacing), rtol=0, atol=1e-4 * min(self.spacing)))
+
+
+def fit_square(shape: Sequence[int], pixel: Sequence[float], size: int) -> tuple[list[float], list[float]]:
+    """How a slice becomes `size` × `size` square pixels: padded to a square, and averaged down where it is larger.
+
+    Args:
+        shape: pixels of the slice (x, y).
+        pixel: their sides; equal where they pass for square.
+        size: of the result.
+
+    Returns:
+        The new pixels' size in old ones, and how many old ones are put before the first one, both for x and y.
+    """
+    if pixel[0] == pixel[1]:
+        side = max(*shape, size)
+        return [side / size] * 2, [float((side - n) // 2) for n in shape]
+    square = max(max(n * s for n, s in zip(shape, pixel, strict=True)) / size, min(pixel))
+    ratios = [square / s for s in pixel]
+    return ratios, [(size * ratio - n) / 2 for n, ratio in zip(shape, ratios, strict=True)]

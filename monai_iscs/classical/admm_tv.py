@@ -30,6 +30,7 @@ def admm_tv(measurement: Measurement, *, non_negative: bool = True, **settings: 
     Raises:
         InputError: an unmatched operator, or a setting out of range.
     """
+    measurement = measurement.weighted
     solve = ADMMTV(measurement.operator, non_negative=non_negative, noise_level=measurement.noise_level, **settings)
     return solve(measurement.data)
 

@@ -20,6 +20,8 @@ from monai_iscs.operators.backends.rays import RayTable
 from monai_iscs.operators.circle import rotation_axis
 from monai_iscs.scans import Measurement
 
+CUT = 0.02  # of the largest line integral: what the edge columns have on average where the body goes on beyond them
+
 
 def fdk(measurement: Measurement, *, hann: float | None = 1.0) -> torch.Tensor:
     """Reconstruct cone-beam projections in the units of the operator's domain.
@@ -32,6 +34,10 @@ def fdk(measurement: Measurement, *, hann: float | None = 1.0) -> torch.Tensor:
     view stands for its own part of the circle, and rays that measure the same line share it: see `ray_shares`. A
     detector off the rotation axis (half-fan) is continued with zeros until it reaches as far on both sides, so that the
     ramp's tails go on there.
+
+    Where the body is wider than the detector, its rows are continued by a quarter of their length, falling smoothly
+    from the value at the edge to 0: cut off there, the ramp would draw a bright rim (Ohnesorge et al. 2000). Voxels
+    above and below what the detector sees get the values of its last rows, as if the body went on unchanged.
 
     Args:
         measurement: (C, view, v, u) of a `ConeBeamProjector`, also of a scaled one.
@@ -53,14 +59,48 @@ def fdk(measurement: Measurement, *, hann: float | None = 1.0) -> torch.Tensor:
     axis = rotation_axis(rays.geometry, rays.grid.center)
     shares = ray_shares(rays.geometry, axis)
     y = projections.detach().to(torch.float32)
-    x = torch.stack([_backproject(_filter(item, rays, axis, shares, hann), rays, shares.before) for item in y])
+    x = torch.stack([_reconstructed(item, rays, axis, shares, hann) for item in y])
     return x.to(projections.dtype)
 
 
-def _filter(y: torch.Tensor, rays: RayTable, axis: np.ndarray, shares: RayShares, hann: float | None) -> torch.Tensor:
-    """Weigh the rays and convolve each detector row with the ramp, (view, v, u) to (view, v, before + u + after)."""
+def _reconstructed(
+    y: torch.Tensor, rays: RayTable, axis: np.ndarray, shares: RayShares, hann: float | None
+) -> torch.Tensor:
+    beyond = _truncated(y) * (y.shape[2] // 4)
+    filtered = _filter(y, rays, axis, shares, hann, beyond)
+    below, above = _rows_beyond(rays)
+    if below or above:
+        filtered = torch.nn.functional.pad(filtered, (0, 0, below, above), mode="replicate")
+    return _backproject(filtered, rays, shares.before + beyond, below)
+
+
+def _truncated(y: torch.Tensor) -> bool:
+    """Whether the body reaches beyond the detector's first or last column."""
+    edges = y[..., [0, -1]].mean(dim=(0, 1)).abs().max()
+    return bool(edges > CUT * y.abs().max())
+
+
+def _rows_beyond(rays: RayTable) -> tuple[int, int]:
+    """How many rows the detector lacks below and above to see every voxel."""
+    rows, _ = rays.detector_shape
+    corner = np.array([[1, x, y] for x in (0, rays.volume_shape[0] - 1) for y in (0, rays.volume_shape[1] - 1)])
+    share = np.einsum("vi,ci->vc", rays.shadow[:, 1], corner)[..., None]
+    z = np.array([0, rays.volume_shape[2] - 1])
+    first, start, step = (rays.height[:, i, None, None] for i in range(3))
+    row = ((z - first) / share - start) / step
+    return max(math.ceil(-row.min()), 0), max(math.ceil(row.max() - (rows - 1)), 0)
+
+
+def _filter(
+    y: torch.Tensor, rays: RayTable, axis: np.ndarray, shares: RayShares, hann: float | None, beyond: int
+) -> torch.Tensor:
+    """Weigh the rays and convolve each detector row with the ramp, (view, v, u) to (view, v, before + u + after).
+
+    `beyond` columns more on each side are continued from the values at the edges.
+    """
     rows, columns = y.shape[1:]
-    wide = shares.before + columns + shares.after
+    wide = shares.before + columns + shares.after + 2 * beyond
+    fall = torch.cos(torch.linspace(0, math.pi / 2, beyond + 2)[1:-1]).square().to(y)
     length = 2 ** math.ceil(math.log2(max(2 * wide, 2)))
     n = torch.fft.fftfreq(length, 1 / length, dtype=torch.float64).round()
     kernel = torch.where(n % 2 == 0, 0.0, -1 / (math.pi * torch.where(n == 0, 1.0, n)) ** 2)
@@ -73,7 +113,9 @@ def _filter(y: torch.Tensor, rays: RayTable, axis: np.ndarray, shares: RayShares
     filtered = y.new_empty(len(y), rows, wide)
     # a view at a time: the zero-padded spectra of all views together would be the largest thing in memory
     for view, out, weight in zip(y, filtered, _weights(rays, axis, shares), strict=True):
-        padded = torch.nn.functional.pad(view * weight.to(y), (shares.before, shares.after))
+        weighted = view * weight.to(y)
+        weighted = torch.cat([weighted[:, :1] * fall.flip(0), weighted, weighted[:, -1:] * fall], 1)
+        padded = torch.nn.functional.pad(weighted, (shares.before, shares.after))
         out[:] = torch.fft.irfft(torch.fft.rfft(padded, length) * response, length)[..., :wide]
     return filtered
 
@@ -91,13 +133,18 @@ def _weights(rays: RayTable, axis: np.ndarray, shares: RayShares) -> Iterator[to
         yield torch.from_numpy((share * across / (distance * pitch)).astype(np.float32))
 
 
-def _backproject(y: torch.Tensor, rays: RayTable, before: int) -> torch.Tensor:
-    """Sum y at each voxel's shadow over the views, by the square of its nearness, (view, v, u) to (X, Y, Z)."""
+def _backproject(y: torch.Tensor, rays: RayTable, before: int, below: int) -> torch.Tensor:
+    """Sum y at each voxel's shadow over the views, by the square of its nearness, (view, v, u) to (X, Y, Z).
+
+    y has some columns before and some rows below those of the detector.
+    """
     if y.device.type == "cpu":
         out = np.zeros(rays.volume_shape, np.float32)
-        _backproject_numba(np.ascontiguousarray(y.numpy().transpose(0, 2, 1)), rays.shadow, rays.height, before, out)
+        _backproject_numba(
+            np.ascontiguousarray(y.numpy().transpose(0, 2, 1)), rays.shadow, rays.height, before, below, out
+        )
         return torch.from_numpy(out)
-    return _backproject_torch(y, rays, before)
+    return _backproject_torch(y, rays, before, below)
 
 
 @njit(inline="always")
@@ -110,7 +157,7 @@ def _shadow(shadow, height, x, y):
 
 
 @compiled()
-def _backproject_numba(y, shadow, height, before, out):
+def _backproject_numba(y, shadow, height, before, below, out):
     views, columns, rows = y.shape
     for i in prange(out.shape[0]):
         blended = np.zeros(BELOW + rows + ABOVE, np.float32)
@@ -118,6 +165,7 @@ def _backproject_numba(y, shadow, height, before, out):
             for view in range(views):
                 column, depth, offset, slope = _shadow(shadow[view], height[view], i, j)
                 column += before
+                offset += below
                 if not -1.0 < column < columns:
                     continue
                 a, b, weight_a, weight_b = neighbours(column, columns)
@@ -127,7 +175,7 @@ def _backproject_numba(y, shadow, height, before, out):
                 sample(blended, offset, slope, low, high, out[i, j])
 
 
-def _backproject_torch(y: torch.Tensor, rays: RayTable, before: int) -> torch.Tensor:
+def _backproject_torch(y: torch.Tensor, rays: RayTable, before: int, below: int) -> torch.Tensor:
     rows, columns = y.shape[1:]
     out = y.new_zeros(rays.volume_shape)
     i, j, k = (np.arange(n) for n in rays.volume_shape)
@@ -137,7 +185,7 @@ def _backproject_torch(y: torch.Tensor, rays: RayTable, before: int) -> torch.Te
         column, depth, offset, slope = _shadow.py_func(shadow, height, i[:, None], j)
         row, column, nearness = (
             torch.from_numpy(array).to(y)
-            for array in (offset[..., None] + slope[..., None] * k, column + before, 1 / depth**2)
+            for array in (below + offset[..., None] + slope[..., None] * k, column + before, 1 / depth**2)
         )
         index = torch.stack([column[..., None].expand_as(row), row], -1).flatten(0, 1)
         sampled = torch.nn.functional.grid_sample(

@@ -26,5 +26,5 @@ def sirt(measurement: Measurement, *, non_negative: bool = True, **settings: Any
     Raises:
         InputError: an operator with negative entries, or a setting out of range.
     """
-    data, operator = unscaled(measurement)
+    data, operator = unscaled(measurement.weighted)
     return SIRT(operator, non_negative=non_negative, **settings)(data)

@@ -10,6 +10,7 @@ from monai_iscs.operators.geometry import ConeBeamGeometry
 from monai_iscs.operators.linear_operator import LinearOperator, MeasuredImages, operator_norm
 from monai_iscs.operators.slice_averaging import BoxProfile, GaussianProfile, SliceAveraging
 from monai_iscs.operators.smoothing import GaussianSmoothing
+from monai_iscs.operators.weighted import WeightedOperator
 
 __all__ = [
     "BoxProfile",
@@ -22,6 +23,7 @@ __all__ = [
     "LinearOperator",
     "MeasuredImages",
     "SliceAveraging",
+    "WeightedOperator",
     "operator_norm",
     "shrink_length",
     "soft_threshold",

@@ -144,7 +144,7 @@ class Recipe:
         plugs = Plugs(
             start=self.start.bind(measurement),
             prior=self.prior.bind(networks, measurement, random_stream(seed, "prior")),
-            consistency=self.consistency.bind(measurement, axis),
+            consistency=self.consistency.bind(measurement.weighted, axis),
             noise=noise,
             rule=self.rule.bind(),
         )

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from monai_iscs.scans.field_of_view import FieldOfView, field_of_view, seen_share
+from monai_iscs.scans.measured import MeasuredScan, Placed
 from monai_iscs.scans.measurement import Measurement
 from monai_iscs.scans.noise_level import estimate_noise_level
 from monai_iscs.scans.projections import Projections
@@ -13,12 +15,17 @@ from monai_iscs.scans.thick_slices import ThickSliceScan
 
 __all__ = [
     "ConeBeamScan",
+    "FieldOfView",
     "GaussianNoise",
+    "MeasuredScan",
     "Measurement",
+    "Placed",
     "Projections",
     "RicianNoise",
     "Scan",
     "ThickSliceScan",
     "estimate_noise_level",
+    "field_of_view",
+    "seen_share",
     "upright",
 ]

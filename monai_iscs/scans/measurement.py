@@ -17,9 +17,10 @@ from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.files import staged, telling
 from monai_iscs.grid import Grid
-from monai_iscs.operators import ConeBeamProjector, LinearOperator
+from monai_iscs.operators import ConeBeamProjector, LinearOperator, WeightedOperator
 from monai_iscs.scans.description import describe_operator, operator_of
 from monai_iscs.scans.noise_level import estimate_noise_level
+from monai_iscs.scans.weights import checked_weights, packed, unpacked
 
 VERSION = 1  # of the description; one that is read otherwise gets the next number
 
@@ -34,13 +35,22 @@ class Measurement:
             that are centred on the origin.
         noise_level: root mean square of the noise, in the units of y; 0 where there is none. None: estimated from y
             when a method asks for it, see `estimate_noise_level`.
+        weights: how much each value counts in a fit, of the operator's range shape: at least 0, and 1 where nobody
+            knows better; 0 where nothing was measured. None: 1 everywhere.
 
     Raises:
-        InputError: data of another shape, complex or not finite, another grid than the operator's, or a negative level.
+        InputError: data or weights of another shape, complex or not finite, another grid than the operator's, or a
+            negative level.
     """
 
     def __init__(
-        self, data: Tensor, operator: LinearOperator, grid: Grid | None = None, *, noise_level: float | None = None
+        self,
+        data: Tensor,
+        operator: LinearOperator,
+        grid: Grid | None = None,
+        *,
+        noise_level: float | None = None,
+        weights: Tensor | None = None,
     ) -> None:
         data = real_tensor(data, "measurement").as_subclass(torch.Tensor)
         grid = _usual_grid(operator) if grid is None else grid
@@ -58,11 +68,24 @@ class Measurement:
             raise InputError(f"noise_level: found {noise_level}, expected a number of at least 0")
         self.data, self.operator, self.grid = data, operator, grid
         self._given = noise_level
+        self.weights = None if weights is None else checked_weights(weights, operator.range_shape).to(data.device)
 
     @cached_property
     def noise_level(self) -> float:
         """Root mean square of the noise: what was given, or an estimate."""
         return estimate_noise_level(self.data, self.operator) if self._given is None else float(self._given)
+
+    @cached_property
+    def weighted(self) -> Measurement:
+        """√W y = √W A x, whose plain least squares are the weighted ones of y; the very same without weights.
+
+        Its noise level is that of what counts: the root mean square over all values, weights included.
+        """
+        if self.weights is None:
+            return self
+        operator = WeightedOperator(self.operator, self.weights)
+        level = self.noise_level * float(self.weights.double().mean().sqrt())
+        return Measurement(self.data * operator.roots(self.data), operator, self.grid, noise_level=level)
 
     @property
     def channels(self) -> int:
@@ -76,7 +99,8 @@ class Measurement:
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Measurement:
         """The same on another device, and of another type: float32 or float64."""
-        return Measurement(self.data.to(device, dtype), self.operator, self.grid, noise_level=self._given)
+        data = self.data.to(device, dtype)
+        return Measurement(data, self.operator, self.grid, noise_level=self._given, weights=self.weights)
 
     def changed(
         self,
@@ -92,10 +116,11 @@ class Measurement:
             self.operator if operator is None else operator,
             self.grid,
             noise_level=known,
+            weights=self.weights,
         )
 
     def description(self) -> str:
-        """All but the data as one text: operator, grid and the noise level if it was given.
+        """All but the data as one text: operator, grid, weights, and the noise level if it was given.
 
         Raises:
             InputError: an operator that `describe_operator` does not know.
@@ -105,6 +130,7 @@ class Measurement:
             "operator": describe_operator(self.operator),
             "grid": asdict(self.grid),
             "noise_level": self._given,
+            "weights": None if self.weights is None else packed(self.weights),
         }
         return json.dumps(found)
 
@@ -129,7 +155,9 @@ class Measurement:
             grid = Grid(**grid)
         except (TypeError, ValueError) as error:
             raise error if isinstance(error, InputError) else InputError(f"grid: found {grid!r:.60}") from None
-        return cls(data, operator_of(described, grid), grid, noise_level=noise_level)
+        operator = operator_of(described, grid)
+        weights = unpacked(found.get("weights"), operator.range_shape)
+        return cls(data, operator, grid, noise_level=noise_level, weights=weights)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one file: an `.npz` of NumPy, without pickled objects.

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
 from monai_iscs.dtypes import real_tensor
-from monai_iscs.operators.linear_operator import LinearOperator
+from monai_iscs.operators.linear_operator import LinearOperator, MeasuredImages
 from monai_iscs.precision import computing_in
 
 GROUPS = 128  # of pixels with alike signal
@@ -38,21 +38,31 @@ def estimate_noise_level(measurement: Tensor, operator: LinearOperator) -> float
         InputError: a complex measurement.
     """
     measurement = real_tensor(measurement, "measurement")
-    if operator.images is None or min(measurement.shape[axis] for axis in operator.images.axes) < 5:
+    return 0.0 if operator.images is None else noise_of_images(measurement, operator.images)
+
+
+def noise_of_images(measurement: Tensor, images: MeasuredImages) -> float:
+    """`estimate_noise_level` for images whose operator is not known yet.
+
+    Args:
+        measurement: real.
+        images: where they are in it, and what their noise is like.
+    """
+    if min(measurement.shape[axis] for axis in images.axes) < 5:
         return 0.0
-    images = measurement.movedim(operator.images.axes, (-2, -1)).float()
-    images = images.reshape(-1, 1, *images.shape[-2:])
-    line = images.new_tensor([1.0, -2.0, 1.0])
+    pictures = measurement.movedim(images.axes, (-2, -1)).float()
+    pictures = pictures.reshape(-1, 1, *pictures.shape[-2:])
+    line = pictures.new_tensor([1.0, -2.0, 1.0])
     kernel = (line[:, None] * line)[None, None] / 6
-    with computing_in("float32", images.device):  # rounded factors would look like noise
-        near = conv2d(images, kernel)[..., 1:-1, 1:-1].flatten().abs()
-        far = conv2d(images, kernel, dilation=2).flatten().abs()
-    mean = avg_pool2d(images, 5, stride=1).flatten()
+    with computing_in("float32", pictures.device):  # rounded factors would look like noise
+        near = conv2d(pictures, kernel)[..., 1:-1, 1:-1].flatten().abs()
+        far = conv2d(pictures, kernel, dilation=2).flatten().abs()
+    mean = avg_pool2d(pictures, 5, stride=1).flatten()
     (changing,) = torch.where((near > 0) | (far > 0))
     if len(changing) == 0:
         return 0.0
     order = changing[mean[changing].argsort()]
-    groups = order.tensor_split(1 if operator.images.even_noise else min(GROUPS, len(order)))
+    groups = order.tensor_split(1 if images.even_noise else min(GROUPS, len(order)))
     near, far = (torch.stack([(r[group].median() / GAUSSIAN_MEDIAN).square() for group in groups]) for r in (near, far))
     noise = ((EDGE_GROWTH * near - far) / (EDGE_GROWTH - 1)).clamp(min=0)
     return float((noise.mean() * len(changing) / len(mean)).sqrt())

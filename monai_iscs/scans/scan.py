@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
@@ -14,12 +13,13 @@ from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, LinearOperator
 from monai_iscs.randomness import random_stream
+from monai_iscs.scans.fine import Noise, collimated, simulate_finely
+from monai_iscs.scans.measured import place_on
 from monai_iscs.scans.measurement import Measurement
+from monai_iscs.scans.projections import Projections
 
 MOST_TRUNCATED = 0.01  # share of a view's attenuation that may miss the detector
 AIR = 0.00208  # per mm, at about -900 HU: what attenuates less is worth no detector
-
-Noise = Callable[[Tensor, Generator], Tensor]
 
 
 def measure(
@@ -52,6 +52,18 @@ def measure(
     return Measurement(data, operator, grid)
 
 
+def checked_volume(volume: Tensor, grid: Grid) -> Tensor:
+    """A real volume (C, X, Y, Z).
+
+    Raises:
+        InputError: a complex one, or one of another shape than the grid's.
+    """
+    volume = real_tensor(volume, "volume").as_subclass(torch.Tensor)
+    if tuple(volume.shape[1:]) != grid.shape:
+        raise InputError(f"volume: found shape {tuple(volume.shape)}, expected (C, {', '.join(map(str, grid.shape))})")
+    return volume
+
+
 class Scan(ABC):
     """What a scanner does with a volume on a grid."""
 
@@ -80,11 +92,7 @@ class Scan(ABC):
         Raises:
             InputError: a volume of another shape than the grid's, a complex one, or one that it cannot see all of.
         """
-        volume = real_tensor(volume, "volume")
-        if tuple(volume.shape[1:]) != grid.shape:
-            raise InputError(
-                f"volume: found shape {tuple(volume.shape)}, expected (C, {', '.join(map(str, grid.shape))})"
-            )
+        volume = checked_volume(volume, grid)
         self.check_field(volume, grid)
         return measure(self.operator(grid), volume, grid, noise=noise, generator=generator)
 
@@ -92,7 +100,13 @@ class Scan(ABC):
 class ConeBeamScan(Scan):
     """Cone-beam scan of the paper (source to isocentre 700 mm, to detector 1,200 mm) fitted to a volume's grid.
 
+    With `size` the volume is scanned as it is, on its own grid, by 2 × 2 rays a pixel, and it goes on beyond its first
+    and last slices; what is to be reconstructed is another grid, of `size` × `size` pixels. Without, the volume itself
+    is on the grid of the reconstruction, and scanned by its own projector ("same grid"): a measurement that fits too
+    well, for the laboratory.
+
     Args:
+        size: pixels a side of the slices to reconstruct, or None.
         views: number of views.
         arc: degrees that they cover; a partial arc includes its first angle, not its last.
         unit_attenuation: attenuation of one prior unit, per mm. For CT the width of its range in HU at 0.02 /mm for
@@ -101,14 +115,23 @@ class ConeBeamScan(Scan):
     """
 
     def __init__(
-        self, *, views: int = 30, arc: float = 360.0, unit_attenuation: float = 0.052, backend: str = "auto"
+        self,
+        *,
+        size: int | None = None,
+        views: int = 30,
+        arc: float = 360.0,
+        unit_attenuation: float = 0.052,
+        backend: str = "auto",
     ) -> None:
+        if size is not None and size < 1:
+            raise InputError(f"size: found {size}, expected at least 1 pixel")
         if views < 1:
             raise InputError(f"views: found {views}, expected at least 1")
         if not 0 < arc <= 360:
             raise InputError(f"arc: found {arc:g} degrees, expected more than 0 and at most 360")
         if not unit_attenuation > 0:
             raise InputError(f"unit_attenuation: found {unit_attenuation:g} /mm, expected a positive number")
+        self.size = size
         self.views = views
         self.arc = arc
         self.unit_attenuation = unit_attenuation
@@ -121,6 +144,34 @@ class ConeBeamScan(Scan):
     def operator(self, grid: Grid) -> LinearOperator:
         """From (X, Y, Z) in prior units to dimensionless line integrals (view, v, u)."""
         return self.unit_attenuation * ConeBeamProjector(self.geometry(grid), grid, backend=self.backend)
+
+    def simulate(
+        self, volume: Tensor, grid: Grid, *, noise: Noise | None = None, generator: Generator | None = None
+    ) -> Measurement:
+        """What the scanner measures of a volume (1, X, Y, Z); see `Scan.simulate`.
+
+        With `size`, the measurement's grid has slices where the volume has them, and as many more beyond both of its
+        ends as the rays cross.
+        """
+        if self.size is None:
+            return super().simulate(volume, grid, noise=noise, generator=generator)
+        projections, wanted = self.project(volume, grid, noise=noise, generator=generator)
+        settings = {"noise_of": projections, "wide_enough": True}
+        return place_on(wanted, projections, self.unit_attenuation, self.backend, **settings).measurement
+
+    def project(
+        self, volume: Tensor, grid: Grid, *, noise: Noise | None = None, generator: Generator | None = None
+    ) -> tuple[Projections, Grid]:
+        """The projections of a volume (1, X, Y, Z) that is scanned as it is, and the grid that `size` asks for."""
+        volume = checked_volume(volume, grid)
+        if len(volume) != 1:
+            raise InputError(f"volume: found {len(volume)} channels, expected 1")
+        self.check_field(volume, grid)
+        wanted = grid.fitted(self.size)
+        scan, beyond = collimated(self.geometry(wanted), wanted)
+        attenuation = self.unit_attenuation * volume[0]
+        settings = {"beyond": beyond, "backend": self.backend, "noise": noise, "generator": generator}
+        return simulate_finely(attenuation, grid, scan, **settings), wanted
 
     def check_field(self, volume: Tensor, grid: Grid) -> None:
         """Raise an `InputError` if more of `volume` (C, X, Y, Z) than a trace of it projects beside the detector."""

@@ -14,9 +14,8 @@ from monai.transforms import InvertibleTransform, MapTransform
 
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
+from monai_iscs.grid import SQUARE, fit_square
 from monai_iscs.scans.meta import image_name
-
-SQUARE = 1.01  # longer to shorter side of a pixel that passes for square
 
 
 def area_weights(fine: int, coarse: int) -> torch.Tensor:
@@ -132,13 +131,7 @@ class FitInPlane(InvertibleTransform):
 
     def _grid(self, shape: Sequence[int], pixel: Sequence[float]) -> tuple[list[float], list[float], torch.Tensor]:
         """For both axes: the result's pixels in old ones, the padding before; and its indices -> those of `shape`."""
-        if pixel[0] == pixel[1]:
-            side = max(*shape[:2], self.size)
-            ratios, before = [side / self.size] * 2, [float((side - n) // 2) for n in shape[:2]]
-        else:
-            square = max(max(n * s for n, s in zip(shape[:2], pixel, strict=True)) / self.size, min(pixel))
-            ratios = [square / s for s in pixel]
-            before = [(self.size * ratio - n) / 2 for n, ratio in zip(shape[:2], ratios, strict=True)]
+        ratios, before = fit_square(shape[:2], pixel, self.size)
         matrix = torch.diag(torch.tensor([*ratios, 1.0, 1.0], dtype=torch.float64))
         matrix[:2, 3] = torch.tensor([(ratio - 1) / 2 - b for ratio, b in zip(ratios, before, strict=True)])
         return ratios, before, matrix

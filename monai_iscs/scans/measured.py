@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From projections that a scanner gave to a measurement that a method can use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from monai_iscs.errors import InputError
+from monai_iscs.grid import Grid
+from monai_iscs.operators import ConeBeamProjector
+from monai_iscs.operators.vectors import finite_numbers
+from monai_iscs.scans.field_of_view import FieldOfView, field_of_view, voxels
+from monai_iscs.scans.measurement import Measurement
+from monai_iscs.scans.noise_level import noise_of_images
+from monai_iscs.scans.projections import Projections
+from monai_iscs.scans.rectify import upright
+
+NEGLIGIBLE = 0.25  # voxels that rays may meet beyond a grid
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A measurement, and which part of its grid is wanted.
+
+    Attributes:
+        measurement: on a grid that holds all that the rays meet.
+        region: the wanted part of that grid: (start, stop) in voxels along each axis.
+    """
+
+    measurement: Measurement
+    region: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredScan:
+    """How projections of a real scanner become a measurement.
+
+    Rays also cross what lies outside the wanted volume: the body goes on above and below what the detector sees, and
+    beside it where it is wider. A grid that ended there would press all that into the voxels at its border. So the
+    measurement's grid reaches over all that the rays meet, and the wanted part is cut out of the result.
+
+    Args:
+        spacing: voxel size, mm, one number or three along the patient's R, A, S.
+        shape: voxels of the wanted volume; None: what the detector sees of the axis, and its field of view across it.
+        center: of the wanted volume, mm in the patient's frame; None: in the middle of what the detector sees.
+        unit_attenuation: attenuation of one prior unit per mm: water's, times the width of the prior's range of HU,
+            by 1,000.
+        backend: projector backend, see `ConeBeamProjector`.
+
+    Raises:
+        InputError: a number out of range.
+    """
+
+    spacing: float | Sequence[float]
+    shape: Sequence[int] | None = None
+    center: Sequence[float] | None = None
+    unit_attenuation: float = 0.052
+    backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        given = self.spacing if isinstance(self.spacing, Sequence) else [self.spacing] * 3
+        object.__setattr__(self, "spacing", finite_numbers("spacing", given, 3, positive=True))
+        if self.shape is not None:
+            object.__setattr__(self, "shape", finite_numbers("shape", self.shape, 3, whole=True))
+        if self.center is not None:
+            object.__setattr__(self, "center", finite_numbers("center", self.center, 3))
+        if not 0 < self.unit_attenuation < math.inf:
+            raise InputError(f"unit_attenuation: found {self.unit_attenuation} /mm, expected a positive number")
+
+    def place(self, projections: Projections) -> Placed:
+        """The measurement on its grid.
+
+        Args:
+            projections: as they were read.
+
+        Raises:
+            InputError: what `upright` refuses; a wanted volume that no ray meets, or that would hold the source.
+        """
+        seen = upright(projections.in_patient())
+        wanted = self._wanted(field_of_view(seen))
+        return place_on(wanted, seen, self.unit_attenuation, self.backend, noise_of=projections)
+
+    def _wanted(self, field: FieldOfView) -> Grid:
+        low, high = field.heights
+        size = (2 * field.radius, 2 * field.radius, high - low)
+        shape = self.shape or tuple(voxels(length, step) for length, step in zip(size, self.spacing, strict=True))
+        center = self.center or (*field.axis, (low + high) / 2)
+        return Grid.centered(shape, self.spacing, center=center)
+
+
+def place_on(
+    wanted: Grid,
+    projections: Projections,
+    unit_attenuation: float,
+    backend: str,
+    *,
+    noise_of: Projections,
+    wide_enough: bool = False,
+) -> Placed:
+    """The measurement on a grid that goes on from the wanted one until it holds all that the rays meet.
+
+    Args:
+        wanted: what is to be shown; its third axis is the scan's axis of rotation.
+        projections: upright, in the same frame.
+        unit_attenuation: see `MeasuredScan`.
+        backend: see `MeasuredScan`.
+        wide_enough: whether nothing lies beside the wanted grid, so that it grows along its third axis alone.
+        noise_of: projections whose noise is white from pixel to pixel, to estimate its level from.
+
+    Raises:
+        InputError: no ray meets the wanted volume.
+    """
+    scan, local = projections.geometry, wanted.straight
+    half = np.multiply(local.shape, local.spacing) / 2
+    within = float(half[:2].max()) if wide_enough else math.inf
+    field = field_of_view(replace(projections, geometry=scan.along(wanted)), within=within)
+    first, last = local.center - half, local.center + half
+    met_first = np.array([*(np.array(field.axis) - field.met_radius), field.met_heights[0]])
+    met_last = np.array([*(np.array(field.axis) + field.met_radius), field.met_heights[1]])
+    if (np.minimum(last, met_last) <= np.maximum(first, met_first)).any():
+        raise InputError(
+            f"grid: found a volume from {_point(first)} to {_point(last)} mm, expected it to overlap what the rays "
+            f"meet, {_point(met_first)} to {_point(met_last)} mm"
+        )
+    gaps = np.stack([first - met_first, met_last - last]) / local.spacing
+    if wide_enough:
+        gaps[:, :2] = 0
+    before, after = np.where(gaps > NEGLIGIBLE, np.ceil(gaps), 0).astype(int).tolist()
+    affine = np.asarray(wanted.affine).copy()
+    affine[:3, 3] -= affine[:3, :3] @ before
+    shape = tuple(b + n + a for b, n, a in zip(before, wanted.shape, after, strict=True))
+    grid = Grid(shape, affine)
+    projector = unit_attenuation * ConeBeamProjector(scan, grid, backend=backend)
+    measurement = Measurement(
+        projections.data[None],
+        projector,
+        grid,
+        noise_level=noise_of_images(noise_of.data[None], projector.images),
+        weights=projections.weights,
+    )
+    return Placed(measurement, tuple((b, b + n) for b, n in zip(before, wanted.shape, strict=True)))
+
+
+def _point(mm: np.ndarray) -> str:
+    return f"({', '.join(f'{value:.0f}' for value in mm)})"
