@@ -5,7 +5,7 @@
         [--new-method "--method dds+iscs"] [--output FILE]
 
 checks COMMIT out into a temporary git worktree and reconstructs the demo's volume with the old and the new tree in
-turn, so that other load on the machine affects both alike. Each run is a process of its own, with its tree's bundle. A
+turn, so that other load on the machine affects both trees. Each run is a process of its own, with its tree's bundle. A
 first run of each tree, of one step, compiles the kernels and is not counted. The table has the median and all runs:
 wall-clock seconds of the sampler, processor seconds of the whole process, and its peak memory. A commit whose command
 line is different needs its own options: `--old-method "--method dds --noise slerp"`.
