@@ -3,10 +3,10 @@
 
     python benchmarks/border_rays.py [--geometries 2100] [--backends numba torch triton] [--output FILE]
 
-Whole-number scans, the paper's scanner, and scans whose detector is shifted until a ray passes exactly one voxel beyond
-the volume, on a plane of voxels. NaN lies before and after each array in memory: what is read there shows in the
-result, what is written there no longer is NaN. Each backend is compared with PyTorch's in float64, whose indices are
-checked by PyTorch, and its adjoint with its forward projection. Triton runs in its interpreter where there is no GPU.
+The scans have whole-number sizes, or are the paper's, or have a detector shifted until a ray passes exactly one voxel
+beyond the volume, on a plane of voxels. Each array is surrounded by NaN in memory: a read outside it gives NaN in the
+result, a write outside it replaces a NaN. Each backend is compared with PyTorch's in float64, whose indices PyTorch
+checks, and its adjoint with its forward projection. Without a GPU, Triton runs in its interpreter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-if not torch.cuda.is_available():  # Triton and the backends read it when they are first imported
+if not torch.cuda.is_available():  # read when Triton and the backends are first imported
     os.environ["TRITON_INTERPRET"] = "1"
 
 from monai_iscs.errors import InputError
@@ -38,7 +38,7 @@ GUARD = 4096  # elements
 
 
 class Faults(NamedTuple):
-    """What was found for one backend on one scan."""
+    """The errors of one backend on one scan."""
 
     forward: float
     """Largest difference from PyTorch in float64, as a share of the largest value."""
@@ -117,7 +117,7 @@ def _aimed(random: np.random.Generator) -> Scan:
 
 
 def on_the_border(scan: Scan) -> bool:
-    """Whether a ray crosses a plane exactly one voxel beyond the volume, but for rounding."""
+    """Whether a ray crosses a plane exactly one voxel beyond the volume, up to rounding."""
     rays = RayTable.of(*scan)
     X, Y, Z = rays.volume_shape
     rows = np.arange(rays.detector_shape[0])
@@ -137,7 +137,7 @@ def on_the_border(scan: Scan) -> bool:
 
 
 def guarded(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A copy of a tensor, and the longer one of NaN in whose middle it lies."""
+    """A copy of a tensor, and the longer tensor of NaN that the copy is in the middle of."""
     memory = values.new_full((values.numel() + 2 * GUARD,), torch.nan)
     inside = memory[GUARD : GUARD + values.numel()].view(values.shape)
     return inside.copy_(values), memory
@@ -145,7 +145,7 @@ def guarded(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 @contextmanager
 def guarded_allocations(memories: list[torch.Tensor]) -> Iterator[None]:
-    """Within, backends get their float tensors from the middle of longer ones."""
+    """Inside this context, backends get their float tensors from the middle of longer ones."""
     plain = torch.Tensor.new_empty
 
     def new_empty(like: torch.Tensor, *shape, **options) -> torch.Tensor:
@@ -164,7 +164,7 @@ def guarded_allocations(memories: list[torch.Tensor]) -> Iterator[None]:
 
 
 def examine(scan: Scan, backend: str, seed: int = 0) -> Faults:
-    """Forward and adjoint of one backend with guards around all that it is given and all that it makes."""
+    """Forward and adjoint of one backend, with guards around its inputs and all tensors that it makes."""
     rays = RayTable.of(*scan)
     generator = torch.Generator().manual_seed(seed)
     x, y = (torch.rand(1, *shape, generator=generator) for shape in (rays.volume_shape, scan.geometry.projection_shape))
@@ -182,7 +182,7 @@ def examine(scan: Scan, backend: str, seed: int = 0) -> Faults:
     read = (~found_y.isfinite()).sum() + (~found_x.isfinite()).sum()
     written = sum(int((~m[:GUARD].isnan()).sum() + (~m[-GUARD:].isnan()).sum()) for m in (before, after, *memories))
     found_y, found_x = found_y.cpu().double(), found_x.cpu().double()
-    full = min(scan.grid.spacing)  # what a ray that grazes a corner has little of
+    full = min(scan.grid.spacing)  # a ray through a corner crosses much less
     return Faults(
         forward=_difference(found_y, expected_y, full),
         adjoint=_difference(found_x, expected_x, full),
@@ -192,7 +192,7 @@ def examine(scan: Scan, backend: str, seed: int = 0) -> Faults:
 
 
 def _numba(rays: RayTable, volume: torch.Tensor, measured: torch.Tensor, memories: list[torch.Tensor]):
-    """Its kernels on guarded memory: it would take its own from NumPy."""
+    """Numba's kernels on guarded memory; its backend would allocate with NumPy."""
     from monai_iscs.operators.backends import numba_joseph
 
     (y, memory_y), (x, memory_x) = guarded(torch.zeros_like(measured)), guarded(torch.zeros_like(volume))

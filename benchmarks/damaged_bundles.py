@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Damages a bundle in some hundreds of ways: each must end in one line that names the file, and none in a traceback.
+"""Damages a bundle in hundreds of ways: each must end in one line that names the file, never in a traceback.
 
     python benchmarks/damaged_bundles.py [--only TEXT] [--every N]
 
 takes the shipped CT bundle with a network of a few thousand weights, damages one thing at a time, runs ``monai-iscs``
-on it in this process, and prints what each damage led to. The exit status is the number of faults. What a command has
-no use for (the entries that only ``monai.bundle run`` reads) does no harm and says so.
+on it in this process, and prints the result of each damage. The exit status is the number of faults. Damage to entries
+that the command does not use (only ``monai.bundle run`` reads them) is shown as harmless.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ CHANGES = {
 
 
 class Damage(NamedTuple):
-    """One thing that is wrong with a bundle.
+    """One fault in a bundle.
 
     Attributes:
-        name: what it is.
-        file: the damaged file, below the bundle.
-        apply: damages it, given its path.
+        name: of the fault.
+        file: the damaged file, relative to the bundle.
+        apply: damages the file, given its path.
     """
 
     name: str
@@ -76,7 +76,7 @@ def make_bundle(folder: Path) -> Path:
 
 
 def make_volume(path: Path) -> Path:
-    """A body of water in air with a bone, 16 x 16 x 4 voxels of 16 mm, in HU."""
+    """A body of water with a bone, in air: 16 x 16 x 4 voxels of 16 mm, in HU."""
     volume = np.full((16, 16, 4), -1000, np.float32)
     volume[3:13, 4:12] = 30
     volume[6:8, 6:8] = 700
@@ -85,7 +85,7 @@ def make_volume(path: Path) -> Path:
 
 
 def entry_damages(kind: str, entries: Mapping[str, Any]) -> Iterator[Damage]:
-    """Every entry of a config, and what lies two levels inside it, once in each way that fits its kind."""
+    """Every entry of a config, and entries two levels inside it, damaged in each way that fits its type."""
     for key, value in entries.items():
         yield from _damages_of(kind, entries, (key,), value)
     yield _edit(kind, "an unknown entry", {**entries, "colour": 1})
@@ -153,7 +153,7 @@ FILE_DAMAGES: dict[str, Callable[[Path], None]] = {
 
 
 def file_damages(files: tuple[str, ...]) -> Iterator[Damage]:
-    """Every file, once in each way."""
+    """Every file, damaged in each way."""
     for file in files:
         for what, apply in FILE_DAMAGES.items():
             yield Damage(f"{Path(file).stem}: the file {what}", file, apply)
@@ -171,7 +171,7 @@ def command(damage: Damage, bundle: Path, volume: Path, output: Path) -> list[st
 
 
 def outcome(damage: Damage, bundle: Path, volume: Path, folder: Path) -> tuple[str, str]:
-    """What a damage led to, "harmless", "told" or "fault", and what was printed."""
+    """The result of a damage, "harmless", "told" (one line names the file) or "fault", and what was printed."""
     copy = shutil.copytree(bundle, folder / "bundle")
     damage.apply(copy / damage.file)
     said = io.StringIO()
@@ -215,7 +215,7 @@ def _run() -> int:
 
 @contextlib.contextmanager
 def without_figures() -> Iterator[None]:
-    """Draws nothing, which takes longest and is never at fault."""
+    """Skips the figures: they take longest and never fail."""
 
     def touch(*given: Any, **_: Any) -> None:
         given[-1].touch()

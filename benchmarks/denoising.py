@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Denoising PSNR of a bundle's prior against non-local means whose parameters are tuned for each noise level.
+"""Denoising PSNR of a bundle's prior against non-local means, whose parameters are tuned for each sigma.
 
     python benchmarks/denoising.py --bundle bundles/body_ct_reconstruction --dataset DATA --output FILE.md
 
-``DATA/train`` and ``DATA/val`` hold volumes, read as the bundle's training reads them. Non-local means (scikit-image)
-gets the true noise level; its strength ``h``, patch size and search distance are chosen on slices of ``train``, then
-both are measured on slices of ``val``.
+``DATA/train`` and ``DATA/val`` hold volumes, read as in the bundle's training. Non-local means (scikit-image) gets the
+true sigma; its strength ``h``, patch size and search distance are chosen on slices of ``train``. Then both methods are
+measured on slices of ``val``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def non_local_means(strength: float, patch: int, distance: int) -> Callable[[Ten
 
 
 def slices_of(bundle: Path, folder: Path, *, every: int) -> Tensor:
-    """Every so many slices of a folder's volumes, (S, 1, H, W), as the bundle's training validates on them."""
+    """Each `every`-th slice of a folder's volumes, (S, 1, H, W), as in the validation of the bundle's training."""
     config = read_config(bundle, "train", {"val_dir": str(folder), "validate_every": every})
     return torch.stack([item["image"] for item in config.get_parsed_content("validate::dataset")])
 
@@ -53,8 +53,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, default=Path("bundles/body_ct_reconstruction"))
     parser.add_argument("--dataset", type=Path, required=True)
-    parser.add_argument("--every", type=int, default=8, help="one slice in so many of val")
-    parser.add_argument("--tune-every", type=int, default=120, help="one slice in so many of train")
+    parser.add_argument("--every", type=int, default=8, help="take each N-th slice of val")
+    parser.add_argument("--tune-every", type=int, default=120, help="take each N-th slice of train")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
 

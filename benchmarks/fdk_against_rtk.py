@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FDK beside RTK's own, on projections that RTK made and with the geometry that it wrote.
+"""Our FDK compared with RTK's, on projections and geometries written by RTK.
 
     python benchmarks/fdk_against_rtk.py FOLDER [--output FILE]
 
@@ -40,7 +40,7 @@ def read_views(path: Path) -> list[dict[str, float]]:
 
 
 def to_geometry(views: list[dict[str, float]], image, detector_shape: tuple[int, int]) -> ConeBeamGeometry:
-    """RTK turns about its y axis; its detector's x and y are our u and v."""
+    """RTK rotates about its y axis; its detector's x and y are our u and v."""
     spacing, origin = np.array(image.GetSpacing())[:2], np.array(image.GetOrigin())[:2]
     middle = origin + spacing * (np.array(detector_shape[::-1]) - 1) / 2
     made = []
@@ -74,7 +74,7 @@ def read_scan(folder: Path, name: str) -> Measurement:
 
 
 def psnr(found: np.ndarray, truth: np.ndarray) -> float:
-    """Over the volume, in dB; the range is the truth's."""
+    """Over the whole volume, in dB; the data range is the truth's."""
     return float(10 * np.log10(np.ptp(truth) ** 2 / ((found - truth) ** 2).mean()))
 
 

@@ -4,8 +4,8 @@
     python3.10 benchmarks/lower_bounds.py FOLDER [--numpy VERSION]
 
 makes an environment in FOLDER with exactly those versions (some gigabytes, most of them PyTorch's) and runs the package
-in it: every module is imported, a NIfTI and an NRRD volume are reconstructed by a diffusion sampler and evaluated. Give
-``--numpy 2.0.2`` to try the others' oldest versions with NumPy 2. The exit status is 0 when all went well.
+in it: every module is imported, a NIfTI and an NRRD volume are reconstructed by a diffusion sampler and evaluated.
+``--numpy 2.0.2`` tries the oldest versions of the other packages with NumPy 2. The exit status is 0 if nothing failed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def oldest() -> dict[str, str]:
 
 
 def main() -> None:
-    """Makes the environment, if it is not there, and runs this script's `smoke` in it."""
+    """Makes the environment if it does not exist, and runs `smoke` in it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="of the environment, new or from an earlier run")
     parser.add_argument("--numpy", help="another version of NumPy than the oldest")
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def smoke(scratch: Path) -> None:
-    """What an installation must be able to do; raises where it cannot."""
+    """What an installation must be able to do; raises if it cannot."""
     import shutil
 
     from damaged_bundles import make_bundle, make_volume, without_figures
@@ -70,7 +70,7 @@ def smoke(scratch: Path) -> None:
             try:
                 import_module(name)
             except ImportError:
-                if ".backends." not in name:  # those are extras, or a GPU's
+                if ".backends." not in name:  # those need extra packages, or a GPU
                     raise
     bundle = make_bundle(scratch / "bundle")
     nifti = make_volume(scratch / "body.nii.gz")

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped CT prior's network: eager float32 in PyTorch's usual order of memory beside every option of the inferer.
+"""Speed of the shipped CT prior's network: every option of the inferer against eager float32 in PyTorch's usual layout.
 
     python benchmarks/network.py [--device D] [--slices N] [--size N] [--no-compiled] [--output FILE]
 
-Options take turns, medians are reported, and the share of what large matrix products reach on the same device.
+The options run in turn. The table has medians, and each speed as a share of that of large matrix products on the same
+device.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from monai_iscs.workflows.bundle import find_bundle, load_network, read_config
 
 
 class Clock:
-    """Seconds of what runs on a device, by events that do not hold it up; `seconds` waits for it."""
+    """Seconds of work on a device, by events that do not delay it; `seconds` waits for its end."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.spans = device, []
@@ -50,7 +51,7 @@ class Clock:
         return sum(start.elapsed_time(end) for start, end in self.spans) / 1000
 
     def now(self):
-        """A mark, of which two make a span."""
+        """A mark in time; two of them make a span."""
         if self.device.type != "cuda":
             return time.process_time()  # of all threads: other load on the machine hardly counts
         event = torch.cuda.Event(enable_timing=True)
@@ -66,7 +67,7 @@ def timed(job: Callable[[], object], device: torch.device) -> float:
 
 
 def take_turns(jobs: dict[str, Callable[[], object]], device: torch.device, repeats: int) -> dict[str, float]:
-    """Median seconds of each job; a first turn, that fills caches, does not count."""
+    """Median seconds of each job; the first turn fills caches and does not count."""
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(repeats + 1):
         for name, job in jobs.items():
@@ -81,7 +82,7 @@ def median(job: Callable[[], object], device: torch.device, repeats: int) -> flo
 
 
 def passed(start: float, device: torch.device) -> float:
-    """Seconds by the clock on the wall since a `time.perf_counter()`, with all that the device was given to do."""
+    """Wall-clock seconds since a `time.perf_counter()`, after all work on the device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
@@ -140,7 +141,7 @@ def network_table(
             for _ in range(3):  # the first call compiles, the second records CUDA's graph
                 jobs[name]()
             notes[name] = f" (in {passed(start, device):.0f} s)"
-        except Exception as error:  # such as too little memory: the other rows still count
+        except Exception as error:  # such as too little memory: the other rows are still measured
             yield f"Not run, {name}: {reason(error)}\n"
             del jobs[name]
     products = {f"matrix product, {name}": product(device, name) for name in precisions}

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What slice noise costs: time against one step of the prior, and memory besides the stack that it returns.
+"""The cost of slice noise: time compared with one step of the prior, and memory besides the returned stack.
 
     python benchmarks/noise.py [--slices 62] [--size 128] [--repeats 5]
 
-Memory is that of the tensors which are held at once (torch's profiler). For comparison an arithmetic count of the
-published construction, which interpolates 16 maps for each slice, keeps them in a list and then makes the stack.
+Memory is that of all tensors held at the same time (torch's profiler). For comparison the memory of the published
+construction is computed: it interpolates 16 maps for each slice, keeps them in a list and then makes the stack.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def seconds(function: Callable[[], object], repeats: int) -> float:
 
 
 def peak_bytes(function: Callable[[], object]) -> int:
-    """Most bytes of tensors that a call holds at once."""
+    """The largest number of bytes in tensors that a call holds at the same time."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         function()
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]

@@ -4,9 +4,9 @@
     python benchmarks/paper_size.py [--sections network loop growth precision] [--shape 256 256 300] [--views 30]
         [--steps 30] [--loops compiled fast eager peer] [--memory GB] [--output FILE]
 
-The network is NCSN++ with random weights: times do not depend on them. The peer is an eager loop in the manner of the
-released code: float32 (with TF32 on GPUs, PyTorch's default for convolutions), 15 slices at a time, noise taken from a
-path of 16 maps a slice. The prices of precision and of fewer steps are measured with the shipped CT prior on the demo's
+The network is NCSN++ with random weights: times do not depend on them. The peer is an eager loop like the released
+code: float32 (with TF32 on GPUs, PyTorch's default for convolutions), 15 slices at a time, noise taken from a path of
+16 maps a slice. The loss from lower precision and from fewer steps is measured with the shipped CT prior on the demo's
 volume. Each line is printed and written as soon as it is measured. On a CPU give a small `--shape` and `--channels`.
 """
 
@@ -52,17 +52,17 @@ from monai_iscs.workflows.recipes import load_recipe
 BUNDLE = "body_ct_reconstruction"
 SECTIONS = ("network", "loop", "growth", "precision")
 LOOPS = ("compiled", "fast", "eager", "peer")
-UNIT = 0.052  # attenuation of the prior's unit, per mm
+UNIT = 0.052  # attenuation per mm of the prior's value 1
 FIELD = 384.0  # mm in the plane, as the paper's 256 voxels of 1.5 mm
 FITS = 1.05  # largest exponent that counts as linear
-SLICES, VIEWS = (32, 64, 128, 256, 512), (15, 30, 60, 120)  # of which the growth is fitted
+SLICES, VIEWS = (32, 64, 128, 256, 512), (15, 30, 60, 120)  # the growth is fitted to these
 PEER_BATCH = 15
-RECORDED = 3  # calls after which a compiled network is: the first compiles it, the second records CUDA's graph
+RECORDED = 3  # calls of a compiled network that are not timed: the first compiles, the second records CUDA's graph
 
 
 @dataclass(frozen=True)
 class SixteenfoldSlerp(SliceNoise):
-    """Slerp as in the released code: a path of 16 maps for each slice, of which one is used."""
+    """Slerp as in the released code: a path of 16 maps for each slice, one of which is used."""
 
     label = "16-fold Slerp"
 
@@ -78,7 +78,7 @@ class SixteenfoldSlerp(SliceNoise):
 
 
 class Peer:
-    """A prior of its own, in PyTorch's usual order of memory, on 15 slices at a time whatever it is called with."""
+    """A copy of a prior in PyTorch's usual memory layout, on 15 slices at a time however many it gets."""
 
     def __init__(self, prior: nn.Module) -> None:
         self.network = deepcopy(prior).to(memory_format=torch.contiguous_format)
@@ -118,7 +118,7 @@ def whole(
 
 @contextmanager
 def watched(device: torch.device) -> Iterator[tuple[Clock, list[int]]]:
-    """The time of an inferer's calls of the network, and their slices; from outside, as a CUDA graph runs no hooks."""
+    """Times and slices of an inferer's network calls; measured from outside, because a CUDA graph runs no hooks."""
     clock, sizes, plain = Clock(device), [], SliceBatches._denoise
 
     def denoise(self: SliceBatches, part: Tensor, sigma: float, size: int) -> Tensor:
@@ -135,7 +135,7 @@ def watched(device: torch.device) -> Iterator[tuple[Clock, list[int]]]:
 
 
 class Spent(NamedTuple):
-    """A loop's cost: seconds of the warm-up, of the whole, of its network; slices at a time; bytes at the peak."""
+    """A loop's cost: seconds of the warm-up, of all, of the network; slices at a time; peak bytes."""
 
     warm_up: float
     total: float
@@ -146,7 +146,7 @@ class Spent(NamedTuple):
 
 
 def tidy(device: torch.device) -> None:
-    """Give back the memory that nothing holds, and forget the peaks so far."""
+    """Free unused memory and reset the peaks."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -154,9 +154,9 @@ def tidy(device: torch.device) -> None:
 
 
 def spent(job: Callable[..., object], steps: int, made: int, device: torch.device, repeats: int, calls: int) -> Spent:
-    """The cost of `steps` steps of a loop, from `made` of them, after a warm-up of at least so many network calls.
+    """The cost of `steps` steps of a loop, from `made` of them, after a warm-up of at least `calls` network calls.
 
-    Steps that are not made cost what those after the first cost.
+    Steps that are not made are counted with the mean of those after the first.
     """
     start = time.perf_counter()
     with watched(device) as (_, sizes):
@@ -171,7 +171,7 @@ def spent(job: Callable[..., object], steps: int, made: int, device: torch.devic
             marks.append(each.now())
 
         with watched(device) as (network, _):
-            # the warm-up's batches: others would be compiled anew
+            # the warm-up's batch size: another one would be compiled again
             total = timed(partial(job, steps=made, slice_batch=batch, callback=mark), device)
         each.spans = list(pairwise(marks))
         missing = each.seconds() / (made - 1) * (steps - made) if made < steps else 0.0
@@ -206,7 +206,7 @@ class PaperSize:
             start = time.perf_counter()
             try:
                 yield from getattr(self, section)()
-            except Exception as error:  # the other sections still count
+            except Exception as error:  # the other sections are still measured
                 failed.append(section)
                 yield f"\nnot finished: {reason(error)}"
             yield f"\n(Section {section}: {passed(start, self.device):.0f} s.)\n"
@@ -214,7 +214,7 @@ class PaperSize:
             raise SystemExit(f"not finished: {', '.join(failed)}")
 
     def network(self) -> Iterator[str]:
-        # one of the loop's batches: what is compiled for it serves the loop too
+        # the loop's batch size: the loop then needs no other compilation
         most, slices = CPU_BATCH, self.shape[2]
         if self.cuda:
             most = max(min(MOST, MOST_PIXELS // math.prod(self.shape[:2])), 1)
@@ -237,7 +237,7 @@ class PaperSize:
         head += ["slices at a time", "allocated GB", "reserved GB"]
         yield f"| {' | '.join(head)} |\n{'|---' * len(head)}|"
         totals = {}
-        # Compiled ones first: theirs are the figures that count most, and then their graphs' memory can be given back.
+        # Compiled loops first: their figures matter most, and their graphs' memory can be freed afterwards.
         for name in (name for name in LOOPS if name in self.arguments.loops):
             compiled = self.compile and name in ("compiled", "fast")
             if name == "compiled" and not compiled:
@@ -262,7 +262,7 @@ class PaperSize:
             job = partial(whole, prior, operator, y, **settings)
             try:
                 found = spent(job, wanted, made, self.device, repeats, RECORDED if compiled else 1)
-            except Exception as error:  # such as too little memory: the other loops still count
+            except Exception as error:  # such as too little memory: the other loops are still measured
                 yield f"| {title} | {wanted} | not run: {reason(error)} |{' |' * (len(head) - 3)}"
                 continue
             totals[name] = found.total
@@ -310,7 +310,7 @@ class PaperSize:
         yield from found
 
     def precision(self) -> Iterator[str]:
-        """PSNR of the demo's volume by the shipped prior in each precision, and by the recipe of fewer steps."""
+        """PSNR on the demo's volume with the shipped prior in each precision, and with the recipe of fewer steps."""
         from monai_iscs.methods import parse_method
         from monai_iscs.metrics import summarise
         from monai_iscs.workflows.pipeline import Pipeline
@@ -341,15 +341,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--device", help="default: a GPU if there is one")
-    parser.add_argument("--memory", type=float, metavar="GB", help="of a GPU, to be used at most")
+    parser.add_argument("--memory", type=float, metavar="GB", help="most GPU memory to use")
     parser.add_argument("--shape", type=int, nargs=3, default=(256, 256, 300))
     parser.add_argument("--views", type=int, default=30)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--loops", nargs="+", choices=LOOPS, default=LOOPS)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="default: on a GPU")
-    parser.add_argument("--peer-steps", type=int, default=3, help="steps of the peer to make, at least 2")
+    parser.add_argument("--peer-steps", type=int, default=3, help="steps of the peer that are run, at least 2")
     parser.add_argument("--channels", type=int, nargs=4, default=(128, 256, 256, 256), help="of NCSN++")
-    parser.add_argument("--quality-steps", type=int, default=30, help="of the shipped prior, at most")
+    parser.add_argument("--quality-steps", type=int, default=30, help="most steps with the shipped prior")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--loop-repeats", type=int, default=1)
     parser.add_argument("--output", type=Path)

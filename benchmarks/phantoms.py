@@ -14,13 +14,13 @@ from monai_iscs.operators import ConeBeamGeometry
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """Of constant value, turned about z.
+    """An ellipsoid of constant value, rotated about z.
 
     Attributes:
         center: mm.
         semi_axes: mm.
         turn: radians, counter-clockwise seen from +z.
-        value: added inside.
+        value: added to the voxels inside.
     """
 
     center: tuple[float, float, float]
@@ -29,7 +29,7 @@ class Ellipsoid:
     value: float = 1.0
 
     def to_unit_sphere(self, vectors: np.ndarray) -> np.ndarray:
-        """The linear map that makes it the unit sphere (without the shift), on (..., 3)."""
+        """The linear map to the unit sphere, without the shift, applied to vectors (..., 3)."""
         c, s = np.cos(self.turn), np.sin(self.turn)
         return vectors @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) / self.semi_axes
 
@@ -73,9 +73,9 @@ def line_integrals(ellipsoids: list[Ellipsoid], geometry: ConeBeamGeometry) -> t
 
 
 def sample_rays(volume: torch.Tensor, geometry: ConeBeamGeometry, grid: Grid, *, step: float) -> torch.Tensor:
-    """Trilinear samples along each ray every `step` mm, summed: slow, plain, and what Joseph's method approximates.
+    """The sum of trilinear samples along each ray, every `step` mm: slow and simple; Joseph's method approximates it.
 
-    Its error against `line_integrals` is the voxelisation's own: the floor for any point-ray projector.
+    Its error against `line_integrals` comes from the voxels alone: the lower limit for any point-ray projector.
     """
     source, direction = (torch.from_numpy(array.astype(np.float32)) for array in rays(geometry))
     extent = torch.tensor(grid.shape) * torch.tensor(grid.spacing)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far rounding alone carries a reconstruction: two processes, another slice batch, and a change of one ulp.
+"""How much rounding alone changes a reconstruction: two processes, another slice batch, and a change of one ulp.
 
-Two processes sum the views in two parts, which is all that differs from one: here both sums run in one process. Prints
-the largest difference over the range of the volume after each step, for the steps of a recipe.
+The only difference of two processes is that they sum the views in two parts; here one process makes both sums. Prints
+the largest difference, divided by the volume's range, after each step of a recipe.
 
 Usage: python benchmarks/processes.py [--size 64] [--slices 8] [--views 30] [--steps 2 10] [--recipe default]
 """
@@ -27,7 +27,7 @@ from monai_iscs.workflows.pipeline import Pipeline
 
 
 class TwoParts(LinearOperator):
-    """A scanner whose two halves are summed one after the other, as `SharedOperator` of two processes does."""
+    """A scanner whose two halves are summed separately, as by the `SharedOperator` of two processes."""
 
     def __init__(self, operator: LinearOperator) -> None:
         self.operator = operator
@@ -49,7 +49,7 @@ class TwoParts(LinearOperator):
 
 @dataclass(frozen=True)
 class Given(Start):
-    """The same volume for all, so that only the steps differ."""
+    """The same start for all, so that only the steps differ."""
 
     image: Tensor
 

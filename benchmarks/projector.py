@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speed, exactness and memory of the cone-beam projector, beside ITK-RTK's Joseph pair where that is installed.
+"""Speed, exactness and memory of the cone-beam projector, and of ITK-RTK's Joseph pair if that is installed.
 
     python benchmarks/projector.py [--device cpu|cuda] [--threads N] [--repeats N] [--output FILE]
 
-Where there is a CUDA device it measures that one (projector_gpu.py), else the processor. There, all peers use the same
-number of threads and take turns, so that other load on the machine hits them alike; medians are reported. ITK-RTK
-(1.6 GB) is optional: `pip install itk-rtk`.
+If there is a CUDA device it is measured (projector_gpu.py), else the processor. On the processor all peers use the same
+number of threads and run in turn, so that other load on the machine affects all of them equally; medians are reported.
+ITK-RTK (1.6 GB) is optional: `pip install itk-rtk`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def mismatch(A: ConeBeamProjector, x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 def peak_memory(backend: str, adjoint: bool, threads: int) -> float:
-    """MB that one application adds to a fresh process, input included, after a small one has compiled everything."""
+    """MB that one application adds to a new process, input included, after a small one has compiled everything."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak_memory, (backend, adjoint, threads))
 
@@ -82,14 +82,14 @@ def _peak_memory(backend: str, adjoint: bool, threads: int) -> float:
     for geometry, grid in (scan(views=2, shape=(8, 8, 8)), scan()):
         A = ConeBeamProjector(geometry, grid, backend=backend)
         A = A.T if adjoint else A
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far, that of the imports
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak, which the imports have raised
         before = _memory("VmRSS")
         A(torch.rand(A.domain_shape))
     return _memory("VmHWM") - before
 
 
 def _memory(field: str) -> float:
-    """MB, from Linux's account of this process."""
+    """MB, from Linux's status of this process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:"))
 
@@ -140,7 +140,7 @@ def measure(threads: int, repeats: int) -> list[str]:
     volume, exact = voxelise(PHANTOM, grid, oversampling=2), line_integrals(PHANTOM, few[0])
     floor = relative(sample_rays(volume, *few, step=1.5), exact)
     errors = {name: relative(ConeBeamProjector(*few, backend=name)(volume), exact) for name in ("numba", "torch")}
-    # without the outermost voxels: ITK-RTK treats the border otherwise
+    # without the outermost voxels: ITK-RTK treats the border differently
     inner = torch.nn.functional.pad(x[1:-1, 1:-1, 1:-1], (1,) * 6)
     expected = numba_A(inner), numba_A.T(y)[1:-1, 1:-1, 1:-1]
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The projector backends on a GPU at the paper's size: speed, exactness and the distance from what the device can do.
+"""The projector backends on a GPU at the paper's size: speed, exactness, and how far from the device's limit they are.
 
-`python benchmarks/projector.py --device cuda` runs it. Times are medians of CUDA events around as many calls as fill
-50 ms.
+Run it with `python benchmarks/projector.py --device cuda`. Times are medians, by CUDA events around enough calls to
+fill 50 ms.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ PEERS = ("triton", "torch", "diffct", "astra", "torch-radon")
 FORWARD_INSTRUCTIONS, ADJOINT_INSTRUCTIONS = 39, 54
 TILE_COLUMNS = 4
 DEFAULT_CLOCK = 1.755e9  # Hz, of an H100 or H200 at work
-LONG_ENOUGH = 50.0  # ms between two events, so that starting and stopping does not count
+LONG_ENOUGH = 50.0  # ms between two events, so that the cost of starting and stopping is negligible
 
 
 def write_lines(lines: Iterable[str], output: Path | None) -> None:
-    """Print each line and add it to a file as soon as it is there: a run that is killed keeps what it measured."""
+    """Print each line and write it to a file immediately: a killed run keeps what it has measured."""
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text("", encoding="utf-8")
@@ -45,7 +45,7 @@ def write_lines(lines: Iterable[str], output: Path | None) -> None:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, for a table's cell; all of it goes to the terminal."""
+    """The error as a short text for a table's cell; the traceback goes to the terminal."""
     traceback.print_exception(error)
     first = str(error).strip().split("\n")[0].replace("|", "/")
     return first if isinstance(error, InputError) else f"{type(error).__name__}: {first}"
@@ -62,7 +62,7 @@ def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def milliseconds(job: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Median time of a call, after some that compile and warm up."""
+    """Median time of a call, after some calls to compile and warm up."""
 
     def spent(calls: int) -> float:
         if device.type == "cuda":
@@ -151,10 +151,10 @@ def measure(
     grid: Grid | None = None,
     copied: int = 1 << 28,
 ) -> Iterator[str]:
-    """The report's lines, each as soon as it is measured; the paper's scan unless another is given."""
+    """The report's lines, each as soon as it is measured; for the paper's scan unless another is given."""
     if geometry is None or grid is None:
         geometry, grid = paper_scan()
-    # before the peers: one that crashes can leave the device unusable
+    # before the peers: if one crashes, the device may become unusable
     bandwidth = copy_bandwidth(device, repeats, copied)
     floors = floor_milliseconds(RayTable.of(geometry, grid), device, bandwidth)
     yield f"- Copy bandwidth, read and written: {bandwidth / 1e9:.0f} GB/s"
@@ -182,7 +182,7 @@ def measure(
     for name in PEERS:
         try:
             row, pairs[name] = peer_row(name, (geometry, grid), numbers, device, repeats)
-        except Exception as error:  # of libraries that need not be there, or not run here
+        except Exception as error:  # the libraries are optional, and some may not run here
             row = f"| {name} | not run: {reason(error)} | | | | | |"
         yield row
     yield ""
