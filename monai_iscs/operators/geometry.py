@@ -16,15 +16,15 @@ from monai_iscs.grid import Grid
 from monai_iscs.operators.field import missed_fraction
 
 VECTORS = ("source", "detector", "u", "v")
-TILT = 1e-6  # a detector counts as upright where no unit step along u or v leaves its place by more than this
+TILT = 1e-6  # a detector is upright if unit steps along u and v leave the plane or the axis by at most this
 SHEAR = 1e-4  # largest |cosine| between two axes of a grid
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ConeBeamGeometry:
-    """A point source and a flat detector in each view, wherever they were; all lengths in mm, in one frame.
+    """A point source and a flat detector, at any place in each view; all lengths in mm, in one frame.
 
-    The frame is the one that a grid's affine leads to. Pixel (row k, column l) of a detector with R rows and C columns
+    The frame is the one that a grid's affine maps to. Pixel (row k, column l) of a detector with R rows and C columns
     has its centre at `detector + (k − (R − 1) / 2) · v + (l − (C − 1) / 2) · u`.
 
     Attributes:
@@ -36,7 +36,7 @@ class ConeBeamGeometry:
 
     Raises:
         InputError: arrays of other shapes, values that are not finite, or a detector that has no area or whose plane
-            holds the source.
+            contains the source.
     """
 
     source: np.ndarray
@@ -64,7 +64,7 @@ class ConeBeamGeometry:
         if not (area > 0).all():
             raise InputError("u, v: found a detector without area, expected steps in two directions")
         if not (np.abs(self._plane_depth) > 1e-9 * area * np.abs(self.detector - self.source).max()).all():
-            raise InputError("source: found one in the detector's plane, expected it away from there")
+            raise InputError("source: found one in the detector's plane, expected it outside that plane")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ConeBeamGeometry):
@@ -105,8 +105,8 @@ class ConeBeamGeometry:
             arc: degrees, above 0 and at most 360; divided into `views` equal steps, so that the first angle is a view
                 and the arc's end is not.
             first_angle: degrees.
-            clockwise: let the angle fall (seen from +z) instead of rise.
-            angles: of the views, radians, instead of the four before.
+            clockwise: whether the angle decreases (seen from +z).
+            angles: of the views, radians; replace the four arguments above.
             detector_offset: shift of the detector's centre (along v, along u), mm; half-fan scans shift it along u.
             center: the isocentre, mm.
 
@@ -174,11 +174,11 @@ class ConeBeamGeometry:
         return (self.views, *self.detector_shape)
 
     def part(self, start: int, stop: int) -> ConeBeamGeometry:
-        """The views from `start` to `stop`, that one excluded."""
+        """The views from `start` up to, but not including, `stop`."""
         return replace(self, **{name: getattr(self, name)[start:stop] for name in VECTORS})
 
     def along(self, grid: Grid) -> ConeBeamGeometry:
-        """The same scan in a frame whose x, y, z are the grid's axes, as `grid.straight` is the same grid.
+        """The same scan in the frame of `grid.straight`, whose x, y, z are the grid's axes.
 
         Raises:
             InputError: a grid whose axes are not at right angles.
@@ -210,12 +210,12 @@ class ConeBeamGeometry:
     def truncated_fraction(self, volume: torch.Tensor, grid: Grid, *, air: float = 0.0) -> float:
         """How much of the volume the detector misses in its worst view.
 
-        A half-fan detector misses a part in every view on purpose and sees it from the other side.
+        A half-fan detector misses a part in every view on purpose; it sees that part from the other side.
 
         Args:
             volume: proportional to attenuation, (..., X, Y, Z).
             grid: of the volume.
-            air: values below it count as 0: they attenuate nothing worth a detector.
+            air: values below it count as 0.
 
         Returns:
             The largest share, over the views, of the volume's attenuation that projects outside the detector, 0 to 1.
@@ -239,7 +239,7 @@ class ConeBeamGeometry:
         """Undo `as_dict`.
 
         Raises:
-            InputError: other entries than those, or values that are no geometry.
+            InputError: other entries than those, or values that make no valid geometry.
         """
         if set(values) != {*VECTORS, "detector_shape"}:
             raise InputError(f"geometry: found {sorted(values)}, expected {', '.join(VECTORS)} and detector_shape")
@@ -252,7 +252,7 @@ class ConeBeamGeometry:
 
     @property
     def _plane_depth(self) -> np.ndarray:
-        """(views,), how far the detector's plane is from the source along `_normals`, in their lengths."""
+        """(views,), distance of the detector's plane from the source along `_normals`, in units of their lengths."""
         return ((self.detector - self.source) * self._normals).sum(1)
 
     def _turned(self, matrix: np.ndarray) -> ConeBeamGeometry:

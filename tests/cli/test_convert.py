@@ -113,7 +113,7 @@ def test_metadata_of_a_shipped_bundle_tell_the_new_network_s_sizes(checkpoint, t
 
 def test_what_cannot_be_converted(fails, checkpoint, bundle, mri, tmp_path):
     output = tmp_path / "out"
-    assert f"{bundle / 'missing.pth'}: no such file" in fails(
+    assert f"found {bundle / 'missing.pth'}, expected a file or folder that exists" in fails(
         "convert", bundle / "missing.pth", "--bundle", bundle, "--output", output
     )
     line = fails("convert", bundle / "models" / "model.pt", "--bundle", bundle, "--output", output)
@@ -122,7 +122,7 @@ def test_what_cannot_be_converted(fails, checkpoint, bundle, mri, tmp_path):
     assert "--size: found 32, expected none" in line
     assert not output.exists()
     line = fails("convert", checkpoint, "--bundle", bundle, "--output", bundle)
-    assert f"{bundle}: holds files already, expected a new folder" in line
+    assert f"{bundle}: found files, expected a new or empty folder" in line
 
 
 def test_images_of_several_channels(fails, published, bundle, tmp_path):
@@ -131,7 +131,7 @@ def test_images_of_several_channels(fails, published, bundle, tmp_path):
         weights[name] = torch.cat([weights[name], weights[name]], dim=axis)
     torch.save(weights, tmp_path / "complex.pt")
     line = fails("convert", tmp_path / "complex.pt", "--bundle", bundle, "--output", tmp_path / "out")
-    assert "complex.pt: is for images of 2 channels, expected 1" in line
+    assert "complex.pt: found a prior of 2 channels, expected 1" in line
 
 
 def test_weights_that_are_not_finite(fails, published, bundle, tmp_path):

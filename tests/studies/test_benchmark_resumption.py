@@ -128,7 +128,7 @@ def test_nor_is_a_model_that_changes(fails, command, bundle, volume, tmp_path, m
     digests = iter("ab")
     monkeypatch.setattr("monai_iscs.cli.benchmark.fingerprint", lambda _: next(digests))
     given = [str(copy) if argument == str(bundle) else argument for argument in command(volume, tmp_path / "new")]
-    assert f"{copy / 'models'}: changed while it was read" in fails(*given)
+    assert f"{copy / 'models'}: found a model that changed while it was read" in fails(*given)
 
 
 def test_no_cell_goes_over_a_volume(fails, command, output, tmp_path):

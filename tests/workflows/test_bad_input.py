@@ -60,11 +60,11 @@ UNUSABLE = {
     "truncated": (_truncated, "truncated or damaged"),
     "2D": (lambda path, v, save: save(path, v[..., 0]), "expected one 3D volume"),
     "4D": (lambda path, v, save: save(path, np.stack([v, v], -1)), "expected one 3D volume"),
-    "constant": (lambda path, v, save: save(path, np.zeros_like(v)), "every voxel is 0"),
+    "constant": (lambda path, v, save: save(path, np.zeros_like(v)), "found 0 in every voxel"),
     "NaN": (lambda path, v, save: save(path, np.where(v > 500, np.nan, v).astype(np.float32)), "NaN"),
     "not HU": (lambda path, v, save: save(path, (v + 1000) / 10), "not HU"),
-    "sheared": (lambda path, v, save: save(path, v, SHEARED), "sheared affine"),
-    "singular": (_singular, "singular affine"),
+    "sheared": (lambda path, v, save: save(path, v, SHEARED), "found a sheared affine"),
+    "singular": (_singular, "found a singular affine"),
     "beyond the detector": (
         lambda path, v, save: save(path, v, np.diag([-24.0, 24.0, 8.0, 1.0])),
         "outside the detector",
@@ -85,7 +85,9 @@ def test_volumes_that_cannot_be_used(fails, bundle, output, tmp_path, save_volum
 def test_missing_files(fails, bundle, body, tmp_path, verb):
     arguments = {"reconstruct": ["--output", tmp_path / "o"], "evaluate": [body]}[verb]
     missing = tmp_path / "missing.nii.gz"
-    assert f"{missing}: no such file" in fails(verb, missing, "--bundle", bundle, *arguments)
+    assert f"found {missing}, expected a file or folder that exists" in fails(
+        verb, missing, "--bundle", bundle, *arguments
+    )
     assert not (tmp_path / "o").exists()
 
 
@@ -149,15 +151,13 @@ def test_a_model_file_that_does_not_fit(fails, copied_bundle, body, output, weig
 def test_a_damaged_config(fails, copied_bundle, body, output):
     config = copied_bundle / "configs" / "inference.json"
     config.write_text(config.read_text()[:100])
-    assert f"{config}: cannot be read as JSON" in fails(
-        "reconstruct", body, "--bundle", copied_bundle, "--output", output
-    )
+    assert f"{config}: found no valid JSON" in fails("reconstruct", body, "--bundle", copied_bundle, "--output", output)
 
 
 def test_a_config_of_another_kind(fails, copied_bundle, body, output):
     (copied_bundle / "configs" / "inference.json").write_text('{"network_def": 1}')
     line = fails("reconstruct", body, "--bundle", copied_bundle, "--views", 3, "--output", output)
-    assert "has no entry" in line
+    assert "found no entry" in line
 
 
 @pytest.mark.parametrize("verb", ["reconstruct", "evaluate", "train"])

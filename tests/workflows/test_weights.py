@@ -40,7 +40,7 @@ def test_the_weights_of_the_other_bundle(tmp_path):
         load_network(read_config(folder, "inference", {}), torch.device("cpu"))
         shutil.copy(BUNDLES / other / "models" / "model.pt", folder / "models")
         with pytest.raises(
-            InputError, match=rf"model\.pt: holds the .* weights of the bundle {other}, expected .* {name}"
+            InputError, match=rf"model\.pt: found the .* weights of the bundle {other}, expected .* {name}"
         ):
             load_network(read_config(folder, "inference", {}), torch.device("cpu"))
 
@@ -61,7 +61,7 @@ def test_a_training_from_the_weights_of_the_other_bundle(fails, tmp_path):
     weights = BUNDLES / MRI / "models" / "model.pt"
     arguments = ["--dataset", tmp_path / "data", "--output", tmp_path / "out", "--initial-weights", weights]
     line = fails("train", "--bundle", CT, *arguments)
-    assert f"{weights}: holds the MR weights of the bundle {MRI}" in line
+    assert f"{weights}: found the MR weights of the bundle {MRI}" in line
 
 
 @pytest.mark.parametrize("name", [CT, MRI])
