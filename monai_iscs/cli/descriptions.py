@@ -15,8 +15,8 @@ Simulates a scan of a known volume (CT: few X-ray views; MRI with --factor: thic
 from that scan alone. MRI without --factor: INPUT is a scan of thick axial slices, which becomes isotropic.
 
 What goes in:   INPUT, a CT volume in Hounsfield units or an MR volume: NIfTI, NRRD or MHA, or a folder with the DICOM
-                files of one series. It takes the patient's place: only its simulated measurement reaches the method, and
-                the volume itself is used again only at the end, to measure the error.
+                files of one series. It takes the patient's place: only its simulated measurement reaches the method,
+                and the volume itself is used again only at the end, to measure the error.
 What comes out: a folder with reconstruction.nii.gz (units and grid of INPUT; of thick slices: 1 mm isotropic),
                 preview.png (axial, coronal and sagittal), metrics.json (PSNR and SSIM of each view, slice difference;
                 on INPUT's own grid, as in evaluate; not for thick slices, whose truth is unknown) and

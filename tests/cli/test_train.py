@@ -115,7 +115,9 @@ def test_a_damaged_checkpoint(fails, train, tmp_path):
 
 def test_initial_weights_of_something_else(fails, train, tmp_path):
     torch.save({"a": torch.ones(1)}, tmp_path / "other.pt")
-    assert f"{tmp_path / 'other.pt'}: does not fit" in fails(*train, "--initial-weights", tmp_path / "other.pt")
+    assert f"{tmp_path / 'other.pt'}: found weights that do not fit" in fails(
+        *train, "--initial-weights", tmp_path / "other.pt"
+    )
 
 
 def test_weights_of_the_user_stay(fails, train, tmp_path):

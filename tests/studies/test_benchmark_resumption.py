@@ -119,7 +119,7 @@ def test_a_volume_that_changes_is_never_recorded_as_the_earlier_one(
         patch.setattr(Study, "run", changing)
         assert main(command(volume, tmp_path / "new")) == 2
     table = (tmp_path / "new" / "table.md").read_text()
-    assert f"{volume}: changed while the benchmark ran" in table
+    assert f"{volume}: found a file that changed while the benchmark ran" in table
     assert not list((tmp_path / "new").rglob("run.json"))
 
 

@@ -130,14 +130,14 @@ def test_a_sampler_s_option_with_a_baseline(fails, bundle, body, output):
 def test_a_missing_model_file(fails, copied_bundle, body, output):
     model = copied_bundle / "models" / "model.pt"
     model.unlink()
-    assert f"{model}: missing" in fails("reconstruct", body, "--bundle", copied_bundle, "--output", output)
+    assert f"{model}: found no such file" in fails("reconstruct", body, "--bundle", copied_bundle, "--output", output)
 
 
 def test_a_truncated_model_file(fails, copied_bundle, body, output):
     model = copied_bundle / "models" / "model.pt"
     model.write_bytes(model.read_bytes()[:2000])
     line = fails("reconstruct", body, "--bundle", copied_bundle, "--output", output)
-    assert f"{model}: cannot be read as weights" in line
+    assert f"{model}: found a damaged file or one of another kind, expected weights" in line
 
 
 @pytest.mark.parametrize("weights", [{"other.weight": torch.zeros(3)}, [1, 2]], ids=["another network's", "a list"])
@@ -145,7 +145,7 @@ def test_a_model_file_that_does_not_fit(fails, copied_bundle, body, output, weig
     model = copied_bundle / "models" / "model.pt"
     torch.save(weights, model)
     line = fails("reconstruct", body, "--bundle", copied_bundle, "--output", output)
-    assert f"{model}: does not fit the network" in line
+    assert f"{model}: found weights that do not fit" in line
 
 
 def test_a_damaged_config(fails, copied_bundle, body, output):
