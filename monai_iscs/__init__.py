@@ -106,7 +106,7 @@ __all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what is asked for: the command line's help should not wait for PyTorch."""
+    """Imports a name when it is used: the command line's help should not wait for PyTorch."""
     if name not in _MODULES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which numbers are computed with: one rule for every tensor that comes in."""
+"""The type to compute in: one rule for all input tensors."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from monai_iscs.errors import InputError
 
 
 def computing_dtype(x: Tensor, name: str) -> torch.dtype:
-    """The type in which something is computed from x: float64 for float64, float32 for all other real types.
+    """The type to compute in for an input x: float64 for float64, float32 for all other real types.
 
-    Integers, booleans and halves are taken as the numbers they are, and results are not rounded back to their type,
-    which would lose them.
+    Integers, booleans and halves are used with their exact values, and results are not rounded back to their type.
 
     Args:
         x: the tensor.
-        name: what messages call it.
+        name: of the tensor in messages.
 
     Raises:
-        InputError: no tensor, or a complex one: its real part is not what it stands for.
+        InputError: not a tensor, or a complex one: its real part alone would be wrong.
     """
     if not torch.is_tensor(x):
         raise InputError(f"{name}: found {type(x).__name__}, expected a tensor")
@@ -31,6 +30,6 @@ def computing_dtype(x: Tensor, name: str) -> torch.dtype:
 
 
 def real_tensor(x: Tensor, name: str) -> Tensor:
-    """x as a tensor to compute with, see `computing_dtype`; itself where nothing has to change."""
+    """x as a tensor to compute with, see `computing_dtype`; x itself if nothing has to change."""
     dtype = computing_dtype(x, name)
     return x if x.dtype == dtype else x.to(dtype)

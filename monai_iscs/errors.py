@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors a user can cause and can mend."""
+"""The errors that a user can cause and can fix."""
 
 from __future__ import annotations
 
@@ -11,20 +11,33 @@ from types import TracebackType
 class InputError(ValueError):
     """Something the user gave cannot be used.
 
-    The message names the file or argument, what was found and what was expected, in one line: the command line
-    prints it as it is and exits with a code that is not 0.
+    The message names the file or argument, what was found and what was expected, in one line. The command line
+    prints it and exits with a code that is not 0.
     """
 
 
 class InputWarning(UserWarning):
-    """Something the user gave was used, but not all of it; the message names what was left out.
+    """Something the user gave was used only in part; the message names what was left out.
 
-    Unlike the warnings of the libraries underneath it is shown at the command line.
+    Unlike the warnings of the libraries that are used, it is shown at the command line.
     """
 
 
 class OutputError(InputError):
-    """A folder can't be written: whatever else is to be written there will fail too."""
+    """A folder can't be written: every other write to it will fail too."""
+
+
+def expect(usable: bool, name: str, found: object, expected: str) -> None:
+    """Raise an `InputError` unless an argument is usable.
+
+    Args:
+        usable: whether it is.
+        name: of the argument.
+        found: its value.
+        expected: what would be usable.
+    """
+    if not usable:
+        raise InputError(f"{name}: found {found}, expected {expected}")
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -38,13 +51,13 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def explain(error: BaseException) -> str | None:
-    """One line about an error that a user can mend, or None when it is a defect of the program.
+    """One line about an error that a user can fix, or None if it is a defect of the program.
 
-    MONAI's transforms, configs and engines wrap what happens inside them in a ``RuntimeError``; so does PyTorch a full
-    disk. The chain of causes is searched for the one that a user can act on.
+    MONAI's transforms, configs and engines wrap errors in a ``RuntimeError``; so does PyTorch on a full disk. The chain
+    of causes is searched for the one that a user can fix.
     """
     chain = list(causes(error))
-    for kind, line in _MENDABLE:
+    for kind, line in _FIXABLE:
         for link in chain:
             if isinstance(link, kind):
                 return " ".join(line(link).split())
@@ -65,7 +78,7 @@ def _describe_os_error(error: BaseException) -> str:
     return f"{name}: {reason}" if name else reason
 
 
-_MENDABLE = (
+_FIXABLE = (
     (InputError, str),
     (MemoryError, lambda _: "not enough memory: take a smaller volume or fewer slices"),
     (OSError, _describe_os_error),
@@ -73,10 +86,10 @@ _MENDABLE = (
 
 
 def explain_uncaught() -> None:
-    """Let an uncaught error that a user can mend end in one line that says what to mend.
+    """After the traceback of an uncaught error that a user can fix, print one line that says what to fix.
 
-    For the `initialize` of bundles, which run outside the command line: MONAI wraps what happens in transforms and
-    engines, and the traceback's last line would be the wrapper's. The traceback stays, above that line.
+    For the `initialize` of bundles that run outside the command line: MONAI wraps the errors of transforms and engines,
+    and the traceback's last line would be the wrapper's.
     """
     before = sys.excepthook
     if getattr(before, "explains", False):

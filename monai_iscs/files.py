@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of one folder that appear all at once or not at all, whatever happens in between."""
+"""Files of one folder that appear together or not at all, even after a kill."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-# Hidden folders inside the output folder, so that the final names come by renaming alone. Only the process that holds
-# the folder's lock makes them: what another one finds was left by a run that was killed.
+# Hidden folders inside the output folder, so that the final names appear by renaming only. Only the process that has
+# the folder's lock makes them: if another process finds them, a killed run left them.
 OWN = ".monai-iscs-"
-# Errors of a disk, which come without a file's name where they come from a write to an open file.
+# Errors of a disk, which have no file name if they come from a write to an open file.
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO}
 _PARTIAL, _COMPLETE, _REPLACED = (f"{OWN}{part}" for part in ("partial", "complete", "replaced"))
 _PLAN = f"{OWN}plan.json"
 
 
 class FolderLock:
-    """A folder that one process writes at a time; the process may take it again and again.
+    """A folder that one process writes at a time; the process may lock it several times.
 
-    The system frees it when the process ends, however that happens. Where a file system of several machines is shared,
-    the processes of one machine see each other. Windows has no such lock.
+    The system frees it when the process ends, also after a kill. On a file system that several machines share, only
+    processes of the same machine see the lock. Windows has no such lock.
 
     Args:
         folder: an existing folder.
 
     Raises:
-        OutputError: another process has it, or it can't be opened.
+        OutputError: another process has the lock, or the folder can't be opened.
     """
 
     _held: dict[tuple[int, int], list[int]] = {}  # noqa: RUF012 - file descriptor and count of this process's locks
@@ -92,7 +92,7 @@ class FolderLock:
 
 
 def output_error(folder: Path, error: OSError) -> OutputError:
-    """What went wrong when a folder was written, as one line that names it."""
+    """An error while a folder was written, as one line that names it."""
     if error.errno == errno.EDQUOT:
         return OutputError(f"{folder}: the disk quota is used up, nothing was written")
     if error.errno != errno.ENOSPC:
@@ -114,9 +114,9 @@ def output_error(folder: Path, error: OSError) -> OutputError:
 
 @contextmanager
 def telling(folder: Path) -> Iterator[None]:
-    """Errors of the system while a folder is written become an `OutputError` that names it.
+    """Turns errors of the system while a folder is written into an `OutputError` that names it.
 
-    Libraries raise errors of their own over them; an error about a file elsewhere stays as it is.
+    Also those that a library has wrapped in its own errors. An error about a file elsewhere is not changed.
     """
     try:
         yield
@@ -150,32 +150,32 @@ def _sha256(path: Path, *_: int) -> str:
 
 
 def damaged_part(path: Path) -> str | None:
-    """The first part of a file of PyTorch's (a ZIP) whose checksum is wrong, which PyTorch doesn't look at."""
+    """The first part of a PyTorch file (a ZIP) with a wrong checksum; PyTorch does not check it."""
     with zipfile.ZipFile(path) as archive:
         return archive.testzip()
 
 
 @contextmanager
 def staged(folder: Path, *, last: str = "", replaces: Collection[str] = ()) -> Iterator[Path]:
-    """A folder to write to. What it holds gets its final names in `folder` when the block ends well.
+    """A folder to write to. Its files get their final names in `folder` when the block ends without an error.
 
-    Everything is on the disk before the first final name appears. Then the files of before go, the one called `last`
-    first, and the new ones come, that one last: at no moment are old and new ones beside each other. A process that is
-    killed on the way leaves the rest to `recover`; after an error or Ctrl-C nothing has changed.
+    Everything is on the disk before the first final name appears. Then the earlier files are removed, the one called
+    `last` first, and the new ones are moved in, that one last: old and new files are never there together. If the
+    process is killed meanwhile, `recover` does the rest; after an error or Ctrl-C nothing has changed.
 
     Args:
         folder: an existing folder.
         last: the file whose presence says that the results are complete.
-        replaces: names of earlier files, which go also where no new one takes their place.
+        replaces: names of earlier files to remove, also those without a new file of that name.
 
     Raises:
-        OutputError: the folder is another process's, or can't be written (any more).
+        OutputError: another process has the folder, or it can't be written (any more).
     """
     with FolderLock(folder):
         recover(folder)
         partial = folder / _PARTIAL
         try:
-            with telling(folder):  # before it is removed: how full the disk is, is part of it
+            with telling(folder):  # before it is removed: the message says how full the disk is
                 partial.mkdir()
                 yield partial
                 new = sorted((file.name for file in partial.iterdir()), key=lambda name: (name == last, name))
@@ -189,10 +189,10 @@ def staged(folder: Path, *, last: str = "", replaces: Collection[str] = ()) -> I
 
 
 def recover(folder: Path) -> None:
-    """Finishes what a killed process had completed and removes what it had not; only with the folder's lock.
+    """Finishes what a killed process had completed and removes the rest; only with the folder's lock.
 
     Raises:
-        OutputError: that isn't possible.
+        OutputError: the folder can't be written.
     """
     with telling(folder):
         if (folder / _COMPLETE / _PLAN).exists():
@@ -214,7 +214,7 @@ def _commit(folder: Path) -> None:
 
 
 def _swap(folder: Path) -> None:
-    """Moves complete files in; begun anew after a kill at any point, it goes on."""
+    """Moves complete files in; can be repeated after a kill at any point."""
     complete, replaced = folder / _COMPLETE, folder / _REPLACED
     plan = json.loads((complete / _PLAN).read_text())
     if len(plan["old"]) > 1:  # a single file replaces its predecessor in one step
@@ -235,7 +235,7 @@ def _swap(folder: Path) -> None:
 
 
 def _undo(folder: Path) -> None:
-    """After an error in the middle of a swap: everything back to where it was, as far as the disk lets us."""
+    """After an error in a swap: moves everything back, as far as the disk allows."""
     complete, replaced = folder / _COMPLETE, folder / _REPLACED
     with suppress(OSError):
         for name in reversed(json.loads((complete / _PLAN).read_text())["new"]):
@@ -248,7 +248,7 @@ def _undo(folder: Path) -> None:
 
 
 def _flush(folder: Path) -> None:
-    """Waits until a folder and everything in it is on the disk."""
+    """Waits until a folder and all its files are on the disk."""
     for inside, _, files in os.walk(folder):
         for file in files:
             _flush_one(Path(inside, file))
@@ -262,7 +262,7 @@ def _flush_one(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that has no such thing for this kind of file
+        if error.errno != errno.EINVAL:  # a file system that cannot do this for this kind of file
             raise
     finally:
         os.close(descriptor)
@@ -271,7 +271,7 @@ def _flush_one(path: Path) -> None:
 @contextmanager
 def _signals_held() -> Iterator[None]:
     """Ctrl-C and SIGTERM wait until the block has ended."""
-    if threading.current_thread() is not threading.main_thread():  # only there they arrive
+    if threading.current_thread() is not threading.main_thread():  # signals only arrive there
         yield
         return
     received: list[int] = []

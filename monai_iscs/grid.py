@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the voxels of a volume are."""
+"""Shape and position of a volume."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Grid:
         affine: from voxel indices to mm, RAS, 4 rows of 4 numbers; float64. Any array or tensor is taken.
 
     Raises:
-        InputError: another shape, or an affine that is none.
+        InputError: another shape, or an affine that cannot be inverted.
     """
 
     shape: tuple[int, int, int]
@@ -41,12 +41,12 @@ class Grid:
 
     @classmethod
     def centered(cls, shape: Sequence[int], spacing: Sequence[float], *, center: Sequence[float] = (0, 0, 0)) -> Grid:
-        """Axes along those of the frame.
+        """A grid whose axes are those of the frame.
 
         Args:
             shape: voxels (X, Y, Z).
             spacing: voxel size, mm.
-            center: where the volume's centre is, mm.
+            center: of the volume, mm.
         """
         affine = np.diag([*map(float, spacing), 1.0])
         affine[:3, 3] = np.asarray(center) - (np.asarray(shape) - 1) / 2 * np.asarray(spacing, dtype=np.float64)
@@ -90,7 +90,7 @@ class Grid:
 
     @property
     def upright(self) -> bool:
-        """Whether the axes rise along those of the frame: neither rotated nor mirrored."""
+        """Whether the axes are those of the frame, neither rotated nor mirrored."""
         matrix = np.asarray(self.affine)[:3, :3]
         return bool(np.allclose(matrix, np.diag(self.spacing), rtol=0, atol=1e-4 * min(self.spacing)))
 

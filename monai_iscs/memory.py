@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much memory there is, to refuse what would not fit before it is tried."""
+"""The free memory, to refuse what would not fit before it is tried."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int:
-    """Bytes of memory that this process can still get; less where a container has a limit of its own."""
+    """Bytes of memory that this process can still allocate, within the limit of a container."""
     free = _free_memory()
     try:
         limit = int((_CGROUP / "memory.max").read_text())
@@ -29,4 +29,4 @@ def _free_memory() -> int:
         pass
     if hasattr(os, "sysconf"):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 2**62  # Windows: nothing is known, so nothing is refused
+    return 2**62  # Windows: unknown, so nothing is refused

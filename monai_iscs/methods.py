@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names of methods: one grammar for commands, configs and recipes, without anything that takes long to import."""
+"""The names of methods: one grammar for commands, configs and recipes; quick to import."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from monai_iscs.errors import InputError
 
 SAMPLERS = ("dds", "ddnm", "dds+tv")
 NOISES = ("iscs", "identical", "identical-steps")
-INDEPENDENT = "independent"  # the noise of a sampler whose name says none
+INDEPENDENT = "independent"  # the noise of a sampler whose name has none
 BASELINES = ("fdk", "sirt", "admm-tv", "cubic")
-ALIASES = {"slerp": "iscs"}  # understood where a method is typed, never shown
+ALIASES = {"slerp": "iscs"}  # accepted as input, never shown
 _NOISE_LABELS = {"iscs": "ISCS", "identical": "BCS", "identical-steps": "BCS (steps only)"}
 _LABELS = {"cubic": "Cubic"}
 
@@ -34,7 +34,7 @@ class Method(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What tables, figures and files call it, such as DDS+ISCS; `parse_method` reads most of them too."""
+        """Its name in tables, figures and files, such as DDS+ISCS; `parse_method` reads most labels too."""
         base = _LABELS.get(self.name, self.name.upper())
         return "+".join(filter(None, (base, _NOISE_LABELS.get(self.noise))))
 
@@ -43,12 +43,12 @@ def parse_method(text: str) -> Method:
     """The method of a name such as ``fdk``, ``dds``, ``dds+iscs`` or ``dds+tv+iscs``.
 
     Raises:
-        InputError: an unknown name, additions to a baseline, or as `parse_sampler`.
+        InputError: an unknown name, additions to a baseline, or an error of `parse_sampler`.
     """
     name, additions = _parts(text)
     if name in BASELINES:
         if additions:
-            raise InputError(f"method: found {text!r}, expected {name} alone, which draws no noise")
+            raise InputError(f"method: found {text!r}, expected {name} alone: it draws no noise")
         return Method(name)
     if name not in SAMPLERS:
         raise InputError(
@@ -59,12 +59,12 @@ def parse_method(text: str) -> Method:
 
 
 def parse_sampler(text: str) -> Method:
-    """The method of a sampler's name; it draws independent noise unless the name says another one.
+    """The method of a sampler's name; it draws independent noise unless the name has another one.
 
     ``dds-tv`` is ``dds+tv``.
 
     Raises:
-        InputError: an unknown name, additions in another order, or additions to what cannot take them.
+        InputError: an unknown name, additions in another order, or additions that the sampler cannot have.
     """
     name, additions = _parts(text)
     if name not in SAMPLERS:

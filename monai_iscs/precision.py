@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In how many bits matrix products and convolutions are computed."""
+"""The precision of matrix products and convolutions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def choose_precision(precision: str | None, device: torch.device) -> str:
-    """The precision that is meant: for None bfloat16 on CUDA devices that have it in hardware, else float32."""
+    """The precision to use: for None bfloat16 on CUDA devices that have it in hardware, else float32."""
     if precision is not None or device.type != "cuda":
         return precision or "float32"
     with torch.cuda.device(device):
@@ -25,18 +25,18 @@ def choose_precision(precision: str | None, device: torch.device) -> str:
 
 
 def check_precision(precision: str | None, device: torch.device | None = None) -> None:
-    """Raise an `InputError` for a precision that no device has, or not this one."""
+    """Raise an `InputError` for an unknown precision, or one that the device does not have."""
     if precision not in (None, *PRECISIONS):
-        raise InputError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}, or None")
+        raise InputError(f"precision: found {precision!r}, expected one of {', '.join(PRECISIONS)}, or None")
     if precision == "tf32" and device is not None and device.type != "cuda":
-        raise InputError(f"precision is 'tf32' on {device}, expected float32 or bfloat16: only CUDA has it")
+        raise InputError(f"precision: found 'tf32' on {device}, expected float32 or bfloat16: only CUDA has it")
 
 
 @contextmanager
 def computing_in(precision: str, device: torch.device) -> Iterator[None]:
-    """Matrix products and convolutions in one of `PRECISIONS`; PyTorch's own settings come back at the end.
+    """Matrix products and convolutions in one of `PRECISIONS`; PyTorch's own settings are restored at the end.
 
-    By itself PyTorch rounds what enters convolutions on CUDA to 10 bits (TF32).
+    By default PyTorch rounds the inputs of convolutions on CUDA to 10 bits (TF32).
     """
     tf32 = precision == "tf32"
     settings = (
@@ -44,7 +44,7 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
         *(torch.backends.cudnn.conv, torch.backends.cudnn.rnn),
     )
     before = [setting.fp32_precision for setting in settings]
-    # PyTorch has an older interface to the same, and refuses to read either where the other one alone was set.
+    # PyTorch also has an older interface, and refuses to read one of them if only the other was set.
     products = _readable(torch.get_float32_matmul_precision)
     convolutions = _readable(lambda: torch.backends.cudnn.allow_tf32)
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What remembers something from step to step, and can be told to go on elsewhere."""
+"""Objects with a state from step to step that can be saved and loaded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A part of a run that holds state: random generators, dual variables, turns."""
+    """A part of a run that has state: random generators, dual variables, turns."""
 
     def state_dict(self) -> dict[str, Any]:
         """The state: tensors, numbers, text, None and dictionaries of them."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``torchrun`` says in the environment about the processes that it started."""
+"""The processes that ``torchrun`` started, from the environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def local_process() -> int:
 
 
 def _number(variable: str, *, default: int, low: int) -> int:
-    """A whole number that ``torchrun`` puts into the environment."""
+    """A whole number that ``torchrun`` writes into the environment."""
     text = os.environ.get(variable, str(default))
     try:
         value = int(text)

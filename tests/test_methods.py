@@ -47,7 +47,7 @@ def test_a_method_is_a_sampler_and_a_noise_or_a_baseline(text, name, noise, labe
         ("dds-tv+tv", "found 'dds-tv+tv'"),
         ("ddnm+tv", "expected tv with dds only"),
         ("ddnm+iscs+tv", "expected tv before the noise: ddnm+tv+iscs"),
-        ("fdk+iscs", "expected fdk alone, which draws no noise"),
+        ("fdk+iscs", "expected fdk alone: it draws no noise"),
         ("fdk+tv", "expected fdk alone"),
     ],
 )

@@ -62,9 +62,9 @@ def test_streams_are_standard_normal_and_independent(purpose):
 
 @pytest.mark.parametrize("seed", [-1, 1.0, True, None, "0"])
 def test_what_is_no_seed_is_refused(seed):
-    with pytest.raises(InputError, match=r"seed is .*, expected a whole number of at least 0"):
+    with pytest.raises(InputError, match=r"seed: found .*, expected a whole number of at least 0"):
         random_stream(seed, "noise")
-    with pytest.raises(InputError, match="seed is"):
+    with pytest.raises(InputError, match="seed: found"):
         SimulateMeasurement(SliceAveraging((2, 2, 4), factor=2), noise_std=1.0, seed=seed)
 
 

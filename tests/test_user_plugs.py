@@ -227,7 +227,7 @@ def test_a_prior_that_alternates_between_two_axes(truth, y):
     torch.testing.assert_close(THICK(found.as_tensor()), y.as_tensor(), atol=1e-4, rtol=0)
     described = replace(RECIPE, prior=prior).as_dict()["prior"]
     assert [one["axis"] for one in described["priors"]] == [2, 1]
-    with pytest.raises(InputError, match="network: found axial, expected one with the name 'coronal'"):
+    with pytest.raises(InputError, match="network: found axial, expected one named 'coronal'"):
         make(prior=prior)(y, {"axial": Blur()})
 
 

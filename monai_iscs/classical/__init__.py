@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reconstruction without a prior: each method takes a `Measurement` and gives a volume (C, X, Y, Z)."""
+"""Reconstruction without a prior: each method takes a `Measurement` and returns a volume (C, X, Y, Z)."""
 
 from __future__ import annotations
 

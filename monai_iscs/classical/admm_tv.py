@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from monai_iscs.dtypes import real_tensor
-from monai_iscs.errors import InputError
+from monai_iscs.errors import expect
 from monai_iscs.operators import Differences, LinearOperator, shrink_length
 from monai_iscs.scans import Measurement
 from monai_iscs.solvers import ADMM, check_matched, voxel_weight
@@ -17,12 +17,12 @@ NOISE_SHARE = 2.0  # λ in units of a voxel's noise: CT is best at 2 to 3, thick
 
 
 def admm_tv(measurement: Measurement, *, non_negative: bool = True, **settings: Any) -> torch.Tensor:
-    """Total variation, as much as the noise of the measurement asks for.
+    """Total variation, as strong as the noise of the measurement requires.
 
     Args:
         measurement: of any operator with a matched adjoint.
         non_negative: no value below 0.
-        **settings: further ones of `ADMMTV`, such as `lam`.
+        **settings: other arguments of `ADMMTV`, such as `lam`.
 
     Returns:
         Volume (C, X, Y, Z).
@@ -39,25 +39,24 @@ class ADMMTV:
     """min over x of ‖A x − y‖² / 2 + λ w ‖D x‖₂,₁ by the alternating direction method of multipliers.
 
     Isotropic total variation (Rudin, Osher and Fatemi 1992): D are the differences along all axes of the domain, per
-    voxel, whose length is summed over the voxels; the volume's two ends are no neighbours. w is `voxel_weight(A)`, so
+    voxel, whose length is summed over the voxels; the volume's two ends are not neighbours. w is `voxel_weight(A)`, so
     that λ has the unit of x and keeps its meaning with another geometry, another number of views or other units of y:
     with A = I it is the threshold of denoising.
 
-    Each iteration improves x by conjugate gradients from where it is, then shrinks. The penalty ρ follows the
-    residuals (Boyd et al. 2011, §3.4.1, made relative as in Wohlberg 2017): it doubles or halves where one is more
-    than ten times the other. It only decides how fast the minimum is reached.
+    Each iteration improves x by conjugate gradients, starting from the last x, then shrinks. The penalty ρ follows the
+    residuals (Boyd et al. 2011, §3.4.1, made relative as in Wohlberg 2017): it doubles or halves if one is more than
+    ten times the other. It only affects how fast the minimum is reached.
 
-    With `noise_level`, λ is at least what keeps the noise out: `NOISE_SHARE` times the noise that one voxel's
-    backprojection Aᵀy / w has, level / √w. Too weak a penalty would draw it.
+    With `noise_level`, λ is large enough to keep noise out of the volume: at least `NOISE_SHARE` times the noise of one
+    voxel's backprojection Aᵀy / w, which is level / √w.
 
     Args:
         A: the operator, with a matched adjoint.
-        lam: λ, in units of x; with `noise_level` the least one.
+        lam: λ, in units of x; with `noise_level` the smallest λ.
         iterations: at most this many.
         cg_iterations: conjugate gradient iterations in each of them, one A and Aᵀ each.
         non_negative: x ≥ 0 as a constraint of the problem.
-        rtol: stop when primal and dual residual are below this share of what they are residuals of, see `ADMM.split`;
-            0 never stops.
+        rtol: stop when primal and dual residual, relative as in `ADMM.split`, are below this; 0: never.
         rho: ρ / w at the start.
         relaxation: over-relaxation in (0, 2), 1 for none.
         noise_level: root mean square of the measurement's noise; 0 keeps λ.
@@ -80,15 +79,13 @@ class ADMMTV:
         noise_level: float = 0.0,
     ) -> None:
         check_matched(A)
-        if not lam >= 0 or iterations < 1 or cg_iterations < 1 or not rtol >= 0 or not rho > 0:
-            raise InputError(
-                f"lam={lam}, iterations={iterations}, cg_iterations={cg_iterations}, rtol={rtol}, rho={rho}: expected "
-                "lam >= 0, iterations >= 1, cg_iterations >= 1, rtol >= 0 and rho > 0"
-            )
-        if not 0 < relaxation < 2:
-            raise InputError(f"relaxation: found {relaxation}, expected a number above 0 and below 2")
-        if not noise_level >= 0:
-            raise InputError(f"noise_level: found {noise_level}, expected a number of at least 0")
+        expect(lam >= 0, "lam", lam, "a number of at least 0")
+        expect(iterations >= 1, "iterations", iterations, "at least 1")
+        expect(cg_iterations >= 1, "cg_iterations", cg_iterations, "at least 1")
+        expect(rtol >= 0, "rtol", rtol, "a number of at least 0")
+        expect(rho > 0, "rho", rho, "a positive number")
+        expect(0 < relaxation < 2, "relaxation", relaxation, "a number above 0 and below 2")
+        expect(noise_level >= 0, "noise_level", noise_level, "a number of at least 0")
         self.A = A
         self.lam = lam
         self.iterations = iterations
@@ -126,7 +123,7 @@ class ADMMTV:
         lam, axes = max(self.lam, NOISE_SHARE * self.noise_level / weight**0.5), len(self.A.domain_shape)
 
         def proximal(v: torch.Tensor, t: float) -> torch.Tensor:
-            """Shrinks the differences; where there is one more map, it is the values themselves, which are clipped."""
+            """Shrinks the differences, and clips the values, which are one more map where there are constraints."""
             return torch.cat([shrink_length(v[:axes], lam * t), v[axes:].clamp_min(0)])
 
         admm = ADMM(terms, proximal, rho=self.rho, relaxation=self.relaxation)
@@ -143,7 +140,7 @@ class ADMMTV:
 
 
 class _DifferencesAndValue(LinearOperator):
-    """x to (D x, x): what the penalty and the constraint look at."""
+    """x to (D x, x), for the penalty and the constraint."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.differences = Differences(shape)

@@ -26,7 +26,7 @@ def cubic(measurement: Measurement) -> torch.Tensor:
         Volume (C, X, Y, Z).
 
     Raises:
-        InputError: another operator, which has no slices to interpolate.
+        InputError: another operator, without slices to interpolate.
     """
     thick, operator = unscaled(measurement)
     if not isinstance(operator, SliceAveraging):
@@ -40,7 +40,7 @@ def cubic_spline(
 ) -> torch.Tensor:
     """Interpolate thick slices to fine ones by SciPy's cubic spline through their centres (not-a-knot ends).
 
-    Fine slices before the first centre and after the last one are those at the centre: a cubic would run away there.
+    Fine slices before the first centre and after the last one equal those at that centre: cubics extrapolate badly.
     Three centres give a parabola, two a line, one a constant.
 
     Args:

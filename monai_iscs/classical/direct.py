@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reconstruction that is usual for a measurement, without a prior."""
+"""The usual reconstruction of a measurement without a prior."""
 
 from __future__ import annotations
 

@@ -26,14 +26,13 @@ CUT = 0.02  # of the largest line integral: what the edge columns have on averag
 def fdk(measurement: Measurement, *, hann: float | None = 1.0) -> torch.Tensor:
     """Reconstruct cone-beam projections in the units of the operator's domain.
 
-    Source and detector are taken from each view's vectors, and the axis that the source travels about from all of them
-    (`rotation_axis`). A ray of direction d counts in proportion to |S · d|, which
-    is how far the source S travels across the ray per radian of its angle: on a circle that the detector faces, SID
-    times the cosine of the ray. Then a band-limited ramp filter along u (Kak and Slaney 1988, Eq. 61) and a
-    backprojection weighted by 1 / L², L being the voxel's distance from the source along the detector's normal. Each
-    view stands for its own part of the circle, and rays that measure the same line share it: see `ray_shares`. A
-    detector off the rotation axis (half-fan) is continued with zeros until it reaches as far on both sides, so that the
-    ramp's tails go on there.
+    Source and detector are taken from each view's vectors, and the axis around which the source moves from all of them
+    (`rotation_axis`). A ray of direction d is weighted by |S · d|, the distance that the source S moves across the ray
+    per radian of its angle: on a circle that the detector faces, SID times the cosine of the ray. Then a band-limited
+    ramp filter along u (Kak and Slaney 1988, Eq. 61) and a backprojection weighted by 1 / L², L being the voxel's
+    distance from the source along the detector's normal. Each view represents its own part of the circle, and rays that
+    measure the same line share it: see `ray_shares`. A detector off the rotation axis (half-fan) is padded with zeros
+    to the same extent on both sides, so that the ramp's tails continue there.
 
     Where the body is wider than the detector, its rows are continued by a quarter of their length, falling smoothly
     from the value at the edge to 0: cut off there, the ramp would draw a bright rim (Ohnesorge et al. 2000). Voxels
@@ -47,8 +46,8 @@ def fdk(measurement: Measurement, *, hann: float | None = 1.0) -> torch.Tensor:
         (C, X, Y, Z) on the measurement's device, computed in float32; float64 for float64.
 
     Raises:
-        InputError: another operator, `hann` is out of range, the detector is tilted, or no detector column sees the
-            rotation axis in a full circle.
+        InputError: another operator, `hann` out of range, a tilted detector, or a full circle in which no detector
+            column sees the rotation axis.
     """
     if hann is not None and not 0 < hann <= 1:
         raise InputError(f"hann: found {hann}, expected a fraction of the Nyquist frequency in (0, 1], or None")
@@ -121,7 +120,7 @@ def _filter(
 
 
 def _weights(rays: RayTable, axis: np.ndarray, shares: RayShares) -> Iterator[torch.Tensor]:
-    """What each pixel (v, u) of a view is worth, for a ramp in pixels and depths as shares of the detector's."""
+    """The weight of each pixel (v, u) of a view, for a ramp in pixels and depths relative to the detector's."""
     scan = rays.geometry
     row, column = (np.arange(n) - (n - 1) / 2 for n in scan.detector_shape)
     for source, detector, u, v, share in zip(scan.source, scan.detector, scan.u, scan.v, shares.angles, strict=True):
@@ -149,7 +148,7 @@ def _backproject(y: torch.Tensor, rays: RayTable, before: int, below: int) -> to
 
 @njit(inline="always")
 def _shadow(shadow, height, x, y):
-    """Of voxels (x, y): detector column, depth as a share of the detector's, and detector row as a + b · z."""
+    """For voxels (x, y): detector column, depth relative to the detector's, and detector row as a + b · z."""
     depth = shadow[1, 0] + shadow[1, 1] * x + shadow[1, 2] * y
     column = (shadow[0, 0] + shadow[0, 1] * x + shadow[0, 2] * y) / depth
     slope = 1.0 / (depth * height[2])

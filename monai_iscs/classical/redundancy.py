@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much each ray of a circular scan counts where several rays measure the same line."""
+"""The weight of each ray of a circular scan where several rays measure the same line."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamGeometry
 
 TURN = 2 * math.pi
-REPEATED = 0.05  # of the mean step: views that lie closer together are one view, measured several times
-ENDS = 2.5  # a scan has ends at its largest gap where that is so much wider than the next one; else it is a circle
+REPEATED = 0.05  # of the mean step: views that are closer together are one view, measured several times
+ENDS = 2.5  # a scan ends at its largest gap if that is so many times wider than the next one; else it is a circle
 
 
 class RayShares(NamedTuple):
-    """What `ray_shares` finds."""
+    """The result of `ray_shares`."""
 
     angles: np.ndarray
-    """(views, columns) radians of the half circle of directions that each ray stands for."""
+    """(views, columns) radians of the half circle of directions that each ray represents."""
     before: int
-    """Columns that the detector lacks before its first one, to reach as far from the rotation axis on both sides."""
+    """Columns to add before the first one, so that the detector has the same extent on both sides of the axis."""
     after: int
-    """The same behind its last one."""
+    """The same after the last one."""
 
 
 def ray_shares(scan: ConeBeamGeometry, axis: np.ndarray) -> RayShares:
     """Divide the circle among the views, and each line among the rays that measure it.
 
     A view gets the part of the circle that is nearest to it; views at one angle share theirs. So uneven, repeated and
-    missing views, several turns and both senses need no further care. The line of a ray at the angle γ from the central
-    one is measured again, from the other side, by the view 180° + 2γ further on, at −γ. Each of the two rays has a
-    confidence, and they share the line in its proportion (Noo, Defrise, Clackdoyle and Kudo 2002). It is the product of
+    missing views, several turns and both directions need no special case. The line of a ray at the angle γ from the
+    central one is measured again, from the other side, by the view 180° + 2γ further on, at −γ. Each of the two rays
+    has a confidence, and they share the line in proportion to it (Noo, Defrise, Clackdoyle and Kudo 2002). It is the
+    product of
 
-    - a taper of the view towards the ends of a scan that is no full circle, over the width of the fan, which is what
+    - a taper of the view towards the ends of a scan that is not a full circle, over the width of the fan, which is what
       Parker (1982) does at 180° + fan. Lines that are measured once count in full, so that a limited angle isn't
       tapered at all;
     - a taper of the column across the part of the detector that sees lines twice, where the detector is off the axis
@@ -94,10 +95,10 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _views(angles: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-    """Where the views lie in the scan's arc (from 0), how long that is, and how much of it each view stands for."""
+    """Positions of the views in the scan's arc (from 0), the arc's length, and the part that each view represents."""
     order = np.argsort(angles % TURN)
     gaps = np.diff(angles[order] % TURN, append=(angles % TURN).min() + TURN)
-    first = (gaps.argmax() + 1) % len(angles)  # counted from behind the largest gap, no repeated views are torn apart
+    first = (gaps.argmax() + 1) % len(angles)  # counted from the largest gap, so that repeated views stay together
     order = np.roll(order, -first)
     position = (angles[order] - angles[order[0]]) % TURN
     position[0] = 0.0

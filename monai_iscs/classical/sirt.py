@@ -18,7 +18,7 @@ def sirt(measurement: Measurement, *, non_negative: bool = True, **settings: Any
     Args:
         measurement: of any operator whose entries are not negative.
         non_negative: no value below 0.
-        **settings: further ones of `SIRT`, such as `iterations`.
+        **settings: other arguments of `SIRT`, such as `iterations`.
 
     Returns:
         Volume (C, X, Y, Z).

@@ -11,12 +11,12 @@ from monai_iscs.scans import Measurement
 
 
 def unscaled(measurement: Measurement) -> tuple[Tensor, LinearOperator]:
-    """y / s and A of a measurement y = s A x: what methods that know A by its type start from.
+    """y / s and A of a measurement y = s A x, for methods that check the type of A.
 
     Raises:
         InputError: a factor of 0, which measures nothing.
     """
     factor, operator = measurement.operator.factored()
     if factor == 0:
-        raise InputError(f"operator: found one that is 0 times {operator.name}, expected one that measures something")
+        raise InputError(f"operator: found 0 times {operator.name}, expected another factor")
     return measurement.data / factor, operator

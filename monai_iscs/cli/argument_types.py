@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the arguments of ``monai-iscs`` are read as, before anything that takes long is imported."""
+"""Types of the arguments of ``monai-iscs``; quick to import."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from monai_iscs.errors import InputError
-from monai_iscs.methods import Method, parse_method
+from monai_iscs.methods import parse_method
 from monai_iscs.workflows.bundle import expanded, find_bundle
 from monai_iscs.workflows.names import MOST
+
+T = TypeVar("T")
 
 
 class PrintVersion(argparse.Action):
@@ -29,7 +31,7 @@ class PrintVersion(argparse.Action):
 
 
 class Removed(argparse.Action):
-    """An option of earlier versions; says what is there instead."""
+    """An option of earlier versions; the error names its replacement."""
 
     def __init__(self, option_strings: list[str], dest: str, *, instead: str) -> None:
         super().__init__(option_strings, dest, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -48,42 +50,35 @@ class OneOrThree(argparse.Action):
         setattr(namespace, self.dest, values if len(values) == 3 else values[0])
 
 
+def _argument(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """`parse` as the type of an argument; argparse names the argument itself."""
+
+    def read(text: str) -> T:
+        try:
+            return parse(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from error
+
+    return read
+
+
+output_path = _argument(expanded)  # a file or folder that may not exist yet
+bundle_folder = _argument(find_bundle)  # a bundle by name or path
+method = _argument(parse_method)
+
+
 def existing_path(text: str) -> Path:
-    """Looked at before the long imports: a mistyped name is told at once."""
+    """Checked before the long imports: a mistyped name is reported at once."""
     path = output_path(text)
     if not path.exists():
-        msg = f"{path}: no such file or folder"
+        msg = f"found {path}, expected a file or folder that exists"
         raise argparse.ArgumentTypeError(msg)
     return path
 
 
-def output_path(text: str) -> Path:
-    """A file or folder that need not be there yet."""
-    try:
-        return expanded(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def shortened(text: str) -> str:
-    """What was typed, as messages show it."""
+    """The typed text, for messages."""
     return repr(text if len(text) <= 60 else f"{text[:60]}...")
-
-
-def bundle_folder(text: str) -> Path:
-    """A bundle by name or path."""
-    try:
-        return find_bundle(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def method(text: str) -> Method:
-    """A method by its name."""
-    try:
-        return parse_method(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error).removeprefix("method: ")) from error
 
 
 def count(low: int, high: int = MOST) -> Callable[[str], int]:
@@ -105,7 +100,7 @@ def count(low: int, high: int = MOST) -> Callable[[str], int]:
 
 
 def number(low: float, high: float, *, include_low: bool = False) -> Callable[[str], float]:
-    """Numbers between `low`, which is one of them or not, and `high`, which is."""
+    """Numbers from `low` (with `include_low`, else above it) to `high`."""
     if high < math.inf:
         expected = f"a number from {low:g} to {high:g}" if include_low else f"a number above {low:g}, up to {high:g}"
     else:

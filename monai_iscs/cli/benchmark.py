@@ -17,14 +17,14 @@ from monai_iscs.workflows.limits import check_memory
 from monai_iscs.workflows.names import OVERRIDES
 from monai_iscs.workflows.pipeline import Pipeline
 
-BYTES_A_CELL = 5000  # its settings, before anything is run
+BYTES_A_CELL = 5000  # its settings, before any run
 
 
 def benchmark(arguments: Namespace) -> None:
     """Runs the verb.
 
     Raises:
-        InputError: something in the arguments cannot be used. What goes wrong in one cell is told in the table.
+        InputError: an argument cannot be used. An error in one cell is shown in the table.
     """
     names = distinct_names(arguments.volumes)
     lpips, missing = choose_lpips(arguments.lpips)
@@ -38,7 +38,7 @@ def benchmark(arguments: Namespace) -> None:
         over=arguments.config,
     )
     if weights is not None and fingerprint(models) != weights:
-        raise InputError(f"{models}: changed while it was read, expected the model to stay as it is during a benchmark")
+        raise InputError(f"{models}: found a model that changed while it was read, expected it to stay the same")
     suite = _suite(arguments, pipeline)
     rows = suite.rows(pipeline.baselines)
     count = (arguments.seeds or suite.seeds) * len(rows) * len(names)
@@ -63,7 +63,7 @@ def benchmark(arguments: Namespace) -> None:
     if missing is not None:
         print(f"LPIPS was not measured. {missing}")
     if not runs:
-        raise InputError(f"{folder.path.resolve()}: nothing could be measured, see table.md there")
+        raise InputError(f"{folder.path.resolve()}: found no result, expected at least one: see table.md there")
     print(f"{folder.path.resolve()}: table.md, table.csv, results.json; a folder with figures for each volume")
 
 

@@ -14,14 +14,14 @@ def convert(arguments: Namespace) -> None:
     """Runs the verb.
 
     Raises:
-        InputError: something in the arguments cannot be used.
+        InputError: an argument cannot be used.
     """
     output = arguments.output
     if output.is_dir():
         with RunFolder(output):
-            pass  # what a killed run left there is gone
+            pass  # removes what a killed run left there
     if output.is_dir() and any(output.iterdir()):
-        raise InputError(f"{output}: holds files already, expected a new folder")
+        raise InputError(f"{output}: found files, expected a new or empty folder")
     made = convert_prior(
         arguments.checkpoint,
         arguments.bundle,
@@ -30,5 +30,5 @@ def convert(arguments: Namespace) -> None:
         orientation=arguments.orientation,
         half=arguments.half,
     )
-    kind = "averaged (EMA)" if made.averaged else "as the file has them, not averaged"
+    kind = "averaged (EMA)" if made.averaged else "not averaged"
     print(f"{output.resolve()}: configs, models/model.pt ({made.weights:,} weights, {kind})")

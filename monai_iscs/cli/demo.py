@@ -24,7 +24,7 @@ from monai_iscs.workflows.progress import Progress
 
 BUNDLE = "body_ct_reconstruction"
 VOLUME = "demo/body_ct.nii.gz"
-# Fewer steps than the bundle's, and SIRT cut short: two cores shall be done within five minutes.
+# Fewer steps than the bundle's, and fewer iterations of SIRT: two cores take less than five minutes.
 SETTINGS = {"seed": 0, "steps": 10, "recipes::default::samplers::ddnm::iterations": 10}
 BASELINE, BEST = "FDK", "DDS+ISCS"
 SAMPLERS = ("ddnm", "ddnm+iscs", "dds", "dds+iscs")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``--help`` says about the program and its verbs."""
+"""Descriptions of the program and its verbs for ``--help``."""
 
 from __future__ import annotations
 
 DESCRIPTION = """\
 Reconstructs 3D medical images from incomplete measurements. A diffusion model that has learnt what 2D slices of a body
-look like fills in what the measurement leaves open; inter-slice consistent noise (ISCS) keeps the slices together.
+look like fills in what was not measured; inter-slice consistent noise (ISCS) keeps the slices together.
 A research tool: not for diagnosis."""
 
 TRUST = "A bundle is code: its configs can run any program as you. Run only those that you trust."
@@ -15,24 +15,24 @@ Simulates a scan of a known volume (CT: few X-ray views; MRI with --factor: thic
 from that scan alone. MRI without --factor: INPUT is a scan of thick axial slices, which becomes isotropic.
 
 What goes in:   INPUT, a CT volume in Hounsfield units or an MR volume: NIfTI, NRRD or MHA, or a folder with the DICOM
-                files of one series. It stands in for the patient: only its simulated measurement reaches the method,
-                and the volume itself is used once more at the end, to measure the error.
+                files of one series. It takes the patient's place: only its simulated measurement reaches the method,
+                and the volume itself is used again only at the end, to measure the error.
 What comes out: a folder with reconstruction.nii.gz (units and grid of INPUT; of thick slices: 1 mm isotropic),
                 preview.png (axial, coronal and sagittal), metrics.json (PSNR and SSIM of each view, slice difference;
-                on INPUT's own grid, as evaluate gives them; not for thick slices, whose truth nobody knows) and
+                on INPUT's own grid, as in evaluate; not for thick slices, whose truth is unknown) and
                 run.json (every setting, versions, seconds, memory)."""
 
 METHODS = """\
 Methods:        SAMPLER[+tv][+NOISE], a diffusion sampler, or a classical method: fdk, sirt, admm-tv (CT), cubic (MRI).
                 SAMPLER is dds or ddnm; +tv (dds only, also written dds-tv) adds total variation along the slices.
                 NOISE is iscs (or slerp: inter-slice consistent), identical or identical-steps (batch-consistent).
-                Without NOISE every slice draws independent noise, and corrections across slices are left free unless
-                --smoothing binds them: dds is shown as DDS, dds+iscs as DDS+ISCS."""
+                Without NOISE every slice draws independent noise, and corrections are not smoothed across slices unless
+                --smoothing is given: dds is shown as DDS, dds+iscs as DDS+ISCS."""
 
 EVALUATE = """\
 Compares a reconstruction with the volume it should have been: PSNR, SSIM and LPIPS, slice by slice, in the axial,
-coronal and sagittal view, and the mean difference of neighbouring slices (above the reference's: the slices flicker;
-below: they are smoothed).
+coronal and sagittal view, and the mean difference of neighbouring slices (above the reference's: the slices are
+inconsistent; below: they are smoothed).
 
 What goes in:   two volumes on one grid, in the same units.
 What comes out: a table; with --output also metrics.json and preview.png in that folder."""
@@ -64,7 +64,7 @@ CONVERT = """\
 Makes a bundle of a diffusion prior that others have published, so that reconstruct and benchmark can use it.
 
 What goes in:   a checkpoint as its authors published it: NCSN++ (the .pth files of ISCS, TPDM and DiffusionMBIR, whose
-                averaged weights are taken) or guided diffusion (AAPM256_1M.pt of DDS). Its architecture is read off the
-                weights; a file that lacks one, or that could run code, is refused.
-What comes out: a folder with the configs of the bundle that is named, in which this prior takes the place of its own,
-                and models/model.pt. Give its path to --bundle: ./published_prior. It cannot be trained further."""
+                averaged weights are taken) or guided diffusion (AAPM256_1M.pt of DDS). Its architecture is read from
+                the weights; a file that lacks some, or that could run code, is refused.
+What comes out: a folder with the configs of the named bundle, changed for this prior, and models/model.pt. Give its
+                path to --bundle: ./published_prior. It cannot be trained further."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The entry point: runs a verb and turns what a user can mend into one line and an exit code."""
+"""The entry point: runs a verb and turns errors that a user can fix into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from monai_iscs.cli.parser import build_parser
 from monai_iscs.errors import InputWarning, explain
 
 USER_ERROR = 2
-STOPPED = 128 + signal.SIGINT  # as shells count
+STOPPED = 128 + signal.SIGINT  # as in shells
 TERMINATED = 128 + signal.SIGTERM
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, of ``kill``, a batch system or ``torchrun``: all that heeds Ctrl-C heeds it."""
+    """SIGTERM, from ``kill``, a batch system or ``torchrun``: handled like Ctrl-C."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs ``monai-iscs``.
 
     Args:
-        argv: the arguments after the program's name; those of the process if None.
+        argv: the arguments after the program's name; None: those of the process.
 
     Returns:
-        0 when all went well, 2 when the input cannot be used (one line on stderr says why), 130 after Ctrl-C, 143
-        after SIGTERM.
+        0 without errors, 2 if the input cannot be used (one line on stderr says why), 130 after Ctrl-C, 143 after
+        SIGTERM.
     """
     terminated: list[int] = []
     try:
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _stopped(terminated)
     except Exception as error:
-        if terminated:  # what the end of worker processes and connections made of it
+        if terminated:  # an error from ending worker processes and connections
             return _stopped(terminated)
         message = explain(error)
         if message is None:
@@ -57,15 +57,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _stopped(terminated: Sequence[int]) -> int:
-    if os.environ.get("RANK", "0") == "0":  # of several processes one talks
+    if os.environ.get("RANK", "0") == "0":  # only one of several processes prints
         print("monai-iscs: stopped", file=sys.stderr)
     return TERMINATED if terminated else STOPPED
 
 
 @contextmanager
 def _terminable(terminated: list[int]) -> Iterator[None]:
-    """SIGTERM stops as Ctrl-C does, and is noted down."""
-    if threading.current_thread() is not threading.main_thread():  # only there Python hears of signals
+    """SIGTERM stops like Ctrl-C, and is recorded."""
+    if threading.current_thread() is not threading.main_thread():  # Python receives signals only there
         yield
         return
 
@@ -82,7 +82,7 @@ def _terminable(terminated: list[int]) -> Iterator[None]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C always stops: what Python can only ignore (in finalisers, libraries' callbacks) is sent once more."""
+    """Ctrl-C always stops: if Python had to ignore it (in finalisers, libraries' callbacks), it is sent again."""
     ignored = sys.unraisablehook
 
     def send_again(unraisable: sys.UnraisableHookArgs) -> None:
@@ -107,9 +107,9 @@ def _send_later(number: int) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences the warnings and log lines of the libraries underneath: nobody at a command line can act on them.
+    """Silences the warnings and log lines of libraries, which do not help at a command line.
 
-    What of the input was left out is said in a line of its own.
+    Each `InputWarning` about left-out input is one line on stderr.
     """
 
     def say(message: Warning | str, category: type[Warning], *_: object) -> None:

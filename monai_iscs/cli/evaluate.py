@@ -18,7 +18,7 @@ def evaluate(arguments: Namespace) -> None:
     """Runs the verb.
 
     Raises:
-        InputError: a volume cannot be used, the two are not on one grid, or the LPIPS asked for can't be measured.
+        InputError: a volume cannot be used, the two are not on one grid, or the requested LPIPS can't be measured.
     """
     folder = None if arguments.output is None else _folder(arguments)
     lpips, missing = choose_lpips(arguments.lpips)
@@ -54,7 +54,7 @@ def evaluate(arguments: Namespace) -> None:
 
 
 def _folder(arguments: Namespace) -> RunFolder:
-    """The output folder, whose metrics.json names what belongs to it; not that of another verb."""
+    """The output folder, with metrics.json as its record; not the folder of another verb."""
     there = arguments.output.expanduser() / "run.json"
     if there.exists():
         raise InputError(f"{arguments.output}: found the results of another run there, expected another folder")

@@ -8,7 +8,7 @@ from monai_iscs.metrics import SliceLPIPS
 
 
 def choose_lpips(net: str | None) -> tuple[SliceLPIPS | None, str | None]:
-    """What measures LPIPS, and why it can't be measured: an error only for who asked for it."""
+    """The LPIPS metric, and the reason if there is none; an error only if a network was asked for."""
     if net == "none":
         return None, None
     if net is not None:

@@ -9,7 +9,7 @@ import math
 from monai_iscs.cli.argument_types import OneOrThree, Removed, count, number
 from monai_iscs.workflows.names import MOST_SMOOTHING
 
-MOST_COUNT, MOST_VALUE = 1e15, 1e30  # of photons and noise, of a voxel: beyond, single precision overflows
+MOST_COUNT, MOST_VALUE = 1e15, 1e30  # of photons and noise; of a voxel: above, single precision overflows
 REMOVED = {
     "--noise": "the noise as a part of the method: dds+iscs is Slerp noise, dds+identical identical noise, dds alone "
     "independent noise",
@@ -29,7 +29,7 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_scan_options(parser: argparse.ArgumentParser) -> None:
-    """What a simulated scan is like."""
+    """Settings of the simulated scan."""
     scan = parser.add_argument_group("the simulated scan (defaults: the bundle's)")
     scan.add_argument("--views", type=count(1), metavar="N", help="number of X-ray views")
     scan.add_argument(
@@ -63,7 +63,9 @@ def add_scan_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="MRI: simulate slices N times as thick from a thin scan (default: INPUT has thick slices)",
     )
-    scan.add_argument("--measurement-seed", type=count(0), metavar="N", help="of its noise; --seed is the sampler's")
+    scan.add_argument(
+        "--measurement-seed", type=count(0), metavar="N", help="seed of its noise; --seed is the sampler's"
+    )
 
 
 def add_speed_options(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +99,7 @@ def add_sampler_options(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         metavar="NAME",
         help="one of the bundle's: ours have default, which is tuned for the prior, CT also fast (as good, with half "
-        "of the steps) and limited-angle; released: the authors' code; paper: as it is described",
+        "of the steps) and limited-angle; released: the authors' code; paper: as described there",
     )
     sampler.add_argument("--steps", type=count(1), metavar="N", help="denoising steps: more are slower and finer")
     sampler.add_argument(
@@ -107,14 +109,14 @@ def add_sampler_options(parser: argparse.ArgumentParser) -> None:
         "--smoothing",
         type=number(0, MOST_SMOOTHING, include_low=True),
         metavar="F",
-        help="how far across slices a correction of dds or ddnm reaches at least, in samples of the scan (CT: detector "
-        "rows); 0 leaves every slice free",
+        help="least width across slices of a correction of dds or ddnm, in samples of the scan (CT: detector rows); "
+        "0: slices are corrected independently",
     )
     sampler.add_argument(
         "--noise-level",
         type=number(0, math.inf, include_low=True),
         metavar="F",
-        help="noise of the measurement, which is met no closer than that; 0: exactly (default: estimated from it)",
+        help="noise level of the measurement, which is fitted no closer than that; 0: exactly (default: estimated)",
     )
     for removed, instead in REMOVED.items():
         sampler.add_argument(removed, action=Removed, instead=instead)
@@ -125,6 +127,6 @@ def add_lpips_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lpips",
         choices=["alex", "vgg", "none"],
-        help="network of LPIPS, fetched if need be, or none to save the time (default: alex, if it is installed: "
+        help="network of LPIPS, downloaded if needed, or none to save time (default: alex, if it is installed: "
         "pip install 'monai-iscs[lpips]')",
     )

@@ -111,7 +111,7 @@ def _add_reconstruct(verbs: Any) -> None:
         type=bundle_folder,
         required=True,
         metavar="NAME",
-        help="model and settings: one of ours by its name, or the path of a folder, such as ./my_bundle",
+        help="model and settings: one of ours by name, or the path of a folder, such as ./my_bundle",
     )
     add_config_option(parser)
     parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help="folder to write")
@@ -123,7 +123,7 @@ def _add_reconstruct(verbs: Any) -> None:
         "model; see above (default: what the bundle says, DDS+ISCS in ours)",
     )
     parser.add_argument(
-        "--seed", type=count(0), default=0, metavar="N", help="of the sampler's random numbers, 0 or more (default: 0)"
+        "--seed", type=count(0), default=0, metavar="N", help="seed of the sampler's noise, 0 or more (default: 0)"
     )
 
     add_scan_options(parser)
@@ -189,21 +189,21 @@ def _add_evaluate(verbs: Any) -> None:
         description=descriptions.EVALUATE,
         example="evaluate result.nii.gz truth.nii.gz --bundle body_ct_reconstruction",
     )
-    parser.add_argument("reconstruction", type=existing_path, metavar="RECONSTRUCTION", help="volume to judge")
+    parser.add_argument("reconstruction", type=existing_path, metavar="RECONSTRUCTION", help="volume to evaluate")
     parser.add_argument("reference", type=existing_path, metavar="REFERENCE", help="volume it should have been")
     scale = parser.add_mutually_exclusive_group(required=True)
     scale.add_argument(
         "--bundle",
         type=bundle_folder,
         metavar="NAME",
-        help="judge both as this bundle sees them, on their own grid: its value range, or robust maximum",
+        help="compare both in this bundle's units (its value range, or the robust maximum), on their own grid",
     )
     scale.add_argument(
         "--window",
         nargs=2,
         type=number(-MOST_VALUE, MOST_VALUE, include_low=True),
         metavar=("LOW", "HIGH"),
-        help="judge both at their own size, with values clipped to LOW..HIGH",
+        help="compare both on their own grid, with values clipped to LOW..HIGH",
     )
     add_config_option(parser)
     add_lpips_option(parser)
@@ -255,7 +255,7 @@ def _add_convert(verbs: Any) -> None:
         type=bundle_folder,
         required=True,
         metavar="NAME",
-        help="whose settings to take, all but the model: one of ours by its name, or the path of a folder",
+        help="take all settings but the model from it: one of ours by name, or the path of a folder",
     )
     parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help="folder of the new bundle")
     parser.add_argument(
@@ -268,7 +268,7 @@ def _add_convert(verbs: Any) -> None:
         "--orientation",
         choices=ORIENTATIONS,
         default="display",
-        help="how slices lay in the training: display, with rows to the back or down and columns to the left, as in "
-        "DICOM files; array, as slices of a volume in RAS lie in memory (default: display)",
+        help="of slices in the training: display, with rows to the back or down and columns to the left, as in DICOM "
+        "files; array, as slices of a RAS volume in memory (default: display)",
     )
     parser.add_argument("--half", action="store_true", help="weights of half precision: half the size of the file")

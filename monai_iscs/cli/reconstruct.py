@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``monai-iscs reconstruct``: a volume from a scan that is simulated, or was measured."""
+"""``monai-iscs reconstruct``: a volume from a simulated or measured scan."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def reconstruct(arguments: Namespace) -> None:
     """Runs the verb.
 
     Raises:
-        InputError: something in the arguments cannot be used.
+        InputError: an argument cannot be used.
     """
     method = arguments.method
     sampling = method is None or method.noise is not None
@@ -65,7 +65,7 @@ def reconstruct(arguments: Namespace) -> None:
             volume = pipeline.load(arguments.input)
         with progress.stage("scanning"):
             measured = pipeline.measure(volume)
-        folder.expect(size=volume.numel())  # a quarter of its bytes: compressed, it takes more
+        folder.expect(size=volume.numel())  # a quarter of its bytes: the compressed file is larger
         with progress.stage("reconstructing"):
             if sampling:
                 checkpoint = Checkpoint(folder.path, pipeline.identity(record, arguments.input))
@@ -89,7 +89,7 @@ def reconstruct(arguments: Namespace) -> None:
                     **pipeline.display,
                 )
             with progress.stage("comparing"):
-                if known:  # as `evaluate` would: the file that was written against the one that was read
+                if known:  # as in `evaluate`: the written file against the one that was read
                     summary = compare(pipeline.config, stage / "reconstruction.nii.gz", arguments.input).summary
                     write_json(stage / "metrics.json", summary)
             resumed = {"resumed_after_step": checkpoint.restored} if sampling and checkpoint.restored else {}
@@ -105,12 +105,12 @@ def reconstruct(arguments: Namespace) -> None:
 
 
 def _refuse_idle_options(arguments: Namespace, *, sampling: bool) -> None:
-    """An option that the method does not know would be passed over in silence."""
+    """Refuse options that the method would ignore."""
     given = [f"--{option.replace('_', '-')}" for option in SAMPLER_OPTIONS if getattr(arguments, option) is not None]
     if given and not sampling:
         name = arguments.method.name
         raise InputError(f"{', '.join(given)}: found with --method {name}, expected with a sampler, dds or ddnm")
     if arguments.smoothing is not None and arguments.method is not None and arguments.method.name == "dds+tv":
         raise InputError(
-            "--smoothing: found with --method dds+tv, expected with dds or ddnm: there the slices' TV smooths"
+            "--smoothing: found with --method dds+tv, expected with dds or ddnm: TV smooths across slices instead"
         )

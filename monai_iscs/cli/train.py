@@ -17,13 +17,13 @@ def train(arguments: Namespace) -> None:
     """Runs the verb.
 
     Raises:
-        InputError: something in the arguments cannot be used.
+        InputError: an argument cannot be used.
     """
     if find_spec("tensorboard") is None:
-        raise InputError("training draws its curves with TensorBoard, which is not installed: pip install tensorboard")
+        raise InputError("tensorboard: found no such package, expected it for the curves: pip install tensorboard")
     splits = [arguments.dataset / name for name in ("train", "val")]
     with RunFolder(arguments.output, inputs=splits) as folder:
-        idist.barrier()  # the first process has mended what a killed run left
+        idist.barrier()  # the first process has repaired what a killed run left
         train_model(
             arguments.bundle,
             arguments.dataset,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints that a killed training goes on from."""
+"""Checkpoints from which a killed training goes on."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ from monai_iscs.priors.weights import load_weights
 
 
 def save_together(objects: Mapping[Path, Any]) -> None:
-    """``torch.save`` of several files; those of one folder are all the old ones or all the new ones, also after a kill.
+    """``torch.save`` of several files; in one folder all are old or all are new, even after a kill.
 
     Raises:
-        OutputError: a folder can't be written, such as on a full disk; nothing has changed there.
+        OutputError: a folder can't be written, such as on a full disk; it is unchanged.
     """
     for folder in dict.fromkeys(path.parent for path in objects):
         folder.mkdir(parents=True, exist_ok=True)
         with staged(folder) as stage:
             for path, content in objects.items():
                 if path.parent == folder:
-                    with (stage / path.name).open("wb") as file:  # whose errors say more than PyTorch's own
+                    with (stage / path.name).open("wb") as file:  # its errors are clearer than PyTorch's
                         torch.save(content, file)
 
 
 def save_atomically(obj: Any, path: str | os.PathLike[str]) -> None:
-    """``torch.save`` that leaves either the old file or the whole new one, whatever happens in between."""
+    """``torch.save`` that leaves either the old file or the complete new one, even after a kill."""
     save_together({Path(path): obj})
 
 
 class WeightsLoader:
-    """Loads a network's weights when an engine starts, as MONAI's ``CheckpointLoader`` does, and checks them.
+    """Loads a network's weights when an engine starts, like MONAI's ``CheckpointLoader``, and checks them.
 
     Args:
         path: of the weights, see `load_weights`.
-        network: what they are for.
+        network: gets the weights.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, network: nn.Module) -> None:
@@ -63,7 +63,7 @@ class WeightsLoader:
 
 
 class _EventIndex:
-    """Where a scheduler of Ignite stands, as plain numbers: its own state holds a class that a safe load refuses."""
+    """The state of an Ignite scheduler as plain numbers: its own state has a class that a safe load refuses."""
 
     def __init__(self, scheduler: BaseParamScheduler) -> None:
         self.scheduler = scheduler
@@ -76,23 +76,23 @@ class _EventIndex:
 
 
 class ResumableCheckpoint:
-    """Saves everything a training needs after every epoch, and takes it up again at the start of the next run.
+    """Saves everything a training needs after every epoch, and restores it at the start of the next run.
 
-    MONAI's ``CheckpointSaver`` writes straight to the final name, so that a kill during the write loses the run; this
-    handler replaces checkpoint and weights together. It goes last among the trainer's handlers. From its start to its
-    end the training has the checkpoint's folder to itself.
+    MONAI's ``CheckpointSaver`` writes to the final name directly, so that a kill during the write loses the run; this
+    handler replaces checkpoint and weights together. It must be the last of the trainer's handlers. From its start to
+    its end the training locks the checkpoint's folder.
 
     Args:
         path: the checkpoint file. If it exists when the training starts, the training goes on from it.
-        save: what to save: anything with ``state_dict`` and ``load_state_dict``. The trainer itself joins them.
+        save: objects to save, with ``state_dict`` and ``load_state_dict``. The trainer itself is added.
         ema: Ignite's exponential moving average of the trained network.
         exported: the denoiser around the averaged network; its weights are written in half precision to ``weights``.
-        weights: where the averaged weights go after every epoch, or ``None``.
+        weights: file for the averaged weights after every epoch, or ``None``.
 
     Raises:
-        InputError: when the training starts: another one runs in this folder, or the checkpoint can't be gone on from.
-            After an epoch: the training has diverged, or a file can't be written. The files are then those of the
-            last good epoch.
+        InputError: when the training starts: another one runs in this folder, or the checkpoint does not fit. After an
+            epoch: the training has diverged, or a file can't be written. The files are then those of the last good
+            epoch.
     """
 
     def __init__(
@@ -116,13 +116,13 @@ class ResumableCheckpoint:
 
     def _objects(self, engine: Engine) -> dict[str, Any]:
         objects = {**self.save, "trainer": engine, "ema": self.ema.ema_model}
-        scheduler = getattr(self.ema, "momentum_scheduler", None)  # which a momentum without warm-up lacks
+        scheduler = getattr(self.ema, "momentum_scheduler", None)  # None without a warm-up
         if scheduler is not None:
             objects["ema_momentum"] = _EventIndex(scheduler)
         return objects
 
     def load(self, engine: Engine) -> None:
-        """Restores the last finished epoch, if there is one, with the weights that belong to it."""
+        """Restores the last finished epoch, if there is one, with its weights."""
         if idist.get_rank() == 0:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(self.path.parent)
@@ -136,13 +136,13 @@ class ResumableCheckpoint:
             Checkpoint.load_objects(to_load=self._objects(engine), checkpoint=checkpoint)
         except Exception as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            msg = f"{self.path}: cannot go on from this checkpoint ({reason}); move it away to start anew"
+            msg = f"{self.path}: found a checkpoint that does not fit ({reason}), expected this training's, or none"
             raise InputError(msg) from error
         engine.state.max_epochs = epochs
         logging.getLogger(__name__).info("resumed %s after epoch %d", self.path, engine.state.epoch)
         self._refuse_diverged(engine)
         if idist.get_rank() == 0 and self.weights is not None:
-            save_together(self._averaged())  # the file may be of another epoch
+            save_together(self._averaged())  # the file may be from another epoch
 
     def write(self, engine: Engine) -> None:
         """Saves the state, and the averaged weights for inference; of several processes, the first one does."""
@@ -153,7 +153,7 @@ class ResumableCheckpoint:
         save_together({self.path: state, **self._averaged()})
 
     def _averaged(self) -> dict[Path, dict[str, Tensor]]:
-        """The weights for inference, by the file that they go to."""
+        """The weights for inference, by their file."""
         if self.weights is None:
             return {}
         return {self.weights: {name: value.half() for name, value in self.exported.state_dict().items()}}
@@ -164,7 +164,7 @@ class ResumableCheckpoint:
                 if not value.isfinite().all():
                     raise InputError(
                         f"epoch {engine.state.epoch}: found NaN or infinite weights in {name}, expected finite ones: "
-                        f"the training has diverged (a lower learning rate may help); {self.path} stays as it was"
+                        f"the training has diverged (a lower learning rate may help); {self.path} is unchanged"
                     )
 
     def _release(self, _: Engine) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Denoising score matching as MONAI sees it: noise levels, batches and the validation's figures."""
+"""Denoising score matching with MONAI: sigmas, batches and the validation's metrics."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from monai.handlers import PeakSignalToNoiseRatio as PSNRHandler
 from monai.utils import convert_to_tensor
 from torch import Generator, Tensor
 
-from monai_iscs.errors import InputError
+from monai_iscs.errors import expect
 from monai_iscs.priors import Denoiser, EDMDenoiser
 
 
 class NoiseLevels:
-    """Random continuous noise levels: log-uniform over ``core`` most of the time, else over the whole ``span``.
+    """Random continuous sigmas: mostly log-uniform over ``core``, else over the whole ``span``.
 
-    The reconstruction spends its steps in the core; the rest keeps every recipe inside the training range.
+    The steps of a reconstruction are in the core; the rest keeps every recipe inside the training range.
 
     Args:
-        span: lowest and highest noise level.
-        core: the range that matters most.
-        core_fraction: share of the draws that fall in the core by design.
+        span: lowest and highest sigma.
+        core: the most important range.
+        core_fraction: share of the draws from the core.
 
     Raises:
         InputError: a core outside the span, an empty core or a share outside [0, 1].
@@ -38,15 +38,12 @@ class NoiseLevels:
         core: tuple[float, float] = (0.01, 5.0),
         core_fraction: float = 0.9,
     ) -> None:
-        if not (0 < span[0] <= core[0] < core[1] <= span[1] and 0 <= core_fraction <= 1):
-            raise InputError(
-                "expected 0 < span[0] <= core[0] < core[1] <= span[1] and 0 <= core_fraction <= 1, found span "
-                f"{span}, core {core}, core_fraction {core_fraction}"
-            )
+        expect(0 < span[0] <= core[0] < core[1] <= span[1], "core", core, f"a range inside the positive span {span}")
+        expect(0 <= core_fraction <= 1, "core_fraction", core_fraction, "0 to 1")
         self.span, self.core, self.core_fraction = tuple(span), tuple(core), core_fraction
 
     def __call__(self, count: int, *, generator: Generator | None = None) -> Tensor:
-        """Draws ``count`` noise levels, shape ``(count,)``."""
+        """Draws ``count`` sigmas, shape ``(count,)``."""
         where, position = torch.rand(2, count, generator=generator)
         (low, high), (core_low, core_high) = torch.tensor([self.span, self.core]).log()
         in_core = core_low + position * (core_high - core_low)
@@ -59,9 +56,9 @@ class TrainingBatch(PrepareBatch):
 
     Args:
         denoiser: the preconditioning whose ``network`` is trained.
-        noise_levels: draws the noise level of each slice.
-        key: entry of the batch that holds clean slices ``(B, C, H, W)`` in the prior's units.
-        seed: of the noise levels, on any device, and of the noise, which a GPU draws itself.
+        noise_levels: draws the sigma of each slice.
+        key: entry of the batch with clean slices ``(B, C, H, W)`` in the prior's units.
+        seed: of the sigmas, on any device, and of the noise, which a GPU draws itself.
     """
 
     def __init__(self, denoiser: EDMDenoiser, *, noise_levels: NoiseLevels, key: str = "image", seed: int = 0) -> None:
@@ -69,7 +66,7 @@ class TrainingBatch(PrepareBatch):
         self.reseed(seed)
 
     def reseed(self, seed: int) -> None:
-        """Draws from now on what a new one with this seed would draw."""
+        """Restarts the random numbers with this seed."""
         self._generator = Generator().manual_seed(seed)
         self._device_generator: Generator | None = None
 
@@ -85,7 +82,7 @@ class TrainingBatch(PrepareBatch):
         return inputs, self.denoiser.network_target(noisy, clean, sigma), (timesteps,), {}
 
     def _noise_generator(self, device: torch.device) -> Generator:
-        """One on the device itself, for which a GPU would otherwise wait at every step."""
+        """A generator on the device itself: otherwise a GPU would wait for the noise at every step."""
         if self._device_generator is None or self._device_generator.device != device:
             seed = int(torch.randint(2**31, (), generator=self._generator))
             self._device_generator = Generator(device).manual_seed(seed)
@@ -93,11 +90,11 @@ class TrainingBatch(PrepareBatch):
 
 
 class ValidationBatch(PrepareBatch):
-    """Every slice of a batch at every one of fixed noise levels, with the same noise at each call.
+    """Every slice of a batch at every one of fixed sigmas, with the same noise at each call.
 
     Args:
-        sigmas: the noise levels; the levels of one slice follow each other.
-        key: entry of the batch that holds clean slices.
+        sigmas: fixed ones; the results of one slice follow each other.
+        key: entry of the batch with clean slices.
         seed: of the noise; it is the same for each batch, so that epochs and networks compare.
     """
 
@@ -117,7 +114,7 @@ class ValidationBatch(PrepareBatch):
 
 
 def denoising_psnr(sigmas: Sequence[float]) -> dict[str, PSNRHandler]:
-    """One PSNR metric (data range 1) for each noise level of a :class:`ValidationBatch`, for a MONAI evaluator."""
+    """One PSNR metric (data range 1) for each sigma of a :class:`ValidationBatch`, for a MONAI evaluator."""
 
     def at(level: int) -> Any:
         return lambda output: (output["pred"][level :: len(sigmas)], output["label"][level :: len(sigmas)])
@@ -132,12 +129,12 @@ def mean_psnr() -> PSNRHandler:
 
 @torch.inference_mode()
 def psnr_at(denoiser: Denoiser, clean: Tensor, sigma: float, *, seed: int = 0, batch: int = 8) -> float:
-    """Mean denoising PSNR (data range 1) of slices at one noise level, in decibels.
+    """Mean denoising PSNR (data range 1) of slices at one sigma, in decibels.
 
     Args:
         denoiser: the prior, or anything called like one.
         clean: clean slices ``(S, C, H, W)`` in the prior's units.
-        sigma: the noise level.
+        sigma: of the noise.
         seed: of the noise.
         batch: slices at a time.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training in one process or several: how they find each other, their devices, and who takes which slices."""
+"""A training in one process or several: their connection, their devices and their shares of the slices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monai_iscs.torchrun import process_count
 
 
 def begin_training(seed: int) -> None:
-    """First of all: connects the processes that ``torchrun`` started, if there are any, and seeds this one."""
+    """To call first: connects the processes that ``torchrun`` started, if any, and seeds this one."""
     explain_uncaught()
     if process_count() > 1 and idist.get_world_size() == 1:
         idist.initialize("nccl" if torch.cuda.is_available() else "gloo")
@@ -24,7 +24,7 @@ def begin_training(seed: int) -> None:
 
 
 def training_device() -> torch.device:
-    """A GPU if there is one, of several processes each its own; else the CPU."""
+    """A GPU if there is one, a different one for each of several processes; else the CPU."""
     if idist.get_world_size() > 1:
         return idist.device()
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training draws at random: decided by its seed, however often it is interrupted."""
+"""Random numbers of a training: they depend on its seed only, even after interruptions."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from monai_iscs.engines.denoising import TrainingBatch
 
 
 class EpochSeeds:
-    """Seeds what every epoch draws by the training's seed, the epoch and the process.
+    """Seeds the random numbers of every epoch by the training's seed, the epoch and the process.
 
-    These are the order of the slices, their augmentation and their noise. A training that goes on from a checkpoint
-    therefore draws what it would have drawn without the break. Several processes augment differently; their common
+    They are the order of the slices, their augmentation and their noise. A training that goes on from a checkpoint
+    therefore draws the same numbers as without the interruption. Several processes augment differently; their common
     order is that of MONAI's ``DistributedSampler``.
 
-    The worker processes of a loader draw their seeds from PyTorch's generator when they start, so that they must start
-    with every epoch: not ``persistent_workers``. Each augments its own batches, so that another number of workers
-    gives another, equally reproducible augmentation.
+    The worker processes of a loader draw their seeds from PyTorch's generator when they start, so they must start with
+    every epoch: no ``persistent_workers``. Each augments its own batches, so that another number of workers gives
+    another, equally reproducible augmentation.
 
     Args:
         seed: of the training.

@@ -27,13 +27,13 @@ def load_slices(
 
     Args:
         files: paths of the volumes.
-        transform: takes ``{"image": path}`` and gives ``{"image": volume}``, ``(C, X, Y, Z)`` in the prior's units.
+        transform: from ``{"image": path}`` to ``{"image": volume}``, ``(C, X, Y, Z)`` in the prior's units.
         slice_axis: the volume's axis (0, 1 or 2) along which slices stack.
         every: keep one slice in ``every``, for a quick validation, and at least one of each volume.
-        at_least: as many slices are needed, such as for one batch.
+        at_least: number of slices that are needed, such as for one batch.
 
     Returns:
-        One ``{"image": tensor}`` of shape ``(C, H, W)`` a slice.
+        One ``{"image": tensor}`` of shape ``(C, H, W)`` for each slice.
 
     Raises:
         InputError: there are fewer slices than needed, or a volume's slices have pixels that are not square.
@@ -50,6 +50,6 @@ def load_slices(
         first = min(every, len(volume)) // 2
         slices += [{"image": image} for image in volume[first::every].half()]
     if len(slices) < at_least:
-        msg = f"{Path(files[0]).parent}: found {len(slices)} slices, expected at least {at_least}, one batch"
+        msg = f"{Path(files[0]).parent}: found {len(slices)} slices, expected at least {at_least} (one batch)"
         raise InputError(msg)
     return slices

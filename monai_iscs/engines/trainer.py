@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What trains a denoiser: its weights and their average, the learning rate, and MONAI's engines made ready for it."""
+"""The training of a denoiser: its weights and their average, the learning rate, and MONAI's engines."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from monai_iscs.priors.weights import load_weights
 
 
 class TrainedDenoiser:
-    """A denoiser in training, and the moving average of its weights, by which it is validated and used.
+    """A denoiser in training, and the moving average of its weights, for validation and use.
 
     Args:
         denoiser: its network is trained.
         device: where it is trained.
         initial_weights: a file of weights to start from, such as a bundle's ``models/model.pt``.
         momentum, momentum_warmup, warmup_iters: of the average, see Ignite's ``EMAHandler``.
-        memory_format: order of the weights in memory; by default channels last on CUDA, and else PyTorch's own.
+        memory_format: order of the weights in memory; by default channels last on CUDA, else PyTorch's own.
 
     Attributes:
         network: the denoiser's network; the optimiser changes its weights.
@@ -40,7 +40,7 @@ class TrainedDenoiser:
         averaged: the denoiser with the averaged weights.
 
     Raises:
-        InputError: the initial weights are missing, damaged or of another network, or are no weights.
+        InputError: the initial weights are missing, damaged or of another network.
     """
 
     def __init__(
@@ -86,22 +86,22 @@ def denoiser_trainer(
     train_handlers: Sequence[Any] = (),
     **settings: Any,
 ) -> SupervisedTrainer:
-    """MONAI's ``SupervisedTrainer`` that trains a denoiser, and goes on from its last whole epoch if there is one.
+    """MONAI's ``SupervisedTrainer`` for a denoiser; it goes on from its last complete epoch if there is one.
 
-    It clips gradients, ends at a loss that is NaN or infinite, and writes ``last.pt`` (to go on from) and ``model.pt``
-    (the averaged weights, in half precision) after every epoch. Several processes share the gradients; the first one
-    logs and writes.
+    It clips gradients, stops at a loss that is NaN or infinite, and writes ``last.pt`` (the checkpoint) and
+    ``model.pt`` (the averaged weights, in half precision) after every epoch. Several processes share the gradients; the
+    first one logs and writes.
 
     Args:
         trained: the denoiser.
         optimizer: of ``trained.network``.
         schedule: the optimiser's learning rate, step by step.
-        noise_levels: draws the noise level of each slice.
+        noise_levels: draws the sigma of each slice.
         validator: validates the averaged weights.
         val_interval: epochs between two validations.
         output_dir: folder of checkpoint, weights and TensorBoard's curves.
         seed: of the slices' order, their augmentation and their noise.
-        train_handlers: further handlers; they come last.
+        train_handlers: further handlers, at the end.
         settings: further arguments of ``SupervisedTrainer``, such as ``max_epochs`` and ``train_data_loader``.
     """
     loss = {"tag_name": "loss", "output_transform": lambda output: output["loss"]}
@@ -144,13 +144,13 @@ def denoiser_evaluator(
     val_handlers: Sequence[Any] = (),
     **settings: Any,
 ) -> SupervisedEvaluator:
-    """MONAI's ``SupervisedEvaluator`` of a denoiser's averaged weights, by their PSNR at each of some noise levels.
+    """MONAI's ``SupervisedEvaluator`` of a denoiser's averaged weights, by their PSNR at some sigmas.
 
     Args:
         trained: the denoiser.
-        sigmas: the noise levels.
+        sigmas: of the noise.
         output_dir: folder of TensorBoard's curves.
-        val_handlers: further handlers; they come last.
+        val_handlers: further handlers, at the end.
         settings: further arguments of ``SupervisedEvaluator``, such as ``val_data_loader``.
     """
     handlers = [*_logs(StatsHandler, False), *_logs(TensorBoardStatsHandler, False, log_dir=output_dir)]
@@ -167,5 +167,5 @@ def denoiser_evaluator(
 
 
 def _logs(handler: type, iteration_log: Any, **settings: Any) -> list[Any]:
-    """A handler that logs, in the first process alone."""
+    """A handler that logs, in the first process only."""
     return [handler(iteration_log=iteration_log, **settings)] if idist.get_rank() == 0 else []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a training uses its device: mixed precision, gradient clipping and the processes that prepare batches."""
+"""The device of a training: mixed precision, gradient clipping and the processes that prepare batches."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def has_bfloat16(device: torch.device | str) -> bool:
 
 
 def worker_count(device: torch.device | str) -> int:
-    """Processes that prepare a loader's batches: for CUDA up to 8, for a CPU, which is busy enough, none.
+    """Processes that prepare a loader's batches: up to 8 for CUDA, none for a CPU, which is already busy.
 
-    Each has a core to itself, and so has the training; processes of one machine share its cores.
+    Each has its own core, and so has the training; the training processes of one machine share its cores.
     """
     if torch.device(device).type != "cuda":
         return 0
@@ -35,7 +35,7 @@ class GradientClipping:
     """Clips the norm of the gradient before each optimiser step, with and without MONAI's ``amp``.
 
     Args:
-        network: whose parameters.
+        network: its parameters' gradients are clipped.
         max_norm: largest allowed norm.
     """
 
@@ -50,19 +50,19 @@ class GradientClipping:
         length = engine.state.epoch_length or math.inf
         done = (engine.state.iteration - 1) % length + 1
         if done % engine.accumulation_steps and done < length:
-            return  # no step yet: the gradient still adds up
+            return  # no step yet: gradients are accumulated
         if engine.scaler is not None:
             engine.scaler.unscale_(engine.optimizer)  # otherwise the norm would be some 65,536 times the gradient's
         nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
 
 
 class FiniteLoss:
-    """Ends a training with an error when its loss is NaN or infinite: no weights come back from there.
+    """Stops a training with an error when its loss is NaN or infinite: its weights cannot recover.
 
-    Every loss counts, but it is looked at only now and then, as a GPU would wait at every look.
+    Every loss counts, but checks are rare, because a GPU must wait for each.
 
     Args:
-        interval: steps between two looks; the end of an epoch is always one.
+        interval: steps between two checks; there is always one at the end of an epoch.
     """
 
     def __init__(self, *, interval: int = 50) -> None:
@@ -70,7 +70,7 @@ class FiniteLoss:
         self._finite: Tensor | None = None
 
     def attach(self, engine: Engine) -> None:
-        """Registers the handler with a trainer; before the one that saves, so that nothing of a lost epoch is kept."""
+        """Registers the handler with a trainer; before the one that saves, so that a bad epoch is not saved."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._note)
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), self._look)
@@ -87,16 +87,16 @@ class FiniteLoss:
         if self._finite is not None and not self._finite:
             raise InputError(
                 f"epoch {engine.state.epoch}, step {engine.state.iteration}: found a loss that is NaN or infinite, "
-                "expected a finite one: the training has diverged (a lower learning rate may help); what is saved is "
-                "of the last good epoch"
+                "expected a finite one: the training has diverged (a lower learning rate may help); the saved files "
+                "are of the last good epoch"
             )
 
 
 class UnscaledBFloat16:
-    """Leaves out the loss scaler that MONAI's ``amp`` brings, where that computes in bfloat16.
+    """Removes the loss scaler of MONAI's ``amp`` if that computes in bfloat16.
 
-    bfloat16 has the range of float32, so that nothing over- or underflows. The scaler's search for overflow would make
-    a GPU wait at every step.
+    bfloat16 has the range of float32, so that nothing over- or underflows. The scaler's check for overflow would make a
+    GPU wait at every step.
     """
 
     def attach(self, engine: Engine) -> None:
@@ -105,5 +105,5 @@ class UnscaledBFloat16:
 
     def _disable(self, engine: Engine) -> None:
         if engine.amp and engine.amp_kwargs.get("dtype") is torch.bfloat16:
-            # not None, which to MONAI means no autocast either
+            # not None, which for MONAI also means no autocast
             engine.scaler = torch.amp.GradScaler(engine.state.device.type, enabled=False)

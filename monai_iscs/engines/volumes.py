@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The volumes of a folder, and names for what becomes of them."""
+"""The volumes of a folder, and names for their results."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _RAW = (".raw", ".zraw", ".raw.gz", ".img", ".img.gz")
 def list_volumes(folder: str | PathLike[str]) -> list[str]:
     """Every volume of a folder that `LoadVolume` reads, sorted by name.
 
-    These are NIfTI, NRRD and MHA files, multi-frame DICOM files, each folder in it that holds DICOM files, and the
-    folder itself where single DICOM slices lie in it. All else but text is left out with an `InputWarning`.
+    These are NIfTI, NRRD and MHA files, multi-frame DICOM files, each folder in it with DICOM files, and the folder
+    itself if it has single DICOM slices. Everything else except text is left out with an `InputWarning`.
 
     Raises:
-        InputError: the folder does not exist or holds no volume.
+        InputError: the folder does not exist or has no volume.
     """
     folder = Path(folder).expanduser()
     there = sorted(path for path in folder.glob("*") if not is_hidden(path))
@@ -49,20 +49,20 @@ def list_volumes(folder: str | PathLike[str]) -> list[str]:
             volumes.add(str(found))
         elif not path.is_file() or not is_text(path):
             left_out.append(path.name)
-    said = f"{len(left_out)} others that are none ({', '.join(left_out[:5])})" if left_out else ""
+    said = f"{len(left_out)} other files ({', '.join(left_out[:5])})" if left_out else ""
     if not volumes:
-        what = f"found {said or ('none' if folder.is_dir() else 'no such folder')}"
-        raise InputError(f"{folder}: expected a folder with volumes ({', '.join((*NIFTI, *ITK))} or DICOM), {what}")
+        what = f"found {said or ('no volumes' if folder.is_dir() else 'no such folder')}"
+        raise InputError(f"{folder}: {what}, expected a folder with volumes ({', '.join((*NIFTI, *ITK))} or DICOM)")
     if left_out:
         warnings.warn(f"{folder}: found {len(volumes)} volumes, left out {said}", InputWarning, stacklevel=2)
     return sorted(volumes)
 
 
 def volume_names(files: Sequence[str | PathLike[str]]) -> list[str]:
-    """A name for each volume that no other has, on systems that ignore case too.
+    """A unique name for each volume, also on systems that ignore case.
 
-    It is the file's name without what says its type, as in "1.2.840.1" of "1.2.840.1.nii.gz"; where volumes share that
-    it is the file's whole name, and a number follows where they share that as well.
+    It is the file's name without the ending of its type, such as "1.2.840.1" of "1.2.840.1.nii.gz"; if volumes share
+    that, it is the file's whole name, with a number if they share that as well.
     """
     paths = [Path(os.path.abspath(file)) for file in files]  # links keep their names
     stems = [volume_stem(path) for path in paths]
@@ -77,18 +77,18 @@ def volume_names(files: Sequence[str | PathLike[str]]) -> list[str]:
 
 
 def volume_stem(path: Path) -> str:
-    """A volume's name without what tells its type; a folder's whole name."""
+    """A volume's name without the ending of its type; a folder's whole name."""
     return path.name if path.is_dir() else stem(path, (*NIFTI, *ITK, *DICOM))
 
 
 def stem(path: Path, endings: Sequence[str]) -> str:
-    """A file's name without the longest of some endings, in any case, that it has."""
+    """A file's name without the longest of its endings among some, in any case."""
     has = [ending for ending in endings if path.name.lower().endswith(ending)]
     return path.name[: -max(map(len, has))] if has else path.name
 
 
 class ResultLayout(FolderLayoutBase):
-    """Where MONAI's `SaveImage` writes the result of each of some volumes: one file of its own, see `volume_names`.
+    """The files to which MONAI's `SaveImage` writes the results of volumes, one for each, see `volume_names`.
 
     Args:
         output_dir: folder of the results.

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One volume on many processes, a GPU each: they share the prior's slices and the scanner's views.
+"""One volume on several processes with a GPU each: they share the prior's slices and the scanner's views.
 
-Everything else is computed by every process from the same numbers, noise included, so that all hold the same volume.
-One process alone has all of it. The devices must be equal ones: unequal ones round differently, and may
-iterate once more or less than the others.
+Every process computes everything else from the same numbers, including noise, so that all have the same volume. The
+devices must be equal: different ones round differently, and may do one iteration more or less than the others.
 
-One process sums the views in another order than two. That is rounding in the last bit, but conjugate gradients amplify
-it, as they amplify a change of the measurement by one unit in the last place: to some 1e-3 of the volume's range after
-one step of 20 iterations, and by a few times that after all steps (`benchmarks/processes.py`).
+One process sums the views in another order than two. The difference is rounding in the last bit, but conjugate
+gradients amplify it, like a change of the measurement by one unit in the last place: to some 1e-3 of the volume's range
+after one step of 20 iterations, and to a few times that after all steps (`benchmarks/processes.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from monai_iscs.priors.batches import SliceBatches
 
 
 def own_share(length: int) -> tuple[int, int]:
-    """Start and stop of this process's share of a length; the last ones may get less than the others, or nothing."""
+    """Start and stop of this process's share of a length; the last processes may get less, or nothing."""
     size = -(-length // idist.get_world_size())
     start = min(idist.get_rank() * size, length)
     return start, min(start + size, length)
@@ -35,7 +34,7 @@ def gather(share: Tensor, length: int) -> Tensor:
 
 
 class SharedDenoiser:
-    """A denoiser of stacks of which every process denoises its share of the slices."""
+    """A denoiser of stacks: every process denoises its share of the slices."""
 
     def __init__(self, denoiser: SliceBatches) -> None:
         self.denoiser = denoiser
@@ -43,17 +42,17 @@ class SharedDenoiser:
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         start, stop = own_share(len(x))
-        own = x[start:stop] if stop > start else x[:1]  # who has none denoises one: it tells the result's shape
+        own = x[start:stop] if stop > start else x[:1]  # without a share, denoise one slice for the result's shape
         return gather(self.denoiser(own, sigma)[: stop - start], len(x))
 
 
 class SharedOperator(LinearOperator):
-    """A scanner of which every process measures its share along the first axis of the measurement.
+    """A scanner: every process computes its share along the first axis of the measurement.
 
-    Every process has the whole measurement, so that a pseudo-inverse needs no sharing.
+    Every process has the whole measurement, so that a pseudo-inverse is not shared.
 
-    `gram` (AᵀA, all that conjugate gradients ask for) and `adjoint` sum volumes over the processes once; `forward`
-    gathers the measurement.
+    `gram` (AᵀA, which conjugate gradients use) and `adjoint` sum volumes over the processes once; `forward` gathers the
+    measurement.
 
     Args:
         operator: the whole scanner; one that has `rows`.
@@ -94,5 +93,5 @@ class SharedOperator(LinearOperator):
 
 
 def share_operator(operator: LinearOperator) -> LinearOperator:
-    """The scanner for use by all processes together: as it is where it has no `rows`."""
+    """The scanner, shared by all processes; unchanged if it has no `rows`."""
     return operator if operator.rows(0, operator.range_shape[0]) is None else SharedOperator(operator)

@@ -31,15 +31,15 @@ Networks = StackDenoiser | Mapping[str, StackDenoiser]
 class SliceDiffusionInferer(Inferer):
     """Reconstruct volumes from measurements with a prior of 2D slices and slice-consistent noise.
 
-    Drops into `SupervisedEvaluator`: the batch's image is the measurement, the network is the prior.
+    Works in `SupervisedEvaluator`: the batch's image is the measurement, the network is the prior.
 
     Args:
         recipe: every choice of the reconstruction; `Recipe()` is the paper's method with the authors' numbers. Bundles
             have recipes that were tuned for their priors.
-        scan: the operator of measurements that don't carry their scan, on (X, Y, Z). Those that `SimulateMeasurementd`
-            and `TakeAsMeasuredd` make carry it.
+        scan: the operator of measurements that don't carry their scan, on (X, Y, Z). Those of `SimulateMeasurementd`
+            and `TakeAsMeasuredd` carry it.
         hardware: where and how the networks compute.
-        seed: of the sampler's random numbers. Every volume starts from it: equal inputs give equal volumes.
+        seed: of the sampler's random numbers, for every volume: equal inputs give equal volumes.
         progress: show a progress bar for each volume.
         callback: called with the `State` of each step.
     """
@@ -60,7 +60,7 @@ class SliceDiffusionInferer(Inferer):
         self.seed = seed
         self.progress = progress
         self.callback = callback
-        # of the last volume: the next one needs no other compilation or probe
+        # of the last volume: the next one needs no new compilation or memory estimate
         self._batches: dict[tuple[int, torch.device], SliceBatches] = {}
 
     def __call__(self, inputs: Tensor, network: Networks, scan: LinearOperator | None = None) -> Tensor:
@@ -68,8 +68,8 @@ class SliceDiffusionInferer(Inferer):
 
         Args:
             inputs: measurements (B, C, *operator.range_shape), such as (B, 1, view, v, u), real.
-            network: prior, `network(x, sigma) -> E[x0 | x]` on (S, C, H, W); or several of them by the names that the
-                recipe's prior asks for. A module computes on its own device, in evaluation mode and without gradients.
+            network: prior, `network(x, sigma) -> E[x0 | x]` on (S, C, H, W); or several by the names that the recipe's
+                prior uses. A module computes on its own device, in evaluation mode and without gradients.
                 Its attributes `size_divisor` and `in_channels`, if it has them, say what H and W must be multiples of,
                 and what C is.
             scan: overrides the constructor's.
@@ -101,10 +101,10 @@ class SliceDiffusionInferer(Inferer):
         return result
 
     def run(self, measurement: Measurement, network: Networks) -> Run:
-        """The reconstruction of one measurement, to be walked through step by step.
+        """The reconstruction of one measurement, to iterate over its steps.
 
         Args:
-            measurement: what is to be reconstructed.
+            measurement: to reconstruct.
             network: as in a call; modules must be in evaluation mode.
 
         Raises:
@@ -137,10 +137,10 @@ class SliceDiffusionInferer(Inferer):
 
 
 def measurement_of(item: Tensor, scan: LinearOperator | None = None) -> Measurement:
-    """One measurement (C, *range_shape) with its scan: the given one, or else that which the tensor carries.
+    """One measurement (C, *range_shape) with its scan: the given one, else the one that the tensor carries.
 
     Raises:
-        InputError: there is none, or one that the data do not fit.
+        InputError: there is none, or it does not fit the data.
     """
     if scan is None:
         if not carries_scan(item):
@@ -151,7 +151,7 @@ def measurement_of(item: Tensor, scan: LinearOperator | None = None) -> Measurem
 
 
 def _device(networks: Mapping[str, StackDenoiser], data: Tensor) -> torch.device:
-    """That of the networks' weights, else that of the data."""
+    """The device of the networks' weights, else of the data."""
     modules = (network for network in networks.values() if isinstance(network, nn.Module))
     weights = (weight for module in modules for weight in module.parameters())
     return next((weight.device for weight in weights), data.device)
@@ -159,7 +159,7 @@ def _device(networks: Mapping[str, StackDenoiser], data: Tensor) -> torch.device
 
 @contextmanager
 def _evaluating(network: Networks) -> Iterator[None]:
-    """All modules in evaluation mode, nothing with gradients."""
+    """All modules in evaluation mode, without gradients."""
     networks = network.values() if isinstance(network, Mapping) else (network,)
     with torch.no_grad(), ExitStack() as stack:
         for module in networks:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a reconstruction's measurement is from the one it was made from: ||A x - y|| / ||y||."""
+"""How far a reconstruction is from its measurement: ||A x - y|| / ||y||."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def data_residual(
     Args:
         volume: x, (..., *domain_shape of the operator), such as (C, X, Y, Z).
         measurement: y, (..., *range_shape), such as (C, view, v, u), on the device of `volume`.
-        operator: A, a `LinearOperator` or any function that does what the scanner does.
+        operator: A, a `LinearOperator` or any function that simulates the scanner.
 
     Raises:
         InputError: if A x isn't shaped like y, y is zero or not finite, or one of them is complex.
     """
     x, y = real_tensor(volume, "volume"), real_tensor(measurement, "measurement")
     x, y = (torch.Tensor.as_subclass(v.detach(), torch.Tensor) for v in (x, y))
-    seen = real_tensor(operator(x), "what the operator gives")
+    seen = real_tensor(operator(x), "the operator's result")
     if seen.shape != y.shape:
         raise InputError(
-            f"measurement: found shape {tuple(y.shape)}, expected {tuple(seen.shape)}, which the operator gives for a "
+            f"measurement: found shape {tuple(y.shape)}, expected {tuple(seen.shape)}, the operator's for a "
             f"volume of shape {tuple(x.shape)}"
         )
     norm = float(y.double().norm())

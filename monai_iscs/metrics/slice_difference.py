@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much neighbouring slices differ (Eq. 18), and how far that is from the truth (Eq. 19)."""
+"""The difference of neighbouring slices (Eq. 18), and its gap to the reference's (Eq. 19)."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class SliceDifference(CumulativeIterationMetric):
 class SliceDifferenceGap(RegressionMetric):
     """Signed gap of the slice difference to the reference's; Eq. 19 is its absolute value.
 
-    Negative: smoother across slices than the truth. Positive: slices flicker.
+    Negative: smoother across slices than the reference. Positive: slices are inconsistent.
 
     Args:
         slice_axis: axis (0, 1, 2 = x, y, z) that the slices stack along.

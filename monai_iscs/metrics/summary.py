@@ -14,7 +14,7 @@ from monai_iscs.metrics.lpips import SliceLPIPS
 from monai_iscs.metrics.per_view import SSIM_WINDOW, VIEWS, psnr_per_slice, ssim_per_slice, value_range
 from monai_iscs.metrics.slice_difference import slice_difference
 
-SAME_GRID = 1e-2  # of a voxel: how far two grids' voxel centres may lie apart
+SAME_GRID = 1e-2  # of a voxel: largest distance of two equal grids' voxel centres
 
 
 def _volume(image: torch.Tensor, name: str) -> torch.Tensor:
@@ -41,7 +41,7 @@ def _check_grid(reconstruction: torch.Tensor, reference: torch.Tensor) -> None:
     voxel = float(b[:3, :3].norm(dim=0).min())
     if apart > SAME_GRID * voxel:
         raise InputError(
-            f"reconstruction: its grid lies up to {apart:.3g} mm from the reference's, expected the same grid"
+            f"reconstruction: found a grid up to {apart:.3g} mm from the reference's, expected the same grid"
         )
 
 
@@ -60,14 +60,14 @@ def summarise(
         reference: the truth on the same grid.
         slice_axis: axis (0, 1, 2 = x, y, z) that the prior's slices stack along.
         data_range: None: the reference's maximum minus its minimum.
-        lpips: measures LPIPS, which takes time and weights; None: not measured.
+        lpips: measures LPIPS, which needs time and weights; None: not measured.
 
     Returns:
         `{"axial": {"psnr", "ssim", "lpips"}, "coronal": ..., "sagittal": ..., "slice_difference":
         {"reconstruction", "reference", "gap", "excess"}, "data_range", "lpips_net"}`. `gap` is signed (Eq. 19
-        without the bars), `excess` its positive part. A figure that doesn't exist is None: LPIPS that isn't
-        measured, SSIM and LPIPS of a view thinner than they need, every one where all slices are flat. Equal volumes
-        have infinite PSNR.
+        without the bars), `excess` its positive part. A missing number is None: LPIPS that isn't measured, SSIM and
+        LPIPS of a view that is too thin for them, and all of them if all slices are flat. Equal volumes have infinite
+        PSNR.
 
     Raises:
         InputError: if the two aren't volumes on the same grid, are complex, hold NaN, or the reference is constant.

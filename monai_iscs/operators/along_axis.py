@@ -35,11 +35,11 @@ class AlongAxis(LinearOperator):
 
     def _apply(self, matrix: Tensor, x: Tensor) -> Tensor:
         axis = self.axis + 1
-        with computing_in("float32", x.device):  # an adjoint of rounded factors does not match
+        with computing_in("float32", x.device):  # the adjoint of rounded factors would not match
             return torch.tensordot(matrix, x, dims=([1], [axis])).movedim(0, axis).contiguous()
 
     def _like(self, x: Tensor) -> Tensor:
-        """The matrix of the type and on the device of x, copied there once."""
+        """The matrix with the type and the device of x; copied once."""
         key = (x.device, x.dtype)
         if key not in self._made:
             self._made[key] = self.matrix.to(x)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The circle that the views of a scan lie on, found from where they were."""
+"""The circle that the views of a scan lie on, computed from their positions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from monai_iscs.errors import InputError
 from monai_iscs.operators.geometry import ConeBeamGeometry
 from monai_iscs.operators.vectors import VECTORS
 
-NORMALS = 0.05  # weight of a detector's normal against its source: detectors may stand askew, the orbit decides
-UNKNOWN = 1e-3  # of the largest singular value: what the views say less of is taken from the given point
+NORMALS = 0.05  # weight of a detector's normal against its source: detectors may be tilted, so the orbit decides
+UNKNOWN = 1e-3  # of the largest singular value: what the views determine less is taken from the given point
 EXACT = 1e-6  # of the source's distance from the detector: a view off the circle by less than this lies on it
 
 
 def rotation_axis(scan: ConeBeamGeometry, near: Sequence[float]) -> np.ndarray:
-    """(x, y) of the axis, along z, that the source travels about.
+    """(x, y) of the axis, along z, around which the source moves.
 
-    It is at the same distance from all sources; where they leave it open, as a single view does, it is on the normals
-    of the detectors through them, and then as close as possible to `near`.
+    It is at the same distance from all sources. Where they do not determine it, as with a single view, it lies on the
+    detectors' normals through them, and then as close as possible to `near`.
 
     Args:
         scan: seen in the grid's axes.
@@ -40,7 +40,7 @@ def rotation_axis(scan: ConeBeamGeometry, near: Sequence[float]) -> np.ndarray:
 
 
 class Circle(NamedTuple):
-    """A scan as `ConeBeamGeometry.circular` makes it, in its arguments."""
+    """A scan as the arguments of `ConeBeamGeometry.circular`."""
 
     center: tuple[float, float, float]
     source_to_isocenter: float
@@ -55,11 +55,11 @@ class Circle(NamedTuple):
 
         Args:
             scan: seen in the grid's axes.
-            near: a point (x, y, z) close to which the axis is taken where the views leave it open.
-            backend: that needs it, for the message.
+            near: a point (x, y, z); the axis is taken close to it where the views do not determine it.
+            backend: the one that needs the circle, for the message.
 
         Raises:
-            InputError: views that are on no circle about z, or whose detectors do not face its centre alike.
+            InputError: views that are not on a circle about z, or whose detectors do not all face its centre.
         """
         x, y = rotation_axis(scan, near)
         center = np.array([x, y, scan.source[:, 2].mean()])
@@ -71,13 +71,13 @@ class Circle(NamedTuple):
             center=tuple(center.tolist()),
             source_to_isocenter=float((source * outward).sum(1).mean()),
             source_to_detector=float(((source - detector) * outward).sum(1).mean()),
-            angles=np.mod(angles + EXACT, 2 * math.pi) - EXACT,  # an angle of 0 but for rounding stays there
+            angles=np.mod(angles + EXACT, 2 * math.pi) - EXACT,  # an angle of 0 up to rounding stays 0
             detector_pitch=tuple(float(np.linalg.norm(step, axis=1).mean()) for step in (scan.v, scan.u)),
             detector_offset=(float(detector[:, 2].mean()), float((detector * along_u).sum(1).mean())),
         )
         if not 0 < circle.source_to_isocenter < circle.source_to_detector:
             raise InputError(
-                f"geometry: found views on no circle about the volume, expected one for backend {backend!r}"
+                f"geometry: found views on no circle about the volume, expected a circle for backend {backend!r}"
             )
         ideal = ConeBeamGeometry.circular(**circle._asdict(), detector_shape=scan.detector_shape)
         off = max(np.abs(getattr(scan, name) - getattr(ideal, name)).max() for name in VECTORS)

@@ -30,10 +30,10 @@ class ConeBeamProjector(LinearOperator):
         grid: of the volumes, in the same frame; its axes may be turned, but the detector must stand upright on its x-y
             plane.
         backend: "numba" (CPU tensors, float32), "triton" (CUDA tensors, float32), "torch" (any device, float32 or
-            float64), or "auto": the fastest one of these for the tensor's device. Projectors of other projects, to be
-            installed separately and only taken when named: "diffct" (CPU or CUDA, Apache-2.0), "rtk" (CPU,
+            float64), or "auto": the fastest one of these for the tensor's device. Projectors of other projects, which
+            are installed separately and only used when named: "diffct" (CPU or CUDA, Apache-2.0), "rtk" (CPU,
             Apache-2.0), "astra" (CUDA, GPL-3), "torch-radon" (CUDA, GPL-3). The adjoints of the last two are
-            approximate, which `matched` says and conjugate gradients refuse.
+            approximate: their `matched` is False, and conjugate gradients refuse them.
 
     Raises:
         InputError: if the backend is unknown, isn't installed, can't do the scan (a tilted detector, a volume that
@@ -66,9 +66,3 @@ class ConeBeamProjector(LinearOperator):
         if device.type not in self._made:
             self._made[device.type] = make_backend(choose_backend(self.backend, device), self._scan)
         return self._made[device.type]
-
-    def _describe_input(self) -> str:
-        return "a volume whose shape doesn't fit the geometry: it"
-
-    def _describe_output(self) -> str:
-        return "a measurement whose shape doesn't fit the geometry: it"

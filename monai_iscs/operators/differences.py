@@ -12,7 +12,7 @@ from monai_iscs.operators.linear_operator import LinearOperator
 
 
 class Differences(LinearOperator):
-    """Forward differences x[i+1] − x[i] along chosen axes, 0 at the last voxel: the two ends are no neighbours.
+    """Forward differences x[i+1] − x[i] along chosen axes, 0 at the last voxel: the two ends are not neighbours.
 
     The range is (len(axes), *shape), one map for each axis. Differences are per voxel, whatever its size in mm.
     ‖D‖² < 4 · len(axes).
@@ -22,7 +22,7 @@ class Differences(LinearOperator):
         axes: of `shape`; default all.
 
     Raises:
-        InputError: no axis, an axis that `shape` doesn't have, or one that is named twice.
+        InputError: no axis, an axis that `shape` doesn't have, or a repeated one.
     """
 
     def __init__(self, shape: Sequence[int], *, axes: Sequence[int] | None = None) -> None:
@@ -51,7 +51,7 @@ class Differences(LinearOperator):
 
 
 def soft_threshold(x: torch.Tensor, threshold: float) -> torch.Tensor:
-    """The proximal map of threshold · ‖x‖₁: each value moves towards 0 by the threshold and stays there.
+    """The proximal map of threshold · ‖x‖₁: each value moves towards 0 by the threshold, at most to 0.
 
     Args:
         x: any shape.
@@ -64,12 +64,12 @@ def soft_threshold(x: torch.Tensor, threshold: float) -> torch.Tensor:
 
 
 def shrink_length(x: torch.Tensor, threshold: float, *, dim: int = 0) -> torch.Tensor:
-    """The proximal map of threshold · ‖x‖₂,₁: each vector along `dim` gets shorter by the threshold, down to 0.
+    """The proximal map of threshold · ‖x‖₂,₁: each vector along `dim` gets shorter by the threshold, at most to 0.
 
     Args:
         x: any shape; a vector may be 0.
         threshold: at least 0, in units of x.
-        dim: along which the vectors lie.
+        dim: of the vectors.
 
     Returns:
         Shape of x.

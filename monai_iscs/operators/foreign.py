@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators of other libraries, seen as ours."""
+"""Operators of other libraries as a `LinearOperator`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.operators.linear_operator import LinearOperator, MeasuredImages
 
-PROBES = 2  # pairs of random vectors that an adjoint is tested with
+PROBES = 2  # pairs of random vectors to test an adjoint with
 MISMATCH = 1e-3  # of the operator's norm: float32 and TF32 round less
 
 
 class ForeignOperator(LinearOperator):
     """Any object with a linear map and its adjoint as a `LinearOperator`.
 
-    An adjoint that is claimed to be exact is tested when the operator is first used: `<A u, v> = <u, Aᵀ v>` for two
-    pairs of random vectors, always the same ones, up to `MISMATCH`.
+    An adjoint that should be exact is tested when the operator is first used: `<A u, v> = <u, Aᵀ v>` up to `MISMATCH`,
+    for two pairs of random vectors, always the same ones.
 
     Accepted, tried in this order: a pair of callables (forward, adjoint); an object with `A` and `A_adjoint` (a deepinv
     linear physics); a callable with `.T` (a tomosipo operator, a linear map of pylops' kind).
@@ -33,11 +33,11 @@ class ForeignOperator(LinearOperator):
         matched: False if its adjoint is only approximate (ASTRA, tomosipo, torch-radon); it is then not tested.
         resolution: see `LinearOperator`.
         images: see `LinearOperator`.
-        batched: True if it takes one leading batch dimension (deepinv); False hands it one item at a time.
+        batched: True if it takes one leading batch dimension (deepinv); False: it gets one item at a time.
 
     Raises:
         InputError: if none of the three forms fits. At use: if a result has another shape or is complex, or the adjoint
-            is not the forward map's.
+            does not match the forward map.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class ForeignOperator(LinearOperator):
         return self._run(self._back, y, self.domain_shape)
 
     def _test_adjoint(self, like: torch.Tensor) -> None:
-        """Refuse an adjoint that isn't one. Normal u and v make both ‖A u‖ and ‖Aᵀ v‖ about A's Frobenius norm."""
+        """Refuse an adjoint that does not match. Normal u and v make both ‖A u‖ and ‖Aᵀ v‖ about A's Frobenius norm."""
         if self._tested:
             return
         generator = torch.Generator().manual_seed(0)
@@ -81,18 +81,18 @@ class ForeignOperator(LinearOperator):
         mismatch = math.sqrt(error / norm) if error else 0.0
         if not mismatch <= MISMATCH:
             raise InputError(
-                f"the foreign operator's adjoint does not match it: <A u, v> and <u, Aᵀ v> differ by {mismatch:.2g} of "
-                f"its norm for random u and v, expected at most {MISMATCH:g} (or matched=False, if it is approximate)"
+                f"foreign: found an adjoint whose <u, Aᵀ v> differs from <A u, v> by {mismatch:.2g} of the operator's "
+                f"norm for random u and v, expected at most {MISMATCH:g} (or matched=False, if it is approximate)"
             )
         self._tested = True
 
     def _run(self, direction: Callable, batch: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-        # detach and clone: a foreign map may build a graph of its own or hand back its input
+        # detach and clone: a foreign map may build its own graph or return its input
         batch = batch.detach()
         out = direction(batch) if self.batched else torch.stack([direction(item) for item in batch])
         if tuple(out.shape) != (len(batch), *shape):
-            raise InputError(f"the foreign operator returned shape {tuple(out.shape[1:])}, expected {shape}")
-        return real_tensor(out, "the foreign operator's result").detach().to(batch, copy=True)
+            raise InputError(f"foreign: found a result of shape {tuple(out.shape[1:])}, expected {shape}")
+        return real_tensor(out, "foreign's result").detach().to(batch, copy=True)
 
 
 def _directions(foreign: Any) -> tuple[Callable, Callable]:
@@ -103,6 +103,6 @@ def _directions(foreign: Any) -> tuple[Callable, Callable]:
     if callable(foreign) and callable(getattr(foreign, "T", None)):
         return foreign, foreign.T
     raise InputError(
-        f"operator: found {type(foreign).__name__}, expected a pair (forward, adjoint), an object with A and "
+        f"foreign: found {type(foreign).__name__}, expected a pair (forward, adjoint), an object with A and "
         "A_adjoint, or a callable with a callable .T"
     )

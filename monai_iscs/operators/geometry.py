@@ -58,8 +58,8 @@ class ConeBeamGeometry(ViewVectors):
             arc: degrees, above 0 and at most 360; divided into `views` equal steps, so that the first angle is a view
                 and the arc's end is not.
             first_angle: degrees.
-            clockwise: let the angle fall (seen from +z) instead of rise.
-            angles: of the views, radians, instead of the four before.
+            clockwise: whether the angle decreases (seen from +z).
+            angles: of the views, radians; replace the four arguments above.
             detector_offset: shift of the detector's centre (along v, along u), mm; half-fan scans shift it along u.
             center: the isocentre, mm.
 
@@ -216,7 +216,7 @@ class ConeBeamGeometry(ViewVectors):
         return local.turned(grid.axes)
 
     def along(self, grid: Grid) -> ConeBeamGeometry:
-        """The same scan in a frame whose x, y, z are the grid's axes, as `grid.straight` is the same grid.
+        """The same scan in the frame of `grid.straight`, whose x, y, z are the grid's axes.
 
         Raises:
             InputError: a grid whose axes are not at right angles.
@@ -255,12 +255,12 @@ class ConeBeamGeometry(ViewVectors):
     def truncated_fraction(self, volume: torch.Tensor, grid: Grid, *, air: float = 0.0) -> float:
         """How much of the volume the detector misses in its worst view.
 
-        A half-fan detector misses a part in every view on purpose and sees it from the other side.
+        A half-fan detector misses a part in every view on purpose; it sees that part from the other side.
 
         Args:
             volume: proportional to attenuation, (..., X, Y, Z).
             grid: of the volume.
-            air: values below it count as 0: they attenuate nothing worth a detector.
+            air: values below it count as 0.
 
         Returns:
             The largest share, over the views, of the volume's attenuation that projects outside the detector, 0 to 1.

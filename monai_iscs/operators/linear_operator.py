@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a scanner does, as a linear map with an adjoint."""
+"""A linear map with an adjoint: what a scanner does."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ class MeasuredImages(NamedTuple):
 class LinearOperator(ABC):
     """A linear map A from tensors ending in `domain_shape` to tensors ending in `range_shape`.
 
-    A subclass sets both shapes and writes `forward` and `adjoint` on tensors with exactly one leading batch dimension,
-    and `gram` and `rows` where it knows better than the ones here.
+    A subclass sets both shapes and implements `forward` and `adjoint` on tensors with exactly one leading batch
+    dimension; it may override `gram` and `rows`.
     Users call `A(x)` and `A.T(y)`: they check the trailing shape, accept any number of leading dimensions (also none)
     and are differentiable, the gradient of one being the other. Everything is real: float64 stays float64, integers,
     booleans and halves are computed in float32 and give float32, complex tensors are refused.
 
-    What wraps an operator (its adjoint, a multiple, a product, `StackedOperator`, ...) carries these attributes over as
-    they are for the whole, and says None where they have no meaning or are not known.
+    A wrapper of an operator (its adjoint, a multiple, a product, ...) has the same attributes with its own values, and
+    None where they have no meaning or are unknown.
 
     Attributes:
         domain_shape: trailing shape of what A takes.
         range_shape: trailing shape of what A returns.
         matched: True if `adjoint` is the exact transpose of `forward`, as conjugate gradients need.
         resolution: distance of the measurement's samples along each axis of the domain, in voxels, or None where that
-            has no meaning. Above 1 the measurement does not tell neighbouring voxels apart.
-        images: what is known of a measurement as images, or None where it is none.
-        pseudo_inverse: A⁺, an operator from the range to the domain, or None where it isn't known exactly.
+            has no meaning. Above 1 the measurement does not resolve neighbouring voxels.
+        images: where the measurement consists of images, what is known about them; else None.
+        pseudo_inverse: A⁺, an operator from the range to the domain, or None if it is not known exactly.
     """
 
     domain_shape: tuple[int, ...]
@@ -81,14 +81,14 @@ class LinearOperator(ABC):
         return self.adjoint(self.forward(x))
 
     def rows(self, start: int, stop: int) -> LinearOperator | None:
-        """What measures only the entries `start` to `stop` along the first axis of the measurement, such as some views.
+        """The part of A for the entries `start` to `stop` of the measurement's first axis, such as some views.
 
-        None: the measurement cannot be divided so.
+        None: the measurement cannot be divided like that.
         """
         return None
 
     def factored(self) -> tuple[float, LinearOperator]:
-        """A factor and the operator that it multiplies, which is a multiple of no other: A = factor · operator."""
+        """A = factor · operator, where the operator is not itself a multiple of another."""
         return 1.0, self
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -125,15 +125,8 @@ class LinearOperator(ABC):
 
     @property
     def name(self) -> str:
-        """What error messages call it: the wrapped one's name where it is a wrapper."""
-        return type(self).__name__
-
-    def _describe_input(self) -> str:
-        """What error messages call an input; `_describe_output` says what they call the adjoint's."""
-        return f"the input of {self.name}"
-
-    def _describe_output(self) -> str:
-        return f"the input of {self.name}'s adjoint"
+        """Name for error messages; wrappers build it from the wrapped operator's."""
+        return type(self).__name__.lstrip("_")
 
     def _map(self, x: torch.Tensor, there: Callable, back: Callable, shape: tuple[int, ...]) -> torch.Tensor:
         """A map of x, (..., *domain_shape) to (..., *shape), whose gradient is `back`."""
@@ -141,7 +134,8 @@ class LinearOperator(ABC):
         lead = len(x.shape) - len(self.domain_shape)
         if lead < 0 or tuple(x.shape[lead:]) != tuple(self.domain_shape):
             raise InputError(
-                f"{self._describe_input()} has shape {tuple(x.shape)}, expected it to end in {tuple(self.domain_shape)}"
+                f"the input of {self.name}: found shape {tuple(x.shape)}, expected it to end in "
+                f"{tuple(self.domain_shape)}"
             )
         leading = tuple(x.shape[:lead])
         flat = x.reshape(prod(leading), *self.domain_shape)
@@ -150,9 +144,9 @@ class LinearOperator(ABC):
 
 
 class _Adjoint(LinearOperator):
-    """The transpose of `parent`: nothing of its own but the exchange of the two directions.
+    """The transpose of `parent`: only the two directions are exchanged.
 
-    It measures volumes "of" measurements, which have no resolution and make no images; (Aᵀ)⁺ = (A⁺)ᵀ.
+    It maps measurements to volumes, so it has no resolution and no images; (Aᵀ)⁺ = (A⁺)ᵀ.
     """
 
     def __init__(self, parent: LinearOperator) -> None:
@@ -183,15 +177,9 @@ class _Adjoint(LinearOperator):
     def name(self) -> str:
         return f"{self.parent.name}'s adjoint"
 
-    def _describe_input(self) -> str:
-        return self.parent._describe_output()
-
-    def _describe_output(self) -> str:
-        return self.parent._describe_input()
-
 
 class _Scaled(LinearOperator):
-    """scalar * A, which measures as A does; (s A)⁺ = A⁺ / s, and 0⁺ = 0."""
+    """scalar * A, with the same resolution and images; (s A)⁺ = A⁺ / s, and 0⁺ = 0."""
 
     def __init__(self, parent: LinearOperator, scalar: float) -> None:
         self.parent, self.scalar = parent, scalar
@@ -226,25 +214,19 @@ class _Scaled(LinearOperator):
     def name(self) -> str:
         return self.parent.name
 
-    def _describe_input(self) -> str:
-        return self.parent._describe_input()
-
-    def _describe_output(self) -> str:
-        return self.parent._describe_output()
-
 
 class _Composed(LinearOperator):
-    """outer after inner: its images and rows are the outer one's.
+    """outer after inner, with the images and rows of the outer one.
 
-    Neither the resolution nor the pseudo-inverse is known: samples of the outer one lie anywhere in the inner one's
+    Neither the resolution nor the pseudo-inverse is known: samples of the outer one may lie anywhere in the inner one's
     domain, and A⁺ B⁺ is (B A)⁺ in special cases only.
     """
 
     def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
         if outer.domain_shape != inner.range_shape:
             raise InputError(
-                f"{outer.name} takes {outer.domain_shape}, which {inner.name} doesn't return: it "
-                f"returns {inner.range_shape}"
+                f"{outer.name} @ {inner.name}: found results of shape {inner.range_shape} inside, expected "
+                f"{outer.domain_shape}"
             )
         self.outer, self.inner = outer, inner
         self.domain_shape, self.range_shape = inner.domain_shape, outer.range_shape

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thick slices: what a scanner that averages along one axis makes of thin ones."""
+"""Thick slices: averages of thin ones along one axis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monai_iscs.errors import InputError
 from monai_iscs.operators.along_axis import AlongAxis
 from monai_iscs.operators.linear_operator import LinearOperator, MeasuredImages
 
-ROUNDING = 1e-6  # of a thick slice: less than this beyond a whole number of them is not one more
+ROUNDING = 1e-6  # of a thick slice: a smaller remainder does not make another slice
 
 Profile = Callable[[Tensor], Tensor]
 
@@ -70,7 +70,7 @@ class SliceAveraging(AlongAxis):
 
     With voxel k from k to k + 1, thick slice i reaches from `i factor` to `min((i + 1) factor, Z)`; c is the middle of
     that and f its length. Its weights `w_k ∝ C((k + 1 - c) / f) - C((k - c) / f)` sum to 1; C is the profile. A last
-    slice with less than `factor` voxels thus averages what is there. Exact for any factor, also a fraction: a voxel
+    slice with less than `factor` voxels thus averages those. Exact for any factor, also a fraction: a voxel
     that two thick slices share counts for its share in each.
 
     Args:
@@ -108,7 +108,7 @@ class SliceAveraging(AlongAxis):
     def of_weights(
         cls, volume_shape: Sequence[int], weights: Tensor, *, factor: float, axis: int = 2
     ) -> SliceAveraging:
-        """The same from the weights themselves, whatever their profile was.
+        """The same from given weights of any profile.
 
         Args:
             volume_shape: shape of the volume in thin slices, voxels.
@@ -127,7 +127,7 @@ class SliceAveraging(AlongAxis):
                 f"weights: found shape {tuple(weights.shape)} for a factor of {factor:g}, expected {expected}"
             )
         if not bool((weights >= 0).all()) or not bool(((weights.sum(1) - 1).abs() < ROUNDING).all()):
-            raise InputError("weights: found numbers that are no shares, expected rows of at least 0 that sum to 1")
+            raise InputError("weights: found rows that are not shares, expected numbers of at least 0 that sum to 1")
         self = cls.__new__(cls)
         self._set(volume_shape, weights, float(factor), axis)
         return self
@@ -142,14 +142,8 @@ class SliceAveraging(AlongAxis):
 
     @cached_property
     def pseudo_inverse(self) -> LinearOperator:
-        """A⁺ (Moore and Penrose), exact: the pseudo-inverse of the weights along every line."""
+        """A⁺ (Moore and Penrose), exact: the pseudo-inverse of the weights, applied along every line."""
         return AlongAxis(self.range_shape, torch.linalg.pinv(self.matrix), self.axis)
-
-    def _describe_input(self) -> str:
-        return "a volume whose shape doesn't fit the slice averaging: it"
-
-    def _describe_output(self) -> str:
-        return "a measurement whose shape doesn't fit the slice averaging: it"
 
 
 def _weights(slices: int, factor: float, profile: Profile) -> Tensor:

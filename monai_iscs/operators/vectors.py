@@ -20,9 +20,9 @@ VECTORS = ("source", "detector", "u", "v")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ViewVectors:
-    """A point source and a flat detector in each view, wherever they were; all lengths in mm, in one frame.
+    """A point source and a flat detector, at any place in each view; all lengths in mm, in one frame.
 
-    The frame is the one that a grid's affine leads to. Pixel (row k, column l) of a detector with R rows and C columns
+    The frame is the one that a grid's affine maps to. Pixel (row k, column l) of a detector with R rows and C columns
     has its centre at `detector + (k − (R − 1) / 2) · v + (l − (C − 1) / 2) · u`.
 
     Attributes:
@@ -34,7 +34,7 @@ class ViewVectors:
 
     Raises:
         InputError: arrays of other shapes, values that are not finite, or a detector that has no area or whose plane
-            holds the source.
+            contains the source.
     """
 
     source: np.ndarray
@@ -62,7 +62,7 @@ class ViewVectors:
         if not (area > 0).all():
             raise InputError("u, v: found a detector without area, expected steps in two directions")
         if not (np.abs(self.plane_depth) > 1e-9 * area * np.abs(self.detector - self.source).max()).all():
-            raise InputError("source: found one in the detector's plane, expected it away from there")
+            raise InputError("source: found one in the detector's plane, expected it outside that plane")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ViewVectors):
@@ -88,7 +88,7 @@ class ViewVectors:
         return replace(self, **{name: getattr(self, name)[views] for name in VECTORS})
 
     def part(self, start: int, stop: int) -> Self:
-        """The views from `start` to `stop`, that one excluded."""
+        """The views from `start` up to, but not including, `stop`."""
         return self.chosen(np.arange(self.views)[start:stop])
 
     def turned(self, matrix: np.ndarray) -> Self:
@@ -109,7 +109,7 @@ class ViewVectors:
         """Undo `as_dict`.
 
         Raises:
-            InputError: other entries than those, or values that are no geometry.
+            InputError: other entries than those, or values that make no valid geometry.
         """
         if set(values) != {*VECTORS, "detector_shape"}:
             raise InputError(f"geometry: found {sorted(values)}, expected {', '.join(VECTORS)} and detector_shape")
@@ -122,7 +122,7 @@ class ViewVectors:
 
     @property
     def plane_depth(self) -> np.ndarray:
-        """(views,), how far the detector's plane is from the source along `normals`, in their lengths."""
+        """(views,), distance of the detector's plane from the source along `normals`, in units of their lengths."""
         return ((self.detector - self.source) * self.normals).sum(1)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The prior on a stack of slices: in batches that fit the device, in the arithmetic that it is fast in."""
+"""The prior on a stack of slices: in batches that fit the device, in its fast precision."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from monai_iscs.errors import InputError
 from monai_iscs.precision import check_precision, choose_precision, computing_in
 from monai_iscs.priors.denoisers import StackDenoiser
 
-CPU_BATCH = 8  # slices: with more, activations leave the caches
-MOST = 64  # slices at a time on an accelerator: it is busy with fewer
-MOST_PIXELS = 63 * 256**2  # of them all: 512 channels still have indices of 32 bits
-MEMORY_SHARE = 0.8  # of what is free: batches of other sizes need other workspaces
-OTHER_STACKS = 8  # what the rest of the loop holds at a time
+CPU_BATCH = 8  # slices: with more, activations don't fit the caches
+MOST = 64  # slices at a time on an accelerator: enough to keep it busy
+MOST_PIXELS = 63 * 256**2  # of a batch: 512 channels still have 32-bit indices
+MEMORY_SHARE = 0.8  # of the free memory: other batch sizes need other workspaces
+OTHER_STACKS = 8  # stacks that the rest of the loop has in memory
 OUT_OF_MEMORY = ("ALLOC_FAILED", "ALLOCATION_FAILED", "unable to find an engine", "Unable to find a valid cuDNN")
 
 
 class SliceBatches:
     """A denoiser of stacks that calls another one on some slices at a time.
 
-    A network's weights are put in channels-last order, in which convolutions are faster, on a CPU too. Batches enter
-    and leave in float32 whatever the precision: only products inside the network are rounded, and behind an
-    `EDMDenoiser` what that changes is small where sigma is.
+    A network's weights are put in channels-last order, in which convolutions are faster, also on a CPU. Batches are
+    float32 for any precision: only products inside the network are rounded, and with an `EDMDenoiser` the effect is
+    small where sigma is small.
 
     Args:
         network: the prior, `network(x, sigma) -> E[x0 | x]` on (S, C, H, W). Its attributes `size_divisor` and
             `in_channels`, if it has them, say what H and W must be multiples of, and what C is.
         device: where it computes.
         slice_batch: how many slices at a time, at most. None: on CUDA as many as free memory holds, up to 64 (63 of
-            256 x 256 pixels, 15 of 512 x 512), told once for each size of slices from what one of them needs; elsewhere
-            8. The stack is divided evenly. Where memory runs out all the same, batches are halved from there on.
+            256 x 256 pixels, 15 of 512 x 512), estimated once for each size from the memory for one slice; elsewhere 8.
+            The stack is divided evenly. If memory runs out nevertheless, later batches are halved.
         precision: of the network's matrix products and convolutions: "float32", "tf32" (10 bits of fraction, CUDA only)
             or "bfloat16" (7 bits). None: bfloat16 on CUDA devices that have it in hardware, else float32.
         compiled: compile the network with `torch.compile` for one size of batch, on CUDA with CUDA graphs. It takes a
-            minute or more, which long runs win back. The last batch is then filled up to the size.
+            minute or more, which pays off in long runs. The last batch is then filled up to the size.
 
     Raises:
         InputError: an unknown precision or one that the device doesn't have, or a batch below 1.
@@ -86,10 +86,10 @@ class SliceBatches:
                     raise
                 self._most[shape] = size // 2
             else:
-                # the network may be shown more channels than it gives
+                # the network may take more channels than it returns
                 x0 = x.new_empty(len(x), *estimate.shape[1:]) if x0 is None else x0
                 x0[done : done + size] = estimate
-                del estimate  # its memory is the next batch's
+                del estimate  # the next batch can use its memory
                 done += size
                 continue
             # here, where the failed call's tensors are gone
@@ -110,7 +110,7 @@ class SliceBatches:
             return self._call(part, torch.full((), sigma, device=part.device))[: size - missing]
 
     def _fitting(self, x: Tensor, sigma: float) -> int:
-        """How many of a stack's slices fit beside what the rest of the loop needs, told from a call with one."""
+        """How many of a stack's slices fit beside the rest of the loop, estimated by a call with one."""
         before = torch.cuda.memory_allocated(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
         with computing_in(self.precision, self.device):
@@ -121,16 +121,16 @@ class SliceBatches:
 
 
 def check_batches(slice_batch: int | None, precision: str | None) -> None:
-    """Raise an `InputError` for settings that no device has."""
+    """Raise an `InputError` for settings that are invalid on every device."""
     if slice_batch is not None and (
         isinstance(slice_batch, bool) or not isinstance(slice_batch, int) or slice_batch < 1
     ):
-        raise InputError(f"slice_batch is {slice_batch!r}, expected a whole number of at least 1, or None")
+        raise InputError(f"slice_batch: found {slice_batch!r}, expected a whole number of at least 1, or None")
     check_precision(precision)
 
 
 def fitting_batch(free: int, per_slice: int, pixels: int) -> int:
-    """How many slices of so many pixels fit in so many free bytes: at least 1, at most what keeps a device busy."""
+    """How many slices of some pixels fit in some free bytes: at least 1, at most enough to keep a device busy."""
     return max(min(int(MEMORY_SHARE * free / max(per_slice, 1)), MOST, MOST_PIXELS // pixels), 1)
 
 
@@ -144,7 +144,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory ran out, that of a library's workspace included."""
+    """Whether memory ran out, also for a library's workspace."""
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
 
 

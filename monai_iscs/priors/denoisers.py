@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wrappers that turn a trained network into a denoiser: ``denoiser(x, sigma) -> E[x0 | x]``.
 
-Every denoiser speaks sigma space, ``x = x0 + sigma * n`` with ``n ~ N(0, 1)``, on stacks of slices ``(S, C, H, W)``.
+Every denoiser works in sigma space, ``x = x0 + sigma * n`` with ``n ~ N(0, 1)``, on stacks of slices ``(S, C, H, W)``.
 The sampling loop needs to know nothing else about a prior.
 """
 
@@ -24,7 +24,7 @@ class Denoiser(nn.Module, ABC):
 
     Attributes:
         size_divisor: in-plane sizes must be multiples of it.
-        in_channels: channels of the slices, or None where the network doesn't say.
+        in_channels: channels of the slices, or None if the network doesn't say.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -39,24 +39,22 @@ class Denoiser(nn.Module, ABC):
 
         Args:
             x: noisy slices ``(S, C, H, W)``, ``x = x0 + sigma * n``, real.
-            sigma: noise level, one for all slices or one a slice ``(S,)``.
+            sigma: one for all slices, or one for each slice ``(S,)``.
 
         Returns:
             The denoised slices, shaped like ``x``; float64 for float64, else float32.
 
         Raises:
-            InputError: complex slices, or another number of noise levels.
+            InputError: complex slices, or another number of sigmas.
         """
 
 
 def _per_slice(sigma: float | Tensor, x: Tensor) -> Tensor:
-    """Noise levels as ``(S, 1, 1, 1)``, so that they broadcast over a stack."""
-    # a number is filled in on the device: nothing waits for a copy
+    """Sigmas as ``(S, 1, 1, 1)``, so that they broadcast over a stack."""
+    # a number is written on the device: nothing waits for a copy
     sigma = sigma.to(x).reshape(-1) if isinstance(sigma, Tensor) else x.new_full((1,), sigma)
     if sigma.numel() not in (1, x.shape[0]):
-        raise InputError(
-            f"sigma: expected one noise level or one for each of the {x.shape[0]} slices, found {sigma.numel()}"
-        )
+        raise InputError(f"sigma: found {sigma.numel()} numbers, expected one, or one for each of {x.shape[0]} slices")
     return sigma.expand(x.shape[0]).reshape(-1, 1, 1, 1)
 
 
@@ -64,9 +62,9 @@ class EDMDenoiser(Denoiser):
     """A preconditioned network (Karras et al. 2022, "Elucidating the design space", Eq. 7 and Table 1).
 
     ``D(x, sigma) = c_skip x + c_out F(c_in x, c_noise)`` with ``c_skip = sd^2 / (sigma^2 + sd^2)``,
-    ``c_out = sigma sd / sqrt(sigma^2 + sd^2)``, ``c_in = 1 / sqrt(sigma^2 + sd^2)``. What the network sees and what
-    it must give both have about unit variance at every noise level. ``c_noise = 100 ln(sigma)`` spreads the levels
-    over the range for which MONAI's sinusoidal embedding is made.
+    ``c_out = sigma sd / sqrt(sigma^2 + sd^2)``, ``c_in = 1 / sqrt(sigma^2 + sd^2)``. The network's
+    input and target both have about unit variance at every sigma. ``c_noise = 100 ln(sigma)`` spreads sigmas over the
+    range of MONAI's sinusoidal embedding.
 
     Args:
         network: ``network(x, timesteps=t) -> tensor like x``, such as MONAI's ``DiffusionModelUNet``.
@@ -76,7 +74,7 @@ class EDMDenoiser(Denoiser):
     def __init__(self, network: nn.Module, *, sigma_data: float) -> None:
         super().__init__(network)
         if not sigma_data > 0:
-            raise InputError(f"sigma_data: expected a positive number, found {sigma_data}")
+            raise InputError(f"sigma_data: found {sigma_data}, expected a positive number")
         self.sigma_data = float(sigma_data)
 
     def _scales(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,12 +82,12 @@ class EDMDenoiser(Denoiser):
         return self.sigma_data**2 / total, sigma * self.sigma_data / total.sqrt(), total.rsqrt()
 
     def network_inputs(self, x: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
-        """What the network is given: ``c_in x`` and ``c_noise``."""
+        """The network's inputs: ``c_in x`` and ``c_noise``."""
         sigma = _per_slice(sigma, x)
         return self._scales(sigma)[2] * x, 100 * sigma.flatten().log()
 
     def network_target(self, x: Tensor, x0: Tensor, sigma: float | Tensor) -> Tensor:
-        """What the network should answer: ``(x0 - c_skip x) / c_out``.
+        """The network's target: ``(x0 - c_skip x) / c_out``.
 
         The plain mean squared error to it is EDM's weighted loss (its Eq. 8 with ``lambda = 1 / c_out^2``).
         """
@@ -104,21 +102,21 @@ class EDMDenoiser(Denoiser):
 
 
 class EpsilonDenoiser(Denoiser):
-    """A variance-preserving network that predicts the noise, seen in sigma space.
+    """A variance-preserving network that predicts the noise, in sigma space.
 
     Such a network is trained on ``x_vp = sqrt(a) x0 + sqrt(1 - a) n`` with ``a = alphas_cumprod[t]`` (the paper's Eq. 2
     and 3), for example with MONAI's ``DDPMScheduler``, ``DiffusionPrepareBatch`` and ``DiffusionInferer``. It is the
-    same model seen through ``x = x_vp / sqrt(a)`` and ``sigma = sqrt((1 - a) / a)``, so
+    same model with ``x = x_vp / sqrt(a)`` and ``sigma = sqrt((1 - a) / a)``, so
     ``D(x, sigma) = x - sigma * network(x / sqrt(1 + sigma^2), t)``, at the timestep ``t`` interpolated linearly in
     ``ln(sigma)``.
 
     Args:
         network: ``network(x_vp, timesteps=t) -> predicted noise``.
-        alphas_cumprod: the training schedule ``(T,)``, as ``scheduler.alphas_cumprod`` holds it.
+        alphas_cumprod: the training schedule ``(T,)``, such as ``scheduler.alphas_cumprod``.
         offset: the training's value range is mapped to the prior's by ``x0 = (x_train - offset) / scale``.
         scale: see ``offset``; a network trained on ``[-1, 1]`` has offset -1 and scale 2 for a prior on ``[0, 1]``.
 
-    A noise level outside the schedule is taken at its nearest end.
+    A sigma outside the schedule is replaced by its nearest end.
     """
 
     log_sigmas: Tensor
@@ -128,14 +126,14 @@ class EpsilonDenoiser(Denoiser):
         alphas = torch.as_tensor(alphas_cumprod).detach().double().cpu()
         if alphas.ndim != 1 or not bool(((alphas > 0) & (alphas < 1)).all()) or not bool((alphas.diff() < 0).all()):
             raise InputError(
-                "alphas_cumprod: expected a decreasing sequence of numbers between 0 and 1, found shape "
-                f"{tuple(alphas.shape)} and values from {float(alphas.min()):g} to {float(alphas.max()):g}"
+                f"alphas_cumprod: found shape {tuple(alphas.shape)} and values from {float(alphas.min()):g} to "
+                f"{float(alphas.max()):g}, expected a decreasing sequence of numbers between 0 and 1"
             )
         self.register_buffer("log_sigmas", ((1 - alphas) / alphas).sqrt().log().float(), persistent=False)
         self.offset, self.scale = float(offset), float(scale)
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """The (fractional) timestep whose noise level is ``sigma``."""
+        """The (fractional) timestep of ``sigma``."""
         log_sigma = sigma.log().clamp(self.log_sigmas[0], self.log_sigmas[-1])
         upper = torch.searchsorted(self.log_sigmas, log_sigma).clamp(1, len(self.log_sigmas) - 1)
         low, high = self.log_sigmas[upper - 1], self.log_sigmas[upper]
@@ -150,17 +148,16 @@ class EpsilonDenoiser(Denoiser):
 
 
 class ScoreDenoiser(Denoiser):
-    """A variance-exploding network that gives the score, such as `NCSNpp`.
+    """A variance-exploding network that predicts the score, such as `NCSNpp`.
 
     Tweedie's formula, ``D(x, sigma) = x + sigma^2 grad log p(x; sigma)``.
 
     Args:
-        network: ``network(x, sigma) -> score of x``, for noise levels ``(S,)``.
-        sigma_min: lowest noise level that the network was trained on.
+        network: ``network(x, sigma) -> score of x``, for sigmas ``(S,)``.
+        sigma_min: lowest sigma that the network was trained on.
         sigma_max: highest; both defaults are those of the published priors.
 
-    A noise level outside these is taken at its nearest end: the network then tells which noise it sees, and that much
-    of it is removed.
+    For a sigma outside these the network gets the nearest end; the noise that it then predicts is scaled to sigma.
     """
 
     def __init__(self, network: nn.Module, *, sigma_min: float = 0.01, sigma_max: float = 378.0) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resampling by two with the low-pass filter [1, 3, 3, 1].
 
-Depthwise convolutions on a CPU; sums of shifted copies on CUDA, whose libraries are slow in such convolutions and whose
-compiler makes the sums part of what comes before and after them.
+Depthwise convolutions on a CPU; sums of shifted copies on CUDA, where such convolutions are slow and the compiler can
+fuse the sums with the layers before and after them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
 class _FIRFilter(nn.Module):
-    """The filter along both axes, of sum 1, for every channel alike. What is outside an image counts as zero."""
+    """The filter along both axes, of sum 1, the same for every channel. Outside an image there are zeros."""
 
     kernel: Tensor
 
@@ -38,7 +38,7 @@ class FIRDownsample(_FIRFilter):
 
 
 class FIRUpsample(_FIRFilter):
-    """(S, C, H, W) at twice the size, (S, C, 2H, 2W): three of four samples are new, hence the factor."""
+    """(S, C, H, W) at twice the size, (S, C, 2H, 2W): three of four samples are zeros before, hence the factor."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cuda:
@@ -47,7 +47,7 @@ class FIRUpsample(_FIRFilter):
 
 
 class FIRSmooth(_FIRFilter):
-    """(S, C, H, W) filtered without resampling, (S, C, H + 1, W + 1): its samples lie between those of the input."""
+    """(S, C, H, W) filtered without resampling, (S, C, H + 1, W + 1): its samples are between those of the input."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cuda:
@@ -65,7 +65,7 @@ def halved(x: Tensor, axis: int) -> Tensor:
 
 
 def doubled(x: Tensor, axis: int) -> Tensor:
-    """Twice as many samples along an axis: each lies a quarter of the distance from one of x to a neighbour."""
+    """Twice as many samples along an axis: each is a quarter of the distance from one of x to a neighbour."""
     size, padded = x.shape[axis], _padded(x, axis, 1)
     neighbours = (padded.narrow(axis, start, size) for start in (0, 2))
     return torch.stack([0.75 * x + 0.25 * neighbour for neighbour in neighbours], axis + 1).flatten(axis, axis + 1)

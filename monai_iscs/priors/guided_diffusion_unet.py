@@ -68,7 +68,7 @@ class ModulatedResidualBlock(nn.Module):
 
 def _attention(channels: int, *, num_head_channels: int) -> SelfAttention:
     if channels % num_head_channels:
-        raise InputError(f"num_head_channels is {num_head_channels}, expected a divisor of the {channels} channels")
+        raise InputError(f"num_head_channels: found {num_head_channels}, expected a divisor of the {channels} channels")
     attention = SelfAttention(_norm(channels), num_heads=channels // num_head_channels)
     _zeroed(attention.out)
     return attention
@@ -82,18 +82,18 @@ class GuidedDiffusionUNet(ResidualUNet):
 
     Args:
         channels: width of each level, the finest first; multiples of 32.
-        num_res_blocks: residual blocks a level.
+        num_res_blocks: residual blocks per level.
         attention_levels: which levels have self-attention besides the middle.
         num_head_channels: channels of an attention head.
         in_channels: channels of an image.
-        learn_sigma: whether the network also predicts a variance, which is not used: the noise is its first output.
+        learn_sigma: whether the network also predicts a variance, which is not used: its first output is the noise.
 
     Shapes: ``forward(x, timesteps)`` takes noisy slices ``(S, C, H, W)`` and timesteps, one for all slices or ``(S,)``,
-    whole or fractional; it gives the noise that it sees in ``x``. H and W are multiples of ``size_divisor``, 32 by
+    whole or fractional; it returns the predicted noise of ``x``. H and W are multiples of ``size_divisor``, 32 by
     default.
 
     Raises:
-        InputError: settings that do not fit together, or slices of a size that does not.
+        InputError: settings that do not fit together, or slices of another size.
     """
 
     frequencies: Tensor

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How published checkpoints name and order the weights of the networks that this package has under its own names."""
+"""Names and order of the weights in published checkpoints, for the networks of this package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Entry(NamedTuple):
     Attributes:
         theirs: its name there.
         ours: its name in this package's network. Several entries with one name are stacked along the first axis.
-        trained: False for what no optimiser touches, and no average therefore holds.
+        trained: False for buffers, which no optimiser changes and no average includes.
     """
 
     theirs: str
@@ -36,16 +36,16 @@ def _both(theirs: str, ours: str) -> Iterator[Entry]:
 
 
 def _layers(theirs: str, ours: str, module: nn.Module, names: Mapping[str, str]) -> Iterator[Entry]:
-    """Those of a module's layers that have weights: a shortcut may be none."""
+    """The layers of a module that have weights: a shortcut may have none."""
     for layer, their_layer in names.items():
         if next(getattr(module, layer).parameters(), None) is not None:
             yield from _both(f"{theirs}.{their_layer}", f"{ours}.{layer}")
 
 
 def as_ours(entry: Entry, value: Tensor) -> Tensor:
-    """A weight of a checkpoint as our layers have it.
+    """A weight of a checkpoint in the layout of our layers.
 
-    A ``W`` goes from inputs to outputs there, and a linear layer may be a convolution of one sample.
+    In checkpoints a ``W`` is (inputs, outputs), and a linear layer may be a convolution of one sample.
     """
     if entry.theirs.endswith(".W"):
         return value.t()
@@ -53,10 +53,10 @@ def as_ours(entry: Entry, value: Tensor) -> Tensor:
 
 
 class NCSNppLayout:
-    """``score_sde_pytorch`` and all that came of it: one list ``all_modules`` of everything, numbered."""
+    """``score_sde_pytorch`` and its descendants: one numbered list ``all_modules`` of all layers."""
 
     network = NCSNpp
-    ignored: ClassVar = {"sigmas"}  # the noise levels of discrete training, which nothing reads
+    ignored: ClassVar = {"sigmas"}  # the sigmas of discrete training, which are not used
     _PARTS = (FIRResidualBlock, SelfAttention, FIRConvolution)
     _BLOCK: ClassVar = {
         "norm1": "GroupNorm_0",
@@ -80,7 +80,7 @@ class NCSNppLayout:
         """The arguments of the network that has these weights.
 
         Raises:
-            InputError: it is another kind of NCSN++.
+            InputError: another kind of NCSN++.
         """
         marks = {"W": "F", "Conv2d_0.weight": "P", "NIN_0.W": "A", "Dense_0.weight": "B", "weight": "l"}
         kinds: dict[int, str] = {}
@@ -91,7 +91,7 @@ class NCSNppLayout:
         order = cls._ORDER.fullmatch("".join(kinds.get(index, "?") for index in range(max(kinds, default=0) + 1)))
         if order is None:
             raise InputError(
-                "holds another kind of NCSN++, expected that of ISCS, TPDM and DiffusionMBIR: Fourier features, BigGAN "
+                "found another kind of NCSN++, expected that of ISCS, TPDM and DiffusionMBIR: Fourier features, BigGAN "
                 "blocks, residual input pyramid"
             )
         levels = [*order["down"].split("P")[:-1], order["rest"]]
@@ -107,7 +107,7 @@ class NCSNppLayout:
 
     @classmethod
     def entries(cls, network: nn.Module) -> Iterator[Entry]:
-        """All weights of the checkpoint, in its order, which is that of ``parameters()`` there."""
+        """All weights of the checkpoint, in the order of its network's ``parameters()``."""
         parts = {name: module for name, module in network.named_modules() if isinstance(module, cls._PARTS)}
         yield Entry("all_modules.0.W", "frequencies", trained=False)
         for index, name in enumerate(["embedding.0", "embedding.2", "conv_in", *parts, "norm_out", "conv_out"], 1):
@@ -148,13 +148,13 @@ class GuidedDiffusionLayout:
 
     @staticmethod
     def settings(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-        """The arguments of the network that has these weights, with attention heads of 64 channels, as DDS has them.
+        """The arguments of the network that has these weights, with attention heads of 64 channels, as in DDS.
 
         Raises:
-            InputError: it is another kind of U-Net.
+            InputError: another kind of U-Net.
         """
         numbers = {name.split(".")[1] for name in weights if name.startswith("output_blocks.")}
-        # a level on the way up ends with a second residual block, after the attention where there is one
+        # a level on the way up ends with a second residual block, after its attention if it has one
         rising = re.compile(r"output_blocks\.\d+\.[12]\.in_layers\.2\.weight")
         levels = 1 + sum(1 for name in weights if rising.fullmatch(name))
         blocks = len(numbers) // levels
@@ -162,7 +162,7 @@ class GuidedDiffusionLayout:
         widths = [weights.get(f"{name}.0.out_layers.3.weight") for name in first]
         if blocks < 2 or None in widths or "out.2.weight" not in weights:
             raise InputError(
-                "holds another kind of guided-diffusion U-Net, expected that of DDS: residual blocks that resample, "
+                "found another kind of guided-diffusion U-Net, expected that of DDS: residual blocks that resample, "
                 "modulated normalisation"
             )
         in_channels = weights["input_blocks.0.0.weight"].shape[1]

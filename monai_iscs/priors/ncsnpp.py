@@ -17,7 +17,7 @@ from monai_iscs.priors.unet import ResidualUNet, SelfAttention, embedding_layers
 
 # A sum of two independent maps of equal variance keeps it.
 ROOT_HALF = 0.5**0.5
-# How the field starts its training: layers before a sum at nearly zero, queries, keys and values small.
+# The usual initial weights: nearly zero before a sum, small for queries, keys and values.
 NEARLY_ZERO = 1e-10
 ATTENTION_SCALE = 0.1
 
@@ -39,13 +39,13 @@ def _norm(channels: int) -> nn.GroupNorm:
 
 
 class FIRResidualBlock(nn.Module):
-    """The residual block of BigGAN as NCSN++ has it: resampled with a low-pass filter, sum over the square root of 2.
+    """The residual block of BigGAN in NCSN++: resampled with a low-pass filter, sum divided by the square root of 2.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
         resample: "down" halves the size, "up" doubles it, None keeps it.
-        embedding_channels: width of the noise level's embedding.
+        embedding_channels: width of sigma's embedding.
     """
 
     def __init__(self, in_channels: int, out_channels: int, resample: str | None, *, embedding_channels: int) -> None:
@@ -67,7 +67,7 @@ class FIRResidualBlock(nn.Module):
 
 
 class FIRConvolution(nn.Module):
-    """A 3 x 3 convolution that halves the size of what it sees through a low-pass filter."""
+    """A low-pass filter and a 3 x 3 convolution that halves the size."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -92,22 +92,22 @@ class NCSNpp(ResidualUNet):
 
     The configuration of the paper's priors, and of DiffusionMBIR's and TPDM's, which is the default: BigGAN blocks,
     resampling with the filter [1, 3, 3, 1], the input's pyramid added at every level ("residual"), one attention in the
-    middle, and the noise level as random Fourier features of its logarithm. 61,433,473 trained numbers and 128 frozen
+    middle, and random Fourier features of sigma's logarithm. 61,433,473 trained numbers and 128 frozen
     frequencies.
 
     Args:
         channels: width of each level, the finest first; multiples of 4, and of 32 from 128 on.
-        num_res_blocks: residual blocks a level.
+        num_res_blocks: residual blocks per level.
         attention_levels: which levels have self-attention besides the middle.
         in_channels: channels of an image.
         fourier_scale: standard deviation of the frequencies.
 
     Shapes: ``forward(x, sigma)`` takes noisy slices ``(S, C, H, W)``, ``x = x0 + sigma * n`` with ``x0`` in [0, 1], and
-    noise levels, one for all slices or ``(S,)``; it gives the score ``grad log p(x; sigma)``, shaped like ``x``. H and
-    W are multiples of ``size_divisor``, 8 by default.
+    sigmas, one for all slices or ``(S,)``; it returns the score ``grad log p(x; sigma)``, shaped like ``x``. H and W
+    are multiples of ``size_divisor``, 8 by default.
 
     Raises:
-        InputError: settings that do not fit together, or slices of a size that does not.
+        InputError: settings that do not fit together, or slices of another size.
     """
 
     frequencies: Tensor

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network that learnt slices as viewers show them, on slices as volumes hold them."""
+"""A network trained on slices in the orientation of viewers, for slices in the orientation of volumes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 
 class DisplayOriented(nn.Module):
-    """A network trained on images as they are displayed and as DICOM stores them.
+    """A network trained on images in the orientation of viewers and DICOM files.
 
-    A volume in RAS holds its axial slices with x (to the right) before y (to the front). Displayed, rows run to the
-    back and columns to the left, the patient's right being on the screen's left; rows of coronal and sagittal slices
-    run down. In all three planes a reflection at the slice's second diagonal leads from one to the other and back. A
-    network knows only the one that it was trained on.
+    The axial slices of a RAS volume have x (to the right) before y (to the front). In viewers, rows go to the back and
+    columns to the left, with the patient's right on the screen's left; rows of coronal and sagittal slices go down. In
+    all three planes a reflection at the slice's second diagonal converts one to the other and back. A network only
+    knows the orientation that it was trained on.
 
     Args:
         network: ``network(x, ...) -> tensor like x`` on displayed slices.
@@ -27,7 +27,7 @@ class DisplayOriented(nn.Module):
         self.in_channels: int | None = getattr(network, "in_channels", None)
 
     def forward(self, x: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
-        """(S, C, H, W) to the same; everything past ``x`` goes to the network as it is."""
+        """(S, C, H, W) to the same; all other arguments are passed to the network."""
         return _reflect(self.network(_reflect(x), *arguments, **keywords))
 
 

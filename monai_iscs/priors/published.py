@@ -35,13 +35,13 @@ _PLAIN_DATA = [
 
 @dataclass(frozen=True)
 class PublishedPrior:
-    """What a published checkpoint holds.
+    """The content of a published checkpoint.
 
     Attributes:
         definition: the denoiser as a MONAI bundle's ``network_def``.
         channels: of an image.
         averaged: whether the weights are the moving average of the training (EMA) or its last ones.
-        denoiser: ready to be used, in evaluation mode.
+        denoiser: ready to use, in evaluation mode.
     """
 
     definition: dict[str, Any]
@@ -51,56 +51,58 @@ class PublishedPrior:
 
 
 def load_published_prior(path: str | os.PathLike[str], *, orientation: str = "display") -> PublishedPrior:
-    """Loads a checkpoint as its authors published it.
+    """Loads a checkpoint in the format of its authors.
 
-    NCSN++ (``.pth`` of ISCS, TPDM, DiffusionMBIR): the averaged weights, where the file has them. Guided diffusion
-    (``AAPM256_1M.pt`` of DDS): trained on 1000 steps of the linear schedule, with images in [0, 1] as they are. The
-    configuration is read off the weights, all of which must be there. Nothing in the file can run code.
+    NCSN++ (``.pth`` of ISCS, TPDM, DiffusionMBIR): the averaged weights, if the file has them. Guided diffusion
+    (``AAPM256_1M.pt`` of DDS): trained on 1000 steps of the linear schedule, with unscaled images in [0, 1]. The
+    configuration is read from the weights, which must be complete. Nothing in the file can run code.
 
     Args:
         path: the file.
-        orientation: how slices lay in the training, "display" (rows to the back or down, columns to the left, as
-            viewers show them and DICOM stores them) or "array" (as slices of a volume in RAS lie in memory); see
-            `DisplayOriented`.
+        orientation: of slices in the training, "display" (rows to the back or down, columns to the left, as in viewers
+            and DICOM files) or "array" (as slices of a RAS volume in memory); see `DisplayOriented`.
 
     Raises:
-        InputError: the file is missing, damaged, holds code or another network, or lacks weights.
+        InputError: the file is missing or damaged, has code or another network, or lacks weights.
     """
     if orientation not in ORIENTATIONS:
-        raise InputError(f"orientation is {orientation!r}, expected one of {', '.join(ORIENTATIONS)}")
+        raise InputError(f"orientation: found {orientation!r}, expected one of {', '.join(ORIENTATIONS)}")
     path = Path(path)
     weights, average = _split(_read(path), path)
     layout = next((layout for layout in _LAYOUTS if layout.fits(weights)), None)
     if layout is None:
         found = ", ".join(list(weights)[:3]) or "nothing"
-        raise InputError(f"{path}: expected the weights of NCSN++ or of guided diffusion's U-Net, found {found}")
+        raise InputError(f"{path}: found {found}, expected the weights of NCSN++ or of guided diffusion's U-Net")
     try:
         settings = layout.settings(weights)
         network = layout.network(**settings)
         network.load_state_dict(_ours(layout, network, weights, average))
-    except (InputError, RuntimeError) as error:
-        raise InputError(f"{path}: {' '.join(str(error).split())[:300]}") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:300]
+        raise InputError(f"{path}: found weights that do not fit ({said}), expected those of one network") from error
     except LookupError as error:
-        raise InputError(f"{path}: the weight {error} is missing, from which the network's shape is read") from error
+        raise InputError(f"{path}: found no weight {error}, expected it to give the network's shape") from error
     denoiser, definition = _denoiser(network, settings, orientation)
     return PublishedPrior(definition, settings["in_channels"], average is not None, denoiser.eval())
 
 
 def _read(path: Path) -> Any:
-    """The file's content: tensors and plain data, and nothing else."""
+    """The file's content: tensors and plain data only."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file, expected a checkpoint")
+        raise InputError(f"{path}: found no such file, expected a checkpoint")
     try:
         with torch.serialization.safe_globals(_PLAIN_DATA):
-            # mapped where the format allows it: half of such a file is the state of its optimiser
+            # memory-mapped if the format allows it: half of such a file is the optimiser's state
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code is not None:
             raise InputError(
-                f"{path}: holds {code[1]}, expected tensors and plain data only, as other things could run code"
+                f"{path}: found {code[1]}, expected tensors and plain data only, as other things could run code"
             ) from error
-        raise InputError(f"{path}: cannot be read as a PyTorch checkpoint; is it damaged?") from error
+        raise InputError(f"{path}: found a damaged file or one of another kind, expected a checkpoint") from error
 
 
 def _split(content: Any, path: Path) -> tuple[dict[str, Tensor], list[Tensor] | None]:
@@ -111,10 +113,10 @@ def _split(content: Any, path: Path) -> tuple[dict[str, Tensor], list[Tensor] | 
         if ema is not None:
             average = ema.get("shadow_params") if isinstance(ema, Mapping) else None
             if not isinstance(average, list) or not all(isinstance(value, Tensor) for value in average):
-                raise InputError(f"{path}: its 'ema' is no list of tensors 'shadow_params'")
+                raise InputError(f"{path}: found an 'ema' without 'shadow_params', expected a list of tensors there")
         content = content["model"]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError(f"{path}: expected tensors by name, or such under the name 'model'; found other things")
+        raise InputError(f"{path}: found other things than tensors, expected them by name, or under the name 'model'")
     return {name.removeprefix("module."): value for name, value in content.items()}, average
 
 
@@ -124,24 +126,26 @@ def _ours(
     weights: Mapping[str, Tensor],
     average: list[Tensor] | None,
 ) -> dict[str, Tensor]:
-    """The weights under this package's names; averaged where there is an average."""
+    """The weights under this package's names; the averaged ones if there is an average."""
     entries = list(layout.entries(network))
     expected, found = {entry.theirs for entry in entries}, set(weights) - layout.ignored
     if expected != found:
         lacking, unknown = sorted(expected - found), sorted(found - expected)
         raise InputError(
-            f"{len(lacking)} weights are missing and {len(unknown)} unknown, such as {(lacking + unknown)[0]}"
+            f"found {len(lacking)} weights missing and {len(unknown)} unknown, such as {(lacking + unknown)[0]}, "
+            "expected those of one network"
         )
     if average is not None:
         trained = [entry.theirs for entry in entries if entry.trained]
         if [value.shape for value in average] != [weights[name].shape for name in trained]:
             raise InputError(
-                f"its {len(average)} averaged weights (EMA) do not have the shapes of its {len(trained)} trained ones"
+                f"found {len(average)} averaged weights (EMA) of other shapes, expected those of the {len(trained)} "
+                "trained ones"
             )
         weights = {**weights, **dict(zip(trained, average, strict=True))}
     for entry in entries:
         if not weights[entry.theirs].isfinite().all():
-            raise InputError(f"its weight {entry.theirs} holds NaN or infinite values, expected finite ones")
+            raise InputError(f"found NaN or infinite values in its weight {entry.theirs}, expected finite ones")
     pieces: dict[str, list[Tensor]] = {}
     for entry in entries:
         pieces.setdefault(entry.ours, []).append(as_ours(entry, weights[entry.theirs]))

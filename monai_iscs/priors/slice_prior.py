@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A 2D network as the prior of a volume, slice by slice; and what can be wrapped around a prior."""
+"""A 2D network as the prior of a volume, slice by slice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Prior(ABC):
 
     Attributes:
         axis: along which its slices are stacked, 0, 1 or 2.
-        lower_bound: below which there is nothing: the result is clipped there.
+        lower_bound: lowest possible value: the result is clipped there.
     """
 
     lower_bound: ClassVar[float] = -math.inf
@@ -39,11 +39,11 @@ class Prior(ABC):
 
         Args:
             networks: denoisers of stacks (S, C, H, W), by name.
-            measurement: all that is known of the volume.
-            generator: a generator of the CPU, for priors that draw random numbers.
+            measurement: all that is known about the volume.
+            generator: a CPU generator, for priors that draw random numbers.
 
         Raises:
-            InputError: there is no network of a name that is needed, or one for other channels.
+            InputError: a missing network, or one for other channels.
         """
 
 
@@ -51,13 +51,13 @@ class Prior(ABC):
 class SlicePrior(Prior):
     """Every slice of the volume by itself.
 
-    H and W are the other two axes in their order. Where the network needs multiples of its `size_divisor`, slices are
-    padded on both sides with air and noise of the level on it, as in training: one map of noise for all slices.
+    H and W are the other two axes in their order. If the network needs multiples of its `size_divisor`, slices are
+    padded on both sides with air and noise of sigma, as in training: one map of noise for all slices.
 
-    Subclasses show the network something else for each slice (`ask`), such as its neighbours.
+    Subclasses give the network other images for each slice (`ask`), such as its neighbours.
 
     Attributes:
-        shown: how many images the network is shown for each slice, each with the volume's channels.
+        shown: how many images the network gets for each slice, each with the volume's channels.
 
     Args:
         axis: along which the slices are stacked.
@@ -84,8 +84,8 @@ class SlicePrior(Prior):
             raise InputError(f"network: found one that takes {taken} channels, expected a multiple of {self.shown}")
         if taken != self.shown * measurement.channels:
             raise InputError(
-                f"measurement: found {measurement.channels} channels, expected {taken // self.shown}, as the prior's "
-                "slices have"
+                f"measurement: found {measurement.channels} channels, expected {taken // self.shown}, as in the "
+                "prior's slices"
             )
         return BoundSlicePrior(self, network, generator)
 
@@ -120,20 +120,20 @@ class BoundSlicePrior:
         return missing // 2, missing - missing // 2
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the random numbers stand."""
+        """The state of the random numbers."""
         return {"generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from a state."""
         self.generator.set_state(state["generator"])
 
 
 def find_network(networks: Mapping[str, StackDenoiser], name: str) -> StackDenoiser:
-    """The network of a name.
+    """The network with a name.
 
     Raises:
         InputError: there is none.
     """
     if name not in networks:
-        raise InputError(f"network: found {', '.join(networks) or 'none'}, expected one with the name {name!r}")
+        raise InputError(f"network: found {', '.join(networks) or 'none'}, expected one named {name!r}")
     return networks[name]

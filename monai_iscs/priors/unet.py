@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the U-Nets of published diffusion priors share: levels of residual blocks, and self-attention."""
+"""Common parts of the U-Nets of published diffusion priors: levels of residual blocks, and self-attention."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MakeBlock = Callable[[int, int, str | None], nn.Module]
 
 
 class SelfAttention(nn.Module):
-    """Self-attention over the pixels of a feature map, around which the map itself passes by.
+    """Self-attention over the pixels of a feature map, added to the map.
 
     Args:
-        norm: applied to what the attention sees, over the map's channels.
-        num_heads: heads, into which the channels are split.
+        norm: of the attention's input, over the map's channels.
+        num_heads: heads into which the channels are split.
         residual_scale: factor of the sum at the end.
     """
 
@@ -28,7 +28,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         channels = norm.num_channels
         if channels % num_heads:
-            raise InputError(f"num_heads is {num_heads}, expected a divisor of the {channels} channels")
+            raise InputError(f"num_heads: found {num_heads}, expected a divisor of the {channels} channels")
         self.num_heads, self.residual_scale = num_heads, residual_scale
         self.norm = norm
         self.qkv = nn.Linear(channels, 3 * channels)
@@ -45,7 +45,7 @@ class SelfAttention(nn.Module):
 
 
 class Stage(nn.Module):
-    """A residual block and, where there is one, the self-attention after it."""
+    """A residual block and optional self-attention after it."""
 
     def __init__(self, block: nn.Module, attention: nn.Module | None = None) -> None:
         super().__init__()
@@ -57,12 +57,12 @@ class Stage(nn.Module):
 
 
 class Level(nn.Module):
-    """The stages at one resolution, and the block that leads to the next.
+    """The stages at one resolution, and the block to the next resolution.
 
     Attributes:
         stages: residual blocks with or without attention.
         resample: residual block that halves or doubles the size; None at the end.
-        shortcut: what leads past the whole level on its way down, or None.
+        shortcut: a path around the whole level on the way down, or None.
     """
 
     def __init__(self, stages: Sequence[Stage], resample: nn.Module | None, shortcut: nn.Module | None = None) -> None:
@@ -71,9 +71,9 @@ class Level(nn.Module):
 
 
 class ResidualUNet(nn.Module):
-    """Levels down, a middle with self-attention, and levels up that see every feature map of the way down again.
+    """Levels down, a middle with self-attention, and levels up that also get every feature map of the way down.
 
-    Whether a level has attention is decided here, never by the size of an input.
+    The arguments decide which levels have attention, not the size of an input.
 
     Args:
         channels: width of each level, the finest first.
@@ -82,9 +82,9 @@ class ResidualUNet(nn.Module):
         block: makes a residual block.
         attention: makes the self-attention over a number of channels.
         attention_after_level: on the way up, attention comes once after a level's blocks instead of after each.
-        shortcut: makes what leads past a level on the way down, from the channels at its entry to those at its exit;
-            the finest level's entry is the image. Its output and the level's are averaged, at equal variance.
-        image_channels: channels of the image, where there is a shortcut.
+        shortcut: makes the path around a level on the way down, from the channels of its input to those of its output;
+            the finest level's input is the image. Its output and the level's are averaged, keeping the variance.
+        image_channels: channels of the image, if there is a shortcut.
 
     Attributes:
         size_divisor: H and W of an image must be multiples of it.
@@ -112,7 +112,7 @@ class ResidualUNet(nn.Module):
                 f"{len(channels)} levels of channels"
             )
         if num_res_blocks < 1:
-            raise InputError(f"num_res_blocks is {num_res_blocks}, expected at least 1")
+            raise InputError(f"num_res_blocks: found {num_res_blocks}, expected at least 1")
         self.size_divisor = 2 ** (len(channels) - 1)
         levels, last = list(zip(channels, attention_levels, strict=True)), len(channels) - 1
         width, entry = channels[0], image_channels
@@ -146,9 +146,9 @@ class ResidualUNet(nn.Module):
         """The feature map before the last layers.
 
         Args:
-            image: what the network sees, (S, image channels, H, W).
+            image: the network's input, (S, image channels, H, W).
             x: its first feature map, (S, channels[0], H, W).
-            embedding: of the noise level, for the blocks.
+            embedding: of sigma, for the blocks.
         """
         entry, skips = image, [x]
         for level in self.down:
@@ -173,14 +173,14 @@ class ResidualUNet(nn.Module):
         """Refuses images that the levels cannot halve.
 
         Raises:
-            InputError: H or W is no multiple of `size_divisor`.
+            InputError: H or W is not a multiple of `size_divisor`.
         """
         if x.shape[-2] % self.size_divisor or x.shape[-1] % self.size_divisor:
             raise InputError(
-                f"slices are {x.shape[-2]} x {x.shape[-1]} pixels, expected multiples of {self.size_divisor}"
+                f"slices: found {x.shape[-2]} x {x.shape[-1]} pixels, expected multiples of {self.size_divisor}"
             )
 
 
 def embedding_layers(features: int, width: int) -> nn.Sequential:
-    """From features of the noise level (S, features) to the embedding (S, width) that all blocks are given."""
+    """From features of sigma (S, features) to the embedding (S, width) for all blocks."""
     return nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loading a network's weights, and refusing what are none."""
+"""Loading a network's weights, and refusing bad ones."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from monai_iscs.files import damaged_part
 def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
     """Loads weights that were saved by ``torch.save(network.state_dict(), path)``, of any precision.
 
-    PyTorch doesn't look at the checksums of its files; this does.
+    PyTorch doesn't verify the checksums of its files; this does.
 
     Args:
-        network: what they are for.
+        network: gets the weights.
         path: the file.
 
     Raises:
@@ -29,32 +29,32 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
             finite.
     """
     if not Path(path).is_file():
-        raise InputError(f"{path}: missing; expected a file of trained weights")
+        raise InputError(f"{path}: found no such file, expected trained weights")
     try:
         if zipfile.is_zipfile(path) and (part := damaged_part(Path(path))) is not None:
-            raise InputError(f"{path}: cannot be read as weights; the checksum of its part {part} is wrong")
+            raise InputError(f"{path}: found a wrong checksum of its part {part}, expected undamaged weights")
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path}: cannot be read as weights; the file is damaged or of another kind") from error
+        raise InputError(f"{path}: found a damaged file or one of another kind, expected weights") from error
     if isinstance(weights, Mapping):
         _check(weights, network.state_dict(), path)
     try:
         network.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
         detail = str(error).strip().splitlines()[-1].strip()
-        raise InputError(f"{path}: does not fit the network of the bundle's config ({detail[:200]})") from error
+        raise InputError(f"{path}: found weights that do not fit ({detail[:200]}), expected the network's") from error
 
 
 def _check(weights: Mapping[str, object], own: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> None:
-    """Whether each of the `weights` is one, as the network's `own` are; other names are left to PyTorch."""
+    """Check the type and values of `weights` against the network's `own`; PyTorch checks their names."""
     for name in own.keys() & weights.keys():
         weight = weights[name]
         if not isinstance(weight, torch.Tensor):
-            raise InputError(f"{path}: its weight {name} is of type {type(weight).__name__}, expected a tensor")
+            raise InputError(f"{path}: found a {type(weight).__name__} as weight {name}, expected a tensor")
         if weight.is_complex() or (own[name].is_floating_point() and not weight.is_floating_point()):
             kind = str(weight.dtype).removeprefix("torch.")
-            raise InputError(f"{path}: its weight {name} is {kind}, expected real numbers of floating point")
+            raise InputError(f"{path}: found {kind} in its weight {name}, expected real floating-point numbers")
         if not weight.isfinite().all():
-            raise InputError(f"{path}: its weight {name} holds NaN or infinite values, expected finite ones")
+            raise InputError(f"{path}: found NaN or infinite values in its weight {name}, expected finite ones")

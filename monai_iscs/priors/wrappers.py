@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Priors around priors: mirrored, told more noise than there is, without negative values."""
+"""Priors around priors: mirrored, with a larger sigma, without negative values."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from monai_iscs.stateful import Stateful
 
 @dataclass(frozen=True)
 class WrappedPrior(Prior):
-    """Another prior of the same slices.
+    """A prior around another one of the same slices.
 
     Args:
-        prior: the one inside.
+        prior: the inner prior.
     """
 
     prior: Prior
@@ -35,7 +35,7 @@ class WrappedPrior(Prior):
 
     @property
     def lower_bound(self) -> float:
-        """Below which there is nothing."""
+        """Lowest possible value."""
         return self.prior.lower_bound
 
     def bind(
@@ -45,11 +45,11 @@ class WrappedPrior(Prior):
 
     @abstractmethod
     def call(self, inner: BoundPrior, x: Tensor, sigma: float, turn: int) -> Tensor:
-        """Ask the prior inside, for the turn-th time, counted from 0."""
+        """Call the inner prior, for the turn-th time, counted from 0."""
 
 
 class BoundWrapper:
-    """A wrapper with the bound prior inside, which counts its calls."""
+    """A wrapper with a bound inner prior; it counts its calls."""
 
     def __init__(self, wrapper: WrappedPrior, inner: BoundPrior) -> None:
         self.wrapper, self.inner, self.turn = wrapper, inner, 0
@@ -61,12 +61,12 @@ class BoundWrapper:
         return x0
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of calls, and the state inside."""
+        """The number of calls, and the inner prior's state."""
         inner = self.inner.state_dict() if isinstance(self.inner, Stateful) else None
         return {"turn": self.turn, "inner": inner}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from a state."""
         self.turn = state["turn"]
         if state["inner"] is not None:
             self.inner.load_state_dict(state["inner"])
@@ -74,13 +74,13 @@ class BoundWrapper:
 
 @dataclass(frozen=True)
 class Mirrored(WrappedPrior):
-    """Shows the prior every other step the mirrored volume, so that its own bias averages out at no cost.
+    """Calls the prior with the mirrored volume in every other step, so that its bias averages out at no cost.
 
-    The rotating self-ensemble of plug-and-play methods; for a prior trained on mirrored slices too.
+    The rotating self-ensemble of plug-and-play methods; for a prior that was also trained on mirrored slices.
 
     Args:
-        prior: the one inside.
-        mirror: axis of the volume that is mirrored, one in the slices' plane; 0 is left to right.
+        prior: the inner prior.
+        mirror: axis of the volume to mirror, in the slices' plane; 0 is left to right.
 
     Raises:
         InputError: another axis, or that of the slices.
@@ -100,14 +100,14 @@ class Mirrored(WrappedPrior):
 
 @dataclass(frozen=True)
 class Overstated(WrappedPrior):
-    """Tells the prior more noise than was added.
+    """Calls the prior with a larger sigma than that of the added noise.
 
-    What it must remove is not only the noise of level sigma but also the estimate's own error, which is about as
-    large; told so, it leaves less of both. 1 is exact where the estimate is, and what the papers do.
+    The prior must remove not only the noise of sigma but also the estimate's own error, which is about as large; with a
+    larger sigma it leaves less of both. 1 is correct for an exact estimate, and as in the papers.
 
     Args:
-        prior: the one inside.
-        factor: the prior is told `factor * sigma`, at least 1.
+        prior: the inner prior.
+        factor: the prior gets `factor * sigma`, at least 1.
 
     Raises:
         InputError: a factor below 1.
@@ -125,11 +125,11 @@ class Overstated(WrappedPrior):
 
 @dataclass(frozen=True)
 class NonNegative(WrappedPrior):
-    """Keeps the prior's estimates, and the result, at or above 0, as attenuation and magnitudes are."""
+    """Keeps the prior's estimates and the result at or above 0, like attenuation and magnitudes."""
 
     @property
     def lower_bound(self) -> float:
-        """0: the result is clipped there too."""
+        """At least 0: the result is also clipped there."""
         return max(0.0, self.prior.lower_bound)
 
     def call(self, inner: BoundPrior, x: Tensor, sigma: float, turn: int) -> Tensor:

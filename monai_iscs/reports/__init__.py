@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people look at: figures, tables, and the folder of a run."""
+"""Figures, tables, and the folder of a run."""
 
 from __future__ import annotations
 

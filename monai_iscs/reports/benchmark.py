@@ -11,7 +11,7 @@ from monai_iscs.reports.table import DIGITS, metrics_row
 
 
 def slices_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """A row in the layout of the paper's Table 3: the difference of neighbouring slices and its gap to the truth's."""
+    """A row in the layout of the paper's Table 3: the slice difference and its gap to the reference's."""
     difference = summary["slice_difference"]
     return {
         "method": method,
@@ -28,7 +28,7 @@ def views_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lesions_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with the contrast recovered (1: all) and the contrast-to-noise ratio of the lesions of each diameter."""
+    """A row with the recovered contrast (1: all) and the contrast-to-noise ratio of the lesions of each diameter."""
     lesions = summary["lesions"]
     row: dict[str, Any] = {"method": method}
     for diameter in sorted({lesion["diameter"] for lesion in lesions}):
@@ -42,7 +42,7 @@ LAYOUTS = {"views": views_row, "slices": slices_row, "lesions": lesions_row}
 
 
 def averaged_row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One row of several runs: each column's mean, and its standard deviation where there are at least two."""
+    """One row of several runs: each column's mean, and its standard deviation for at least two."""
     result: dict[str, Any] = {}
     for column in rows[0]:
         values = [row[column] for row in rows]
@@ -60,5 +60,5 @@ def averaged_row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def empty_row(method: str, columns: Sequence[str], text: str | None) -> dict[str, Any]:
-    """The row of a method that has no result: a text in each column, or None where it was not run."""
+    """The row of a method without a result: a text in each column, or None if it was not run."""
     return {column: method if column == "method" else text for column in columns}

@@ -31,11 +31,11 @@ def _plain(volume: torch.Tensor) -> np.ndarray:
 
 
 def _slice(volume: np.ndarray, view: str, index: int) -> np.ndarray:
-    """One slice of a RAS volume as rows from the top and columns from the left, as radiologists hang it.
+    """One slice of a RAS volume as rows from the top and columns from the left, in radiological orientation.
 
     Axial and coronal: the patient's right on the left. Axial: anterior on top. Coronal, sagittal: head on top.
-    Sagittal: anterior on the left. In a RAS volume every index grows towards right, anterior, head; so x is
-    drawn as it is reversed, and rows run against their axis.
+    Sagittal: anterior on the left. In a RAS volume the indices grow to the right, anterior and head: both axes of a
+    panel are drawn reversed.
     """
     plane = volume.take(index, axis=VIEWS[view])
     return plane.T[::-1, ::-1]
@@ -62,12 +62,12 @@ def three_view_figure(
         volumes: name -> (X, Y, Z) volume in `unit`, RAS, in the order of the columns: the start first, the result last.
         reference: the truth on the same grid, or None: then neither its column nor the error's is drawn.
         spacing: voxel size along x, y, z in mm.
-        path: file to write; its ending gives the format.
+        path: file to write; its ending selects the format.
         window: values shown as black and white.
         error_window: error at the ends of the error's colour bar.
         unit: of the volumes, for the colour bars.
-        tissue: a voxel above this counts for the choice of the slices.
-        metrics: name -> what `monai_iscs.metrics.summarise` returned; its PSNR is written into the panels.
+        tissue: voxels above this decide which slices are shown.
+        metrics: name -> result of `monai_iscs.metrics.summarise`; its PSNR is written into the panels.
         title: line above the figure.
 
     Raises:
@@ -128,7 +128,7 @@ def three_view_figure(
 
 
 def _centre(volume: np.ndarray, tissue: float) -> list[int]:
-    """Index of the centre of what is above `tissue`, or of the grid where there is none."""
+    """Index of the centre of the voxels above `tissue`, or of the grid if there are none."""
     body = np.argwhere(volume > tissue)
     return [n // 2 for n in volume.shape] if len(body) == 0 else [round(c) for c in body.mean(0).tolist()]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run was: the content of `run.json`."""
+"""The record of a run: the content of `run.json`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _version(package: str) -> str | None:
 
 
 def peak_memory_mb() -> float | None:
-    """Largest resident memory of this process so far, MB; None where the system doesn't tell (Windows)."""
+    """Largest resident memory of this process so far, MB; None if the system doesn't report it (Windows)."""
     try:
         import resource
     except ImportError:
@@ -34,7 +34,7 @@ def peak_memory_mb() -> float | None:
 
 
 class RunRecord:
-    """Collects what a run used and took.
+    """Collects the settings, times and memory of a run.
 
     Args:
         settings: every setting of the run, as JSON values.
@@ -54,7 +54,7 @@ class RunRecord:
         self.seed = seed
         self.device = torch.device(device)
         self.seconds: dict[str, float] = {}
-        self._peak = 0.0  # of finished stages: within one, the count may start anew
+        self._peak = 0.0  # of finished stages: the count may restart within one
 
     def _gpu_memory(self) -> float:
         """Largest memory on the GPU since the count began, MB."""
@@ -62,7 +62,7 @@ class RunRecord:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage of the run, also one that fails; entering a name again adds to it."""
+        """Time a stage of the run, also one that fails; using a name again adds to it."""
         start = time.perf_counter()
         try:
             yield
@@ -79,7 +79,7 @@ class RunRecord:
             "seed": self.seed,
             "versions": {
                 "python": platform.python_version(),
-                "torch": torch.__version__,  # with its build, which the package's metadata lacks
+                "torch": torch.__version__,  # includes the build, unlike the package's metadata
                 **{name: _version(name) for name in PACKAGES},
             },
             "device": str(self.device),

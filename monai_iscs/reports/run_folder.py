@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a run: complete results or none, earlier ones untouched until then."""
+"""The folder of a run: complete results or none, with earlier ones unchanged until then."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECORD = "run.json"
 
 
 def _finite(content: Any) -> Any:
-    """`content` with tuples as lists and numbers that JSON doesn't have (NaN, infinity) as None."""
+    """`content` with tuples as lists, and NaN and infinity, which JSON doesn't have, as None."""
     if isinstance(content, Mapping):
         return {str(key): _finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
@@ -45,7 +45,7 @@ def write_volume(path: str | os.PathLike[str], volume: MetaTensor) -> None:
 
     Args:
         path: file name ending in .nii or .nii.gz.
-        volume: (1, X, Y, Z) or (X, Y, Z), in the units to be written.
+        volume: (1, X, Y, Z) or (X, Y, Z), in the units to write.
     """
     values = np.asarray(volume.detach().cpu().as_tensor(), dtype=np.float32)
     image = nibabel.Nifti1Image(values.reshape(values.shape[-3:]), volume.affine.cpu().double().numpy())
@@ -56,19 +56,19 @@ def write_volume(path: str | os.PathLike[str], volume: MetaTensor) -> None:
 
 
 class RunFolder:
-    """An output folder: checked and locked at once, filled all at once.
+    """An output folder: checked and locked at the start, filled all at once at the end.
 
-    A set of results has a record, such as ``run.json``, that names the SHA-256 of each of its other files under
-    "files". It is the first file to go when new results come and the last to come: without it there are no results.
-    Files that no record names are the user's and stay.
+    A set of results has a record, such as ``run.json``, with the SHA-256 of each of its other files under "files". When
+    new results replace it, the record is the first file removed and the last one written: without it there are no
+    results. Files that no record names belong to the user and stay.
 
     Args:
-        path: the folder; made with its parents if missing.
+        path: the folder; created with its parents if missing.
         record: name of the record.
-        inputs: files and folders that the run reads: no result may go over them or into them.
+        inputs: files and folders that the run reads: no result may overwrite them or be inside them.
 
     Raises:
-        InputError: if it is a file or lies in a folder of `inputs`, or can't be made or written.
+        InputError: if it is a file, is inside a folder of `inputs`, or can't be created or written.
 
     Example:
         >>> with RunFolder("runs/patient") as folder:          # before the long work
@@ -84,7 +84,7 @@ class RunFolder:
         self._inputs = [Path(name) for name in inputs]
         self._lock: FolderLock | None = None
         if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path}: the output is a file, expected a folder")
+            raise InputError(f"{self.path}: found a file, expected a folder for the output")
         real = self.path.resolve()
         for folder in (name for name in self._inputs if name.is_dir()):
             if folder.resolve() in (real, *real.parents):
@@ -96,14 +96,14 @@ class RunFolder:
                 pass
 
     def __enter__(self) -> RunFolder:
-        """Locks the folder, of several processes for the first one, and clears away what a killed run left there."""
+        """Locks the folder (only in the first of several processes) and removes what a killed run left there."""
         if idist.get_rank() == 0:
             self._lock = FolderLock(self.path)
             recover(self.path)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Frees the folder; if it was made for nothing, it goes again."""
+        """Frees the folder, and removes it if it was created but stayed empty."""
         if self._lock is None:
             return
         if self._made:
@@ -116,11 +116,11 @@ class RunFolder:
 
         Args:
             *names: of the files, without the record.
-            size: what they will take at least, in bytes.
-            ours: the whole folder is this program's: whatever has these names is no file of the user.
+            size: of the results, at least, in bytes.
+            ours: the whole folder belongs to this program: files of these names are not the user's.
 
         Raises:
-            InputError: a folder, one of the inputs or a file of the user is in the way, or there is too little room.
+            InputError: a folder, an input or a file of the user has one of the names, or the disk is too full.
         """
         if idist.get_rank() > 0:
             return
@@ -140,7 +140,7 @@ class RunFolder:
                     "another output folder"
                 )
             if path.exists() and not os.access(path, os.W_OK):
-                raise InputError(f"{path}: found a file that may not be written, expected a writable one or none")
+                raise InputError(f"{path}: found a read-only file, expected a writable one or none")
         free = shutil.disk_usage(self.path).free
         if free < size:
             raise OutputError(
@@ -149,10 +149,10 @@ class RunFolder:
 
     @contextmanager
     def results(self) -> Iterator[Path]:
-        """A staging folder inside this one. Its files take the places of earlier results when the block ends well.
+        """A staging folder inside this one. Its files replace earlier results when the block ends without an error.
 
-        The record among them is completed by the hashes of the others. After an error or Ctrl-C inside the block
-        nothing of it remains and earlier results are as they were.
+        The hashes of the other files are added to the record. After an error or Ctrl-C inside the block it is removed,
+        and earlier results are unchanged.
 
         Raises:
             InputError: if the disk is full, the folder can't be written any more or another process writes there.
@@ -167,7 +167,7 @@ class RunFolder:
                 self._sign(stage)
 
     def _sign(self, stage: Path) -> None:
-        """Puts the hashes of all other files into the record."""
+        """Adds the hashes of all other files to the record."""
         if (stage / self.record).is_file():
             content = json.loads((stage / self.record).read_text())
             others = sorted(file for file in stage.rglob("*") if file.is_file() and file.name != self.record)
@@ -175,19 +175,19 @@ class RunFolder:
             write_json(stage / self.record, content)
 
     def _earlier(self) -> tuple[list[str], set[str] | None]:
-        """Names of the earlier results, and of what new ones may replace; None: whatever has their names."""
+        """Names of the earlier results, and names that new ones may replace; None: all names."""
         path = self.path / self.record
         if not path.is_file():
             return [], set()
         try:
             files = [name for name in json.loads(path.read_text())["files"] if Path(name).name == name]
             return files, {*files, self.record}
-        except (OSError, ValueError, KeyError, TypeError):  # damaged, or of a version that named no files
+        except (OSError, ValueError, KeyError, TypeError):  # damaged, or of a version without file names
             return [name for name in ("metrics.json",) if self.record == RECORD and (self.path / name).is_file()], None
 
 
 def read_results(folder: Path, record: str = RECORD) -> dict[str, Any] | None:
-    """The record of a folder's results, or None unless they are complete: all of its files, as they were written."""
+    """The record of a folder's results, or None unless all of its files are there and unchanged."""
     try:
         content = json.loads((folder / record).read_text())
         whole = all(sha256(folder / name) == digest for name, digest in content["files"].items())

@@ -27,13 +27,13 @@ PANELS = {
 
 
 def step_curves(records_by_method: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]) -> None:
-    """Draw what each step reached against its noise level, which falls from left to right.
+    """Draw the results of each step against its sigma, which decreases from left to right.
 
-    Methods with different numbers of steps lie on one axis. What no method measured has no panel.
+    Methods with different numbers of steps share the axis. A metric that no method measured has no panel.
 
     Args:
         records_by_method: name -> `StepRecorder.records`.
-        path: file to write; its ending gives the format.
+        path: file to write; its ending selects the format.
 
     Raises:
         InputError: for a method without steps, or nothing to draw.
@@ -43,7 +43,7 @@ def step_curves(records_by_method: Mapping[str, Sequence[Mapping[str, Any]]], pa
         raise InputError(f"records_by_method: found {empty} without steps, expected at least one step of each method")
     shown = [key for key in PANELS if any(_finite(r[key]) for records in records_by_method.values() for r in records)]
     if not shown:
-        raise InputError(f"records_by_method: found no number of {list(records_by_method)}, expected one to draw")
+        raise InputError(f"records_by_method: found no numbers of {list(records_by_method)}, expected some to draw")
     rows = math.ceil(len(shown) / COLUMNS)
     figure = Figure((3.6 * COLUMNS, 2.6 * rows + 0.4), layout="constrained")
     FigureCanvasAgg(figure)
@@ -59,7 +59,7 @@ def step_curves(records_by_method: Mapping[str, Sequence[Mapping[str, Any]]], pa
         axis.set_title(PANELS[key], fontsize=10)
         axis.grid(alpha=0.3)
         axis.tick_params(labelbottom=True)
-        axis.set_xlabel("noise level sigma", fontsize=9)
+        axis.set_xlabel("sigma", fontsize=9)
     for axis in axes.flat[len(shown) :]:
         axis.remove()
     axes[0, 0].set_xscale("log")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each step of the sampler reached: the numbers behind Fig. 5 of the ISCS paper."""
+"""The metrics of each step of the sampler, as in Fig. 5 of the ISCS paper."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ from monai_iscs.sampling import State
 class StepRecorder:
     """A callback of `SliceDiffusionInferer` that measures the data-consistent estimate of every step of one volume.
 
-    It measures and changes nothing: the reference stays out of the sampler. A new run (a step of index 0) starts a new
-    record.
+    It only measures: the reference does not reach the sampler. A new run (a step of index 0) starts a new record.
 
     Args:
         reference: the truth, (C, X, Y, Z) with C = 1 or (X, Y, Z), in prior units.
         operator: A on volumes (C, X, Y, Z), for the data residual.
         measurement: y, (C, *range_shape).
-        slice_axis: along which the slice difference is measured, the prior's.
-        lower_bound: as the prior's, so that the last step's numbers are the result's.
+        slice_axis: of the slice difference; the prior's.
+        lower_bound: the prior's, so that the last step's numbers are those of the result.
         lpips: measures LPIPS at every step too, which takes time.
 
     Attributes:
         records: one for each step, with the same keys: "step" (from 1), "sigma", then for each view "axial_psnr" (dB),
-            "axial_ssim", "axial_lpips", then "slice_difference", "slice_gap" (signed) and "data_residual". What could
-            not be measured is None.
+            "axial_ssim", "axial_lpips", then "slice_difference", "slice_gap" (signed) and "data_residual". Numbers
+            that could not be measured are None.
 
     Raises:
         InputError: an operator without a measurement or the reverse.

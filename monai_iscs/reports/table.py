@@ -27,9 +27,9 @@ def metrics_row(
 
     Args:
         method: its name.
-        summary: what `monai_iscs.metrics.summarise` returned.
-        seconds: what it took.
-        lpips: with LPIPS of each view; "not measured" where the summary was made without.
+        summary: the result of `monai_iscs.metrics.summarise`.
+        seconds: of the reconstruction.
+        lpips: with LPIPS of each view; "not measured" if the summary has none.
     """
     row: dict[str, Any] = {"method": method}
     for view in ("axial", "coronal", "sagittal"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a prior and a measurement meet: the loop of the paper's Algorithm 1, and the recipes that fill it."""
+"""Reconstruction from a prior and a measurement: the loop of the paper's Algorithm 1, and its recipes."""
 
 from monai_iscs.sampling.consistency import DDNM, DDS, ConjugateGradient, Consistency
 from monai_iscs.sampling.loop import Plugs, State, sample

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Consistency with the measurement: where the scanner's operator meets the prior's estimate."""
+"""Consistency steps: they bring the prior's estimate to the measurement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from monai_iscs.errors import InputError
+from monai_iscs.errors import InputError, expect
 from monai_iscs.operators import LinearOperator
 from monai_iscs.scans import Measurement
 from monai_iscs.solvers import (
@@ -32,7 +32,7 @@ class Consistency(ABC):
     """Settings of a consistency step.
 
     Attributes:
-        label: what tables call a sampler with it.
+        label: of samplers with it, in tables.
     """
 
     label: ClassVar[str]
@@ -42,25 +42,25 @@ class Consistency(ABC):
         """The step of one reconstruction: `step(x0, sigma) -> x0_hat` on volumes (C, X, Y, Z).
 
         Args:
-            measurement: what is to be met.
+            measurement: to fit.
             axis: along which the prior's slices are stacked.
         """
 
     def smoothed(self, width: float) -> Consistency:
-        """The same with corrections that are bound across slices by that width; 0 leaves every slice free.
+        """The same with corrections that are smoothed across slices by that width; 0: independent slices.
 
         Raises:
-            InputError: a step that has no such setting, and a width above 0.
+            InputError: a width above 0 for a step without this setting.
         """
         if width:
             raise InputError(f"smoothing: found {width} with {self.label}, expected it with DDS or DDNM")
         return self
 
     def to_the_noise(self) -> Consistency:
-        """The same, meeting the measurement no closer than its noise.
+        """The same, but fitting the measurement no closer than its noise.
 
         Raises:
-            InputError: a step that has no such setting.
+            InputError: a step without this setting.
         """
         raise InputError(f"noise_level: found one with {self.label}, expected it with a step that stops at the noise")
 
@@ -70,11 +70,11 @@ class ConjugateGradient:
     """Settings of the conjugate gradients in a step.
 
     Args:
-        iterations: in each step; the few of them are what keeps x near x0.
-        smoothing: width across slices to which the correction of x0 is bound, see `smoothing_along`; 0 leaves it free.
-            It preconditions the iterations: they stay in `x0 + S u`.
+        iterations: in each step; because they are few, x stays near x0.
+        smoothing: width across slices of the correction of x0, see `smoothing_along`; 0: not smoothed. It preconditions
+            the iterations: they stay in `x0 + S u`.
         plane_smoothing: the same along the axes of the slices' plane whose samples are farther apart than the voxels.
-        rtol: stop when the residual has fallen below this share of the right-hand side; 0 makes all iterations.
+        rtol: stop when the residual is below this share of the right-hand side; 0: all iterations.
 
     Raises:
         InputError: fewer than one iteration, a negative width or share.
@@ -86,11 +86,9 @@ class ConjugateGradient:
     rtol: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise InputError(f"iterations: found {self.iterations}, expected at least 1")
+        expect(self.iterations >= 1, "iterations", self.iterations, "at least 1")
         for name in ("smoothing", "plane_smoothing", "rtol"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name}: found {getattr(self, name)}, expected at least 0")
+            expect(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
 
     def bind(self, operator: LinearOperator, axis: int) -> BoundSolver:
         """`solve(system, right_side, x0, enough)` on volumes (C, X, Y, Z), see `conjugate_gradient`."""
@@ -114,14 +112,14 @@ class ConjugateGradient:
 class DDS(Consistency):
     """Decomposed diffusion sampling (Chung et al., 2024; ISCS Eq. 15-16).
 
-    Without `gamma` the normal equations `AᵀA x = Aᵀy` are iterated from x0; the few iterations are what keeps x
+    Without `gamma` the normal equations `AᵀA x = Aᵀy` are iterated from x0; because the iterations are few, x stays
     near x0 (the released code). With `gamma` the proximal system `(gamma AᵀA + I) x = gamma Aᵀy + x0` is solved.
 
     Args:
         solver: the iterations.
         gamma: weight of the measurement against the prior's estimate, above 0, or None.
-        discrepancy: stop where x explains the measurement up to its noise: the discrepancy principle (Morozov 1966; for
-            conjugate gradients Hanke 1995), for what lies beyond would draw the noise into x. Either this or `gamma`.
+        discrepancy: stop when x fits the measurement up to its noise, by the discrepancy principle (Morozov 1966; for
+            conjugate gradients Hanke 1995): further iterations would fit the noise. Either this or `gamma`.
         allow_unmatched: accept an operator whose `T` is not its exact adjoint; conjugate gradients may then diverge.
 
     Raises:
@@ -140,7 +138,7 @@ class DDS(Consistency):
     def bind(self, measurement: Measurement, axis: int) -> BoundConsistency:
         operator, gamma = measurement.operator, self.gamma
         if not self.allow_unmatched:
-            check_matched(operator, hint=" (allow_unmatched=True insists)")
+            check_matched(operator, hint=" (or allow_unmatched=True)")
         discrepancy = Discrepancy(operator, measurement.data, measurement.noise_level if self.discrepancy else 0.0)
         solve = self.solver.bind(operator, axis)
         backprojection = operator.T(measurement.data)
@@ -167,15 +165,15 @@ class DDS(Consistency):
 class DDNM(Consistency):
     """Range-null space decomposition (Wang et al., 2022; ISCS Eq. 14): `x0 + A⁺(y - A x0)`.
 
-    A⁺ is the operator's own pseudo-inverse if it knows it exactly, else SIRT, as in the paper; unlike conjugate
-    gradients SIRT stands an adjoint that is not exact.
+    A⁺ is the operator's exact pseudo-inverse if there is one, else SIRT, as in the paper; unlike conjugate gradients,
+    SIRT also works with an inexact adjoint.
 
     Args:
         iterations: most SIRT iterations in each step.
         rtol: SIRT stops when its relative residual changes by less than this in one iteration.
         smoothing: as in `ConjugateGradient`: the correction is `S (A S)⁺ (y - A x0)`, by SIRT.
-        discrepancy: as in `DDS`: SIRT stops where the residual is the noise's, and the correction by an exact A⁺ is
-            shortened to end there (where `A A⁺` is the identity, as for thick slices).
+        discrepancy: as in `DDS`: SIRT stops when the residual is the noise's, and the correction by an exact A⁺ is
+            shortened to end there (if `A A⁺` is the identity, as for thick slices).
 
     Raises:
         InputError: a number out of range.
@@ -188,11 +186,9 @@ class DDNM(Consistency):
     label = "DDNM"
 
     def __post_init__(self) -> None:
-        if self.iterations < 1 or not self.rtol >= 0 or not self.smoothing >= 0:
-            raise InputError(
-                f"iterations, rtol, smoothing: found {self.iterations}, {self.rtol} and {self.smoothing}, expected "
-                "iterations >= 1, rtol >= 0 and smoothing >= 0"
-            )
+        expect(self.iterations >= 1, "iterations", self.iterations, "at least 1")
+        expect(self.rtol >= 0, "rtol", self.rtol, "at least 0")
+        expect(self.smoothing >= 0, "smoothing", self.smoothing, "at least 0")
 
     def bind(self, measurement: Measurement, axis: int) -> BoundConsistency:
         operator, y = measurement.operator, measurement.data
@@ -223,7 +219,7 @@ class DDNM(Consistency):
 
 
 def check_gamma(gamma: float | None, discrepancy: bool) -> None:
-    """Raise an `InputError` for a weight that is none, or a second say on the measurement's weight."""
+    """Raise an `InputError` for a bad weight, or for both a weight and the discrepancy principle."""
     if gamma is not None and not gamma > 0:
         raise InputError(f"gamma: found {gamma}, expected a number above 0, or None")
     if gamma is not None and discrepancy:

@@ -14,11 +14,11 @@ from monai_iscs.sampling.sigmas import check_sigmas
 
 
 class Plugs(NamedTuple):
-    """What the loop calls, bound to one reconstruction; volumes are (C, X, Y, Z).
+    """The functions of the loop, bound to one reconstruction; volumes are (C, X, Y, Z).
 
     Attributes:
-        start: `start() -> volume`, what the first noise is added to.
-        prior: `prior(x, sigma) -> E[x0 | x]` for x = x0 + sigma * n; called once a step.
+        start: `start() -> volume`, to which the first noise is added.
+        prior: `prior(x, sigma) -> E[x0 | x]` for x = x0 + sigma * n; called once per step.
         consistency: `consistency(x0, sigma) -> x0_hat`, which knows the measurement.
         noise: `noise(sigma) -> volume` of unit variance.
         rule: `rule(state, sigma_next, noise) -> x`, the next noisy volume.
@@ -33,14 +33,14 @@ class Plugs(NamedTuple):
 
 @dataclass
 class State:
-    """A step of the sampler. Its tensors are the loop's own, which drops them at the next step: clone what you keep.
+    """A step of the sampler. The loop reuses its tensors in the next step: clone those that you keep.
 
     Attributes:
         index: number of the step, from 0.
-        sigma: its noise level.
+        sigma: of the step.
         x0: the prior's estimate, (C, X, Y, Z).
         x0_hat: the estimate after the consistency step; after the last step the result.
-        eps_hat: the noise that the prior saw, or None where the rule has no use for it.
+        eps_hat: the noise that the prior saw, or None if the rule does not use it.
     """
 
     index: int
@@ -51,18 +51,18 @@ class State:
 
 
 def sample(plugs: Plugs, sigmas: Sequence[float], state: State | None = None) -> Iterator[State]:
-    """Reconstruct a volume: denoise, meet the measurement, re-noise; one step for each noise level.
+    """Reconstruct a volume: denoise, fit the measurement, re-noise; one step for each sigma.
 
     Args:
         plugs: start, prior, consistency, noise and rule.
-        sigmas: positive, strictly decreasing noise levels.
-        state: a step to go on from, of plugs that are where they were after it.
+        sigmas: positive, strictly decreasing.
+        state: a step to go on from; the plugs must have their state after it.
 
     Yields:
         Each step, once it is done.
 
     Raises:
-        InputError: noise levels that are not positive and strictly decreasing.
+        InputError: sigmas that are not positive and strictly decreasing.
     """
     start, prior, consistency, noise, rule = plugs
     sigmas = check_sigmas(sigmas)

@@ -17,11 +17,11 @@ from monai_iscs.grid import Grid
 
 @dataclass(frozen=True)
 class SliceNoise(ABC):
-    """Settings of a noise for volumes: each slice alone is N(0, I), whatever its correlation with the others.
+    """Settings of a noise for volumes: each slice alone is N(0, I), for any correlation with the others.
 
     Attributes:
-        label: what tables call a sampler with it; nothing for independent noise.
-        aligned: whether neighbouring slices get alike noise in the steps, and so make alike errors.
+        label: of samplers with it, in tables; empty for independent noise.
+        aligned: whether neighbouring slices get similar noise in the steps, and so have similar errors.
     """
 
     label: ClassVar[str]
@@ -32,8 +32,8 @@ class SliceNoise(ABC):
         """Draw noise of unit variance.
 
         Args:
-            canvas: the slices to draw for, and where random numbers come from.
-            sigma: level that the noise will be multiplied with, for correlations that depend on it.
+            canvas: the slices to draw for, with the random numbers.
+            sigma: the noise will be multiplied by it; for correlations that depend on it.
 
         Returns:
             (S, C, H, W), on the CPU or from `canvas.send`.
@@ -54,7 +54,7 @@ class SliceNoise(ABC):
         Args:
             grid: of the volume.
             axis: along which the slices are stacked, 0, 1 or 2.
-            generator: a generator of the CPU.
+            generator: a CPU generator.
             channels: C of the volume.
             device: of the noise. Random numbers do not depend on it.
             dtype: float32 or float64; random numbers are drawn in float32.
@@ -70,7 +70,7 @@ class SliceNoise(ABC):
 
 
 class Canvas:
-    """The slices of a volume, for which noise is drawn.
+    """The slices of a volume to draw noise for.
 
     Attributes:
         shape: (S, C, H, W), the slices that are perpendicular to the axis.
@@ -94,12 +94,12 @@ class Canvas:
         self._device, self._dtype = device, dtype
 
     def draw(self, slices: int | None = None) -> Tensor:
-        """So many independent maps (slices, C, H, W), or one map (C, H, W); float32, on the CPU."""
+        """Independent maps (slices, C, H, W), or one map (C, H, W); float32, on the CPU."""
         shape = self.shape[1:] if slices is None else (slices, *self.shape[1:])
-        return torch.randn(shape, generator=self.generator, device="cpu")  # whatever PyTorch's default device is
+        return torch.randn(shape, generator=self.generator, device="cpu")  # for any default device of PyTorch
 
     def send(self, tensor: Tensor) -> Tensor:
-        """A tensor of the CPU on the volume's device and of its type; a GPU isn't waited for: it computes."""
+        """A CPU tensor with the volume's device and type; does not wait for a busy GPU."""
         on_gpu = self._device.type == "cuda"
         tensor = tensor.to(self._dtype)
         return (tensor.pin_memory() if on_gpu else tensor).to(self._device, non_blocking=on_gpu)
@@ -127,11 +127,11 @@ class BoundNoise:
         return stack
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the random numbers stand."""
+        """The state of the random numbers."""
         return {"generator": self.canvas.generator.get_state(), "draws": self.canvas.draws}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from a state."""
         self.canvas.generator.set_state(state["generator"])
         self.canvas.draws = state["draws"]
 
@@ -161,22 +161,21 @@ class IdenticalNoise(SliceNoise):
 class SlerpNoise(SliceNoise):
     """Noise that turns from one anchor map to another along the slices: ISCS, Eq. 11.
 
-    Slice i of S lies at the share `alpha_i = i / (S - 1)` of the geodesic between two anchors that enclose the
+    Slice i of S is at the share `alpha_i = i / (S - 1)` of the geodesic between two anchors that enclose the
     angle Omega. Anchors are new at each call. Eq. 11 is computed in the equivalent form
 
         slice_i = cos(alpha_i Omega) z_1 + sin(alpha_i Omega) z_perp,
 
-    where z_perp is the second anchor's part orthogonal to z_1, brought to the length of z_1. Two drawn anchors differ
-    in length by a share of order 1/sqrt(pixels), and Eq. 11 between them is N(0, I) only to that order. Here the second
-    anchor takes the length of the first: the path stays on one sphere, as the paper's argument wants it, and each
-    slice is N(0, I) exactly, for any number of pixels and any angle. Neighbours correlate with cos(Omega / (S - 1)).
+    where z_perp is the second anchor's part orthogonal to z_1, scaled to the length of z_1. Two drawn anchors differ in
+    length by a share of order 1/sqrt(pixels), and Eq. 11 between them is N(0, I) only to that order. Here the second
+    anchor gets the length of the first: the path stays on one sphere, as in the paper's argument, and each slice is
+    N(0, I) exactly, for any number of pixels and any angle. Neighbours correlate with cos(Omega / (S - 1)).
 
-    Channels are independent: each has its own anchors and angle. Memory: the stack that is returned and the two
-    anchors.
+    Channels are independent: each has its own anchors and angle. Memory: the returned stack and the two anchors.
 
     Args:
-        anchor_angle: angle between the anchors in degrees, above 0 and below 180. The second anchor is then built
-            at that angle. None: the angle that the two independent draws happen to enclose, about 90 degrees.
+        anchor_angle: angle between the anchors in degrees, above 0 and below 180. The second anchor is then built at
+            that angle. None: the angle between the two independent draws, about 90 degrees.
 
     Raises:
         InputError: an angle outside (0, 180).
@@ -199,7 +198,7 @@ class SlerpNoise(SliceNoise):
         return stack.addcmul_(canvas.send(turn.sin()), canvas.send(second))
 
     def _orthogonalise(self, first: Tensor, second: Tensor) -> Tensor:
-        """Make `second` orthogonal to `first` and as long, in place; return the angle to go, in radians, (channels,).
+        """Make `second` orthogonal to `first` and equally long, in place; return their angle in radians, (channels,).
 
         A map of one pixel has no orthogonal direction: its angle is 0, so that every slice is the first anchor.
         """

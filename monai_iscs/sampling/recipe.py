@@ -43,17 +43,17 @@ class Recipe:
     """Every choice of a reconstruction. It belongs to the prior that its numbers were tuned for.
 
     Args:
-        start: what the first noise is added to.
-        sigmas: noise levels of the sampler.
-        prior: how the networks see the volume.
-        consistency: how estimates meet the measurement.
-        noise: what is added in every step.
-        rule: how much of it.
-        samplers: consistency steps that were tuned alike, which `method` puts in the place of `consistency`; by name:
-            "dds", "ddnm" or "dds+tv".
+        start: the volume to which the first noise is added.
+        sigmas: of the sampler.
+        prior: how the networks are applied to the volume.
+        consistency: how estimates are brought to the measurement.
+        noise: added in every step.
+        rule: how much noise is added.
+        samplers: other tuned consistency steps, with which `method` replaces `consistency`; by name: "dds", "ddnm" or
+            "dds+tv".
 
     Raises:
-        InputError: a sampler of another name, or a part that is none.
+        InputError: an unknown sampler, or a part of another type.
     """
 
     start: Start = field(default_factory=Direct)
@@ -73,16 +73,16 @@ class Recipe:
 
     @property
     def label(self) -> str:
-        """What tables call it, such as DDS+ISCS."""
+        """Its name in tables, such as DDS+ISCS."""
         return "+".join(filter(None, (self.consistency.label, self.noise.label)))
 
     def method(self, name: str) -> Recipe:
         """The recipe with the consistency step and the noise of a method.
 
         Args:
-            name: ``SAMPLER[+tv][+NOISE]``. SAMPLER is dds or ddnm; tv goes with dds. NOISE is iscs (or slerp),
-                identical or identical-steps; without one, every slice draws independent noise, and corrections across
-                slices are free: then not only the noise of neighbouring slices differs, but their errors too.
+            name: ``SAMPLER[+tv][+NOISE]``. SAMPLER is dds or ddnm; tv only with dds. NOISE is iscs (or slerp),
+                identical or identical-steps; without one, every slice draws independent noise, and corrections are not
+                smoothed across slices, because the errors of neighbouring slices also differ then.
 
         Raises:
             InputError: an unknown name, or parts in another order.
@@ -108,10 +108,10 @@ class Recipe:
         """The recipe with single values replaced; None keeps a value.
 
         Args:
-            steps: number of noise levels.
+            steps: number of sigmas.
             eta: stochasticity of the rule.
-            smoothing: width across slices to which corrections are bound, see `smoothing_along`.
-            to_the_noise: meet the measurement no closer than its noise.
+            smoothing: width across slices of corrections, see `smoothing_along`.
+            to_the_noise: fit the measurement no closer than its noise.
 
         Raises:
             InputError: a value out of range, or one that the recipe's parts don't have.
@@ -125,11 +125,11 @@ class Recipe:
         )
 
     def bind(self, networks: Mapping[str, StackDenoiser], measurement: Measurement, *, seed: int = 0) -> Run:
-        """The reconstruction of a measurement, ready to be walked through.
+        """The reconstruction of a measurement, ready to iterate over its steps.
 
         Args:
-            networks: denoisers of stacks (S, C, H, W) by the names that the prior asks for.
-            measurement: what is to be reconstructed.
+            networks: denoisers of stacks (S, C, H, W) by the names that the prior uses.
+            measurement: to reconstruct.
             seed: of the sampler's random numbers, at least 0.
         """
         axis, data = self.prior.axis, measurement.data
@@ -167,9 +167,9 @@ def _described(value: Any) -> Any:
     return [_described(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
-# What the authors' published code runs (recon_CBCT.sh).
+# The settings of the authors' published code (recon_CBCT.sh).
 RELEASED = Recipe(sigmas=Geometric(steps=30, first=5.0, last=0.01))
-# What the paper writes: Algorithm 1 from pure noise, Eq. 12 and 16. It names no gamma; 1 is that of the DDS code.
+# The settings of the paper: Algorithm 1 from pure noise, Eq. 12 and 16. It has no gamma; 1 is that of the DDS code.
 PAPER = Recipe(
     start=Zeros(),
     sigmas=Geometric(steps=30, first=378.0, last=0.01),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Re-noising: from the data-consistent estimate back to the next noise level."""
+"""Re-noising: from the data-consistent estimate to the next sigma."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Rule(ABC):
 
     Args:
         eta: stochasticity, 0 (deterministic) to 1.
-        momentum: share of its last change by which an estimate is taken further before it is noised again, at least 0
-            and below 1: with it fewer steps go as far (Nesterov 1983; Kamilov, Mansour and Wohlberg 2017 for priors
-            that are denoisers). 0 is Algorithm 1.
+        momentum: share of its last change that is added to an estimate before it is noised again, at least 0 and below
+            1: fewer steps are then enough (Nesterov 1983; Kamilov, Mansour and Wohlberg 2017 for priors that are
+            denoisers). 0 is Algorithm 1.
 
     Raises:
         InputError: a number out of range.
@@ -53,11 +53,11 @@ class Rule(ABC):
 class DDSRule(Rule):
     """A constant share of new noise: `k = eta`.
 
-    The rule of the DDS and DDNM papers; `DDSRule(1.0)` is what the released ISCS code runs: the predicted noise is
-    dropped and the estimate is noised afresh. It does not sample the prior: each step keeps only the estimate's part
-    of what the denoiser left uncertain, so without a measurement and in the limit of many steps a Gaussian prior
-    comes out with (1 + sqrt(1 - k^2)) / 2 of its variance (half at k = 1). The results lean towards the mean, which
-    is one reason why the rule scores well in PSNR. `DDIMRule` keeps the whole variance.
+    The rule of the DDS and DDNM papers; `DDSRule(1.0)` is that of the released ISCS code: the predicted noise is
+    dropped and the estimate gets only new noise. It does not sample the prior: each step keeps only the estimate's part
+    of the denoiser's uncertainty, so without a measurement and in the limit of many steps a Gaussian prior is sampled
+    with (1 + sqrt(1 - k^2)) / 2 of its variance (half at k = 1). The results are biased to the mean, which is one
+    reason for the rule's high PSNR. `DDIMRule` keeps the whole variance.
     """
 
     def share(self, sigma: float, sigma_next: float) -> float:
@@ -66,10 +66,10 @@ class DDSRule(Rule):
 
 @dataclass(frozen=True)
 class DDIMRule(Rule):
-    """Just as much new noise as the step removes: `k = eta * sqrt(1 - (sigma_next / sigma)^2)`.
+    """As much new noise as the step removes: `k = eta * sqrt(1 - (sigma_next / sigma)^2)`.
 
-    The variance exploding form of Eq. 12 (DDIM). Without a measurement it reproduces the prior, variance included,
-    for any eta as the steps grow. eta = 1 is the ancestral (DDPM) sampler, 0 the deterministic one.
+    The variance exploding form of Eq. 12 (DDIM). Without a measurement and in the limit of many steps it reproduces the
+    prior with its variance, for any eta. eta = 1 is the ancestral (DDPM) sampler, 0 the deterministic one.
     """
 
     def share(self, sigma: float, sigma_next: float) -> float:
@@ -88,17 +88,17 @@ class BoundRule:
         self._previous: Tensor | None = None
 
     def predicted_noise(self, x: Tensor, x0: Tensor, sigma: float, sigma_next: float | None) -> Tensor | None:
-        """What the prior took for noise in x, (x - x0) / sigma, shaped like them; None where the rule drops it."""
+        """The noise that the prior found in x, (x - x0) / sigma, shaped like them; None if the rule drops it."""
         if sigma_next is None or self.rule.share(sigma, sigma_next) == 1:
             return None
         return (x - x0) / sigma
 
     def __call__(self, state: State, sigma_next: float, noise: Tensor) -> Tensor:
-        """Take the estimate to the next noise level.
+        """Take the estimate to the next sigma.
 
         Args:
             state: the step before.
-            sigma_next: level to go to.
+            sigma_next: the next sigma.
             noise: new noise of unit variance, (C, X, Y, Z).
         """
         estimate = state.x0_hat
@@ -108,23 +108,23 @@ class BoundRule:
         return renoise(estimate, state.eps_hat, sigma_next, noise, self.rule.share(state.sigma, sigma_next))
 
     def state_dict(self) -> dict[str, Any]:
-        """The estimate before the last one, where the momentum needs it."""
+        """The estimate before the last one, if the momentum needs it."""
         return {"previous": self._previous}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from a state."""
         self._previous = state["previous"]
 
 
 def renoise(x0_hat: Tensor, eps_hat: Tensor | None, sigma_next: float, noise: Tensor, k: float) -> Tensor:
-    """Take an estimate to the next noise level (Eq. 12 and line 10 of Algorithm 1, variance exploding form).
+    """Take an estimate to the next sigma (Eq. 12 and line 10 of Algorithm 1, variance exploding form).
 
     `x_next = x0_hat + sigma_next * (sqrt(1 - k^2) * eps_hat + k * noise)`.
 
     Args:
         x0_hat: the estimate after the consistency step, any shape.
-        eps_hat: the noise that the prior saw in x, `(x - x0) / sigma`; None where k is 1, which drops it.
-        sigma_next: level to go to.
+        eps_hat: the noise that the prior found in x, `(x - x0) / sigma`; None if k is 1, which drops it.
+        sigma_next: the next sigma.
         noise: new noise of unit variance, shaped like the estimate.
         k: share of new noise, 0 to 1.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One reconstruction, which can be stopped after any step and gone on with elsewhere."""
+"""One reconstruction, which can be stopped after any step and continued in another process."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from monai_iscs.stateful import Stateful
 
 
 class Run:
-    """The walk through the noise levels: `for state in run: ...`, then `run.volume`.
+    """The steps from sigma to sigma: `for state in run: ...`, then `run.volume`.
 
     Args:
         plugs: start, prior, consistency, noise and rule.
-        sigmas: noise levels.
-        lower_bound: below which the result is clipped.
+        sigmas: one for each step.
+        lower_bound: the result is clipped there.
 
     Attributes:
-        sigmas: noise levels.
+        sigmas: one for each step.
         state: the last finished step, or None.
     """
 
@@ -37,7 +37,7 @@ class Run:
 
     @torch.no_grad()
     def __iter__(self) -> Iterator[State]:
-        """The steps that are left, each once it is done.
+        """The remaining steps, each once it is done.
 
         Raises:
             InputError: a step was interrupted before.
@@ -50,7 +50,7 @@ class Run:
 
     @property
     def volume(self) -> Tensor:
-        """What the last finished step gives as the result, (C, X, Y, Z).
+        """The result of the last finished step, (C, X, Y, Z).
 
         Raises:
             InputError: no step is finished, or the next one was interrupted.
@@ -58,7 +58,7 @@ class Run:
         return self._finished().x0_hat.clamp(min=self.lower_bound)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the steps which are left depend on.
+        """All that the remaining steps depend on.
 
         Raises:
             InputError: no step is finished, or the next one was interrupted.
@@ -68,15 +68,15 @@ class Run:
         return {"index": state.index, "sigma": state.sigma, "x0_hat": state.x0_hat, "eps_hat": state.eps_hat, **plugs}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after a step of a run with the same settings: what follows has the bits of one that never stopped."""
+        """Go on after a step of a run with the same settings: the result has the same bits as without the stop."""
         for name, plug in self._stateful().items():
             plug.load_state_dict(state[name])
         self.state = State(state["index"], state["sigma"], None, state["x0_hat"], state["eps_hat"])
 
     def _finished(self) -> State:
         if self.state is None or self.state.x0_hat is None:
-            at = "its beginning" if self.state is None else f"a step after step {self.state.index + 1}"
-            raise InputError(f"run: found one in {at}, expected one between two steps: keep its state after each step")
+            at = "before its first step" if self.state is None else f"inside step {self.state.index + 2}"
+            raise InputError(f"run: found it {at}, expected it between two steps: keep its state after each step")
         return self.state
 
     def _stateful(self) -> dict[str, Stateful]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Noise levels: the grid on which the sampler walks."""
+"""The sigmas of the sampler."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from monai_iscs.errors import InputError
 
 @dataclass(frozen=True)
 class Geometric:
-    """Noise levels with a constant ratio, see `geometric_sigmas`.
+    """Sigmas with a constant ratio, see `geometric_sigmas`.
 
     Args:
         steps: how many; each costs one evaluation of the prior.
-        first: largest level, in the prior's units.
-        last: smallest level.
+        first: largest sigma, in the prior's units.
+        last: smallest sigma.
 
     Raises:
-        InputError: fewer than one step, or levels that are not `0 < last < first`.
+        InputError: fewer than one step, or not `0 < last < first`.
     """
 
     steps: int = 30
@@ -38,26 +38,26 @@ class Geometric:
             raise InputError(f"steps: found {self.steps!r}, expected a whole number of at least 1")
 
     def levels(self) -> list[float]:
-        """The levels, falling."""
+        """The sigmas, decreasing."""
         return check_sigmas(geometric_sigmas(self.steps, sigma_max=self.first, sigma_min=self.last))
 
 
 def geometric_sigmas(steps: int, *, sigma_max: float, sigma_min: float) -> Tensor:
-    """Noise levels with a constant ratio, from the largest to the smallest, both included.
+    """Sigmas with a constant ratio, from the largest to the smallest, both included.
 
     `sigma_i = sigma_max * (sigma_min / sigma_max) ** (i / (steps - 1))`, the variance exploding schedule of the
     released ISCS code.
 
     Args:
-        steps: how many levels, at least 1; each costs one evaluation of the prior. One level is `sigma_max` alone.
-        sigma_max: largest level, in the prior's units.
-        sigma_min: smallest level, above 0 and below `sigma_max`.
+        steps: how many, at least 1; each costs one evaluation of the prior. With one step it is `sigma_max`.
+        sigma_max: largest sigma, in the prior's units.
+        sigma_min: smallest sigma, above 0 and below `sigma_max`.
 
     Returns:
-        float32 tensor of `steps` decreasing levels.
+        float32 tensor of `steps` decreasing sigmas.
 
     Raises:
-        InputError: fewer than one step, or levels that are not `0 < sigma_min < sigma_max`.
+        InputError: fewer than one step, or not `0 < sigma_min < sigma_max`.
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise InputError(f"steps: found {steps!r}, expected a whole number of at least 1")
@@ -68,13 +68,13 @@ def geometric_sigmas(steps: int, *, sigma_max: float, sigma_min: float) -> Tenso
 
 
 def check_sigmas(sigmas: Tensor | Sequence[float]) -> list[float]:
-    """Return the noise levels as a list of floats.
+    """Return sigmas as a list of floats.
 
     Raises:
-        InputError: no level, or levels that are not finite, positive and strictly decreasing.
+        InputError: no sigma, or sigmas that are not finite, positive and strictly decreasing.
     """
     levels = [float(sigma) for sigma in sigmas]
     falling = all(sigma > following for sigma, following in pairwise(levels))
     if not levels or not falling or not all(0 < sigma < math.inf for sigma in levels):
-        raise InputError(f"sigmas: found {levels}, expected at least one level, positive and strictly decreasing")
+        raise InputError(f"sigmas: found {levels}, expected at least one, positive and strictly decreasing")
     return levels

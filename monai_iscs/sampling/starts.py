@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts: what the sampler's first noise is added to, from the measurement alone."""
+"""Starts: volumes from the measurement alone, to which the sampler's first noise is added."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Start(ABC):
 
 @dataclass(frozen=True)
 class Direct(Start):
-    """The quickest good image that the operator allows: FDK for cone beams, cubic for thick slices, SIRT else."""
+    """The usual quick image of the operator: FDK for cone beams, cubic for thick slices, else SIRT."""
 
     def volume(self, measurement: Measurement) -> Tensor:
         return direct(measurement)
@@ -52,7 +52,7 @@ class Cubic(Start):
 
 @dataclass(frozen=True)
 class Zeros(Start):
-    """Nothing but noise, as in the paper's Algorithm 1."""
+    """Only noise, as in the paper's Algorithm 1."""
 
     def volume(self, measurement: Measurement) -> Tensor:
         return measurement.data.new_zeros(measurement.volume_shape)

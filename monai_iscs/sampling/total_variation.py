@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from monai_iscs.errors import InputError
+from monai_iscs.errors import expect
 from monai_iscs.operators import Differences, soft_threshold
 from monai_iscs.sampling.consistency import Consistency, check_gamma
 from monai_iscs.scans import Measurement
@@ -23,19 +23,19 @@ class DDSTV(Consistency):
 
         ‖A x − y‖² / 2 + ‖x − x0‖² / (2 gamma) + λ w ‖D x‖₁,
 
-    D being the differences of neighbouring slices (first and last are none) and w = `voxel_weight(A)`, so that λ has
-    the unit of x whatever the units of y and the number of views. Without `gamma` the second term is left out, as in
-    the DDS code: the few conjugate gradient iterations keep x near x0. Split and dual variable go on from step to
-    step: one iteration in each is enough.
+    where D are the differences of neighbouring slices (first and last are not neighbours) and w = `voxel_weight(A)`, so
+    that λ has the unit of x for any units of y and any number of views. Without `gamma` the second term is left out, as
+    in the DDS code: the few conjugate gradient iterations keep x near x0. Split and dual variable are kept from step to
+    step: one iteration in each step is enough.
 
     Args:
         lam: λ, in units of x.
-        rho: ADMM's penalty ρ / w; λ / ρ is the threshold under which differences of slices are taken for noise.
+        rho: ADMM's penalty ρ / w; λ / ρ is the threshold below which differences of slices count as noise.
         iterations: conjugate gradient iterations in each ADMM iteration.
         admm_iterations: ADMM iterations in each step.
         gamma: weight of the measurement against the prior's estimate, above 0, or None.
-        discrepancy: of a noisy measurement, `gamma` is (sigma / noise level)²: x0's error is taken to be sigma. Either
-            this or `gamma`.
+        discrepancy: for a noisy measurement, `gamma` is (sigma / noise level)², assuming that x0's error is sigma.
+            Either this or `gamma`.
 
     Raises:
         InputError: an argument out of range. When bound: an unmatched operator.
@@ -50,11 +50,10 @@ class DDSTV(Consistency):
     label = "DDS+TV"
 
     def __post_init__(self) -> None:
-        if not self.lam >= 0 or not self.rho > 0 or self.iterations < 1 or self.admm_iterations < 1:
-            raise InputError(
-                f"lam, rho, iterations, admm_iterations: found {self.lam}, {self.rho}, {self.iterations} and "
-                f"{self.admm_iterations}, expected lam >= 0, rho > 0, iterations >= 1 and admm_iterations >= 1"
-            )
+        expect(self.lam >= 0, "lam", self.lam, "at least 0")
+        expect(self.rho > 0, "rho", self.rho, "a positive number")
+        expect(self.iterations >= 1, "iterations", self.iterations, "at least 1")
+        expect(self.admm_iterations >= 1, "admm_iterations", self.admm_iterations, "at least 1")
         check_gamma(self.gamma, self.discrepancy)
 
     def bind(self, measurement: Measurement, axis: int) -> BoundDDSTV:
@@ -65,7 +64,7 @@ class DDSTV(Consistency):
 
 
 class BoundDDSTV:
-    """The step of one volume, whose split and dual variable go on from call to call."""
+    """The step of one volume; it keeps split and dual variable from call to call."""
 
     def __init__(self, settings: DDSTV, measurement: Measurement, axis: int) -> None:
         operator = measurement.operator
@@ -93,7 +92,7 @@ class BoundDDSTV:
         return x
 
     def _nearness(self, sigma: float) -> float:
-        """1 / gamma, what the prior's estimate weighs."""
+        """1 / gamma, the weight of the prior's estimate."""
         if self._noise_level:
             return (self._noise_level / sigma) ** 2
         return 0.0 if self.settings.gamma is None else 1 / self.settings.gamma
@@ -103,5 +102,5 @@ class BoundDDSTV:
         return {"z": self._admm.z, "u": self._admm.u}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from a state."""
         self._admm.z, self._admm.u = state["z"], state["u"]

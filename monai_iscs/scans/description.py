@@ -16,18 +16,18 @@ from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, LinearOper
 
 
 def describable(operator: LinearOperator) -> bool:
-    """Whether `describe_operator` knows it."""
+    """Whether `describe_operator` can describe an operator."""
     return isinstance(operator.factored()[1], ConeBeamProjector | SliceAveraging)
 
 
 def describe_operator(operator: LinearOperator) -> dict[str, Any]:
-    """All that `operator_of` needs, as values of JSON.
+    """All that `operator_of` needs, as JSON values.
 
     Args:
         operator: a `ConeBeamProjector` or `SliceAveraging`, scaled or not.
 
     Raises:
-        InputError: another one.
+        InputError: another operator.
     """
     factor, inner = operator.factored()
     if isinstance(inner, ConeBeamProjector):
@@ -43,11 +43,11 @@ def operator_of(description: Mapping[str, Any], grid: Grid) -> LinearOperator:
     """Undo `describe_operator`.
 
     Args:
-        description: what it gave.
+        description: what it returned.
         grid: of the volumes that the operator takes.
 
     Raises:
-        InputError: a description of no such operator.
+        InputError: not a description of such an operator.
     """
     settings = dict(description)
     name, factor = settings.pop("name", None), settings.pop("times", None)
@@ -59,7 +59,9 @@ def operator_of(description: Mapping[str, Any], grid: Grid) -> LinearOperator:
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(f"operator: found a damaged description of a {name} ({error!r:.80})") from error
+        raise InputError(
+            f"operator: found a damaged description of a {name} ({error!r:.80}), expected one of describe_operator"
+        ) from error
     return operator if factor == 1 else factor * operator
 
 
@@ -77,7 +79,7 @@ def _averaging(settings: dict[str, Any], grid: Grid) -> LinearOperator:
 
 
 def _shortened(matrix: Tensor) -> list[Sequence[float]]:
-    """Each row without the zeros at its ends: the index of what comes first, then the numbers."""
+    """Each row without the zeros at its ends: the index of its first number, then the numbers."""
     rows = []
     for row in matrix:
         (used,) = torch.where(row != 0)

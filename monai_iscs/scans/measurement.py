@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a scanner gave: all that a method may see."""
+"""What a scanner measured: all that a method may see."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from monai_iscs.scans.description import describe_operator, operator_of
 from monai_iscs.scans.noise_level import estimate_noise_level
 from monai_iscs.scans.weights import checked_weights, packed, unpacked
 
-VERSION = 1  # of the description; one that is read otherwise gets the next number
+VERSION = 1  # of the description's format
 
 
 class Measurement:
-    """y = A x + noise, with all that is known of it.
+    """y = A x + noise, with all that is known about it.
 
     Args:
         data: y, (C, *operator.range_shape), such as line integrals (C, view, v, u); real and finite.
         operator: A, from volumes (X, Y, Z) on the grid.
-        grid: of the volume that is to be reconstructed. None: that of a `ConeBeamProjector`, else voxels of 1 mm
-            that are centred on the origin.
-        noise_level: root mean square of the noise, in the units of y; 0 where there is none. None: estimated from y
+        grid: of the volume to reconstruct. None: that of a `ConeBeamProjector`, else voxels of 1 mm, centred on the
+            origin.
+        noise_level: root mean square of the noise, in the units of y; 0 without noise. None: estimated from y
             when a method asks for it, see `estimate_noise_level`.
         weights: how much each value counts in a fit, of the operator's range shape: at least 0, and 1 where nobody
             knows better; 0 where nothing was measured. None: 1 everywhere.
@@ -72,7 +72,7 @@ class Measurement:
 
     @cached_property
     def noise_level(self) -> float:
-        """Root mean square of the noise: what was given, or an estimate."""
+        """Root mean square of the noise: given, or estimated."""
         return estimate_noise_level(self.data, self.operator) if self._given is None else float(self._given)
 
     @cached_property
@@ -94,7 +94,7 @@ class Measurement:
 
     @property
     def volume_shape(self) -> tuple[int, ...]:
-        """(C, X, Y, Z) of the volume that is to be reconstructed."""
+        """(C, X, Y, Z) of the volume to reconstruct."""
         return (self.channels, *self.grid.shape)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Measurement:
@@ -109,7 +109,7 @@ class Measurement:
         operator: LinearOperator | None = None,
         noise_level: float | None = None,
     ) -> Measurement:
-        """A copy in which what is given replaces what was; the noise level is estimated anew from other data."""
+        """A copy with some parts replaced. With new data and no new noise level, that is estimated again."""
         known = noise_level if noise_level is not None or data is not None else self._given
         return Measurement(
             self.data if data is None else data,
@@ -139,7 +139,7 @@ class Measurement:
         """The measurement again, from its data and its `description`.
 
         Raises:
-            InputError: a text that is none, or what the constructor refuses.
+            InputError: a text that is not a description, or whatever the constructor refuses.
         """
         try:
             found = json.loads(text)
@@ -154,7 +154,9 @@ class Measurement:
         try:
             grid = Grid(**grid)
         except (TypeError, ValueError) as error:
-            raise error if isinstance(error, InputError) else InputError(f"grid: found {grid!r:.60}") from None
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"grid: found {grid!r:.60}, expected a shape and an affine") from None
         operator = operator_of(described, grid)
         weights = unpacked(found.get("weights"), operator.range_shape)
         return cls(data, operator, grid, noise_level=noise_level, weights=weights)
@@ -162,10 +164,10 @@ class Measurement:
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one file: an `.npz` of NumPy, without pickled objects.
 
-        The file appears when it is complete; until then one of before stays as it was.
+        The file appears when it is complete; an earlier file of that name stays unchanged until then.
 
         Args:
-            path: of the file; its folder is made.
+            path: of the file; its folder is created if missing.
 
         Raises:
             InputError: an operator that `describe_operator` does not know.
@@ -183,7 +185,7 @@ class Measurement:
         """Read what `save` wrote; the data are on the CPU.
 
         Raises:
-            InputError: a file that is missing, damaged, or no measurement.
+            InputError: a file that is missing, damaged or not a measurement.
         """
         path = Path(path)
         try:
@@ -192,7 +194,7 @@ class Measurement:
             return cls.of_description(torch.from_numpy(data), text)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        except Exception as error:  # NumPy's readers of damaged files raise whatever they run into
+        except Exception as error:  # for damaged files NumPy's readers raise errors of many kinds
             raise _unreadable(path, error) from error
 
 
@@ -207,4 +209,4 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     if isinstance(error, FileNotFoundError):
         return InputError(f"{path}: found no such file, expected a measurement")
     reason = " ".join(str(error).split())[:100] or type(error).__name__
-    return InputError(f"{path}: can't be read as a measurement, damaged or another kind of file? ({reason})")
+    return InputError(f"{path}: found a damaged file or one of another kind ({reason}), expected a measurement")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Between measurements and the `MetaTensor`s that MONAI's pipelines carry; the only place that knows both."""
+"""Conversion between measurements and the `MetaTensor`s of MONAI's pipelines; the only place that knows both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monai_iscs.grid import Grid
 from monai_iscs.scans.description import describable
 from monai_iscs.scans.measurement import Measurement
 
-# The entry of a measurement's meta with all but its data, as text: MONAI's batches keep texts as they are.
+# The entry of a measurement's meta with all but its data, as text: MONAI's batches keep texts unchanged.
 SCAN = "scan"
 
 
@@ -27,7 +27,7 @@ def image_name(image: torch.Tensor, default: str = "image") -> str:
 
 @contextmanager
 def naming(image: torch.Tensor) -> Iterator[None]:
-    """Errors about an image name its file."""
+    """Put the file's name in front of errors about an image."""
     try:
         yield
     except InputError as error:
@@ -38,10 +38,10 @@ def grid_of(image: torch.Tensor) -> Grid:
     """The grid of an image (C, X, Y, Z).
 
     Raises:
-        InputError: no `MetaTensor`, or an affine that is none.
+        InputError: not a `MetaTensor`, or an affine that cannot be inverted.
     """
     if not isinstance(image, MetaTensor):
-        raise InputError(f"{image_name(image)}: has no affine, expected a MetaTensor with its voxel size in mm")
+        raise InputError(f"{image_name(image)}: found no affine, expected a MetaTensor with its voxel size in mm")
     with naming(image):
         return Grid(tuple(image.shape[1:]), image.affine.double().cpu().numpy())
 
@@ -49,16 +49,16 @@ def grid_of(image: torch.Tensor) -> Grid:
 def to_meta_tensor(
     measurement: Measurement, *, like: torch.Tensor | None = None, affine: np.ndarray | None = None
 ) -> MetaTensor:
-    """A measurement as MONAI's pipelines carry it.
+    """A measurement as a `MetaTensor` for MONAI's pipelines.
 
     Args:
-        measurement: what was measured. An operator that has no description (`describe_operator`) is left out: it has to
-            be given where the measurement is used.
-        like: the image that it was made from: meta, such as the file's name, affine and history are taken from there.
+        measurement: the measurement. An operator that has no description (`describe_operator`) is left out: it must be
+            given again where the measurement is used.
+        like: the image that it was made from: meta such as the file's name, affine and history are copied.
         affine: (4, 4), of the data as an image; None: that of `like`.
 
     Returns:
-        The data (C, ...), with `meta["scan"]`, from which `from_meta_tensor` makes the measurement again.
+        The data (C, ...) with `meta["scan"]`, from which `from_meta_tensor` restores the measurement.
     """
     result = MetaTensor(measurement.data)
     if isinstance(like, MetaTensor):
@@ -72,18 +72,18 @@ def to_meta_tensor(
 
 
 def carries_scan(tensor: torch.Tensor) -> bool:
-    """Whether `from_meta_tensor` knows the measurement of a tensor."""
+    """Whether `from_meta_tensor` can restore the measurement of a tensor."""
     return isinstance(tensor, MetaTensor) and SCAN in tensor.meta
 
 
 def from_meta_tensor(tensor: torch.Tensor) -> Measurement:
-    """The measurement that `to_meta_tensor` turned into a `MetaTensor`; one item of a batch, too.
+    """The measurement that `to_meta_tensor` turned into a `MetaTensor`; also of one item of a batch.
 
     Args:
         tensor: (C, ...).
 
     Raises:
-        InputError: a tensor that is no such measurement, or a whole batch.
+        InputError: a tensor that is not such a measurement, or a whole batch.
     """
     text = tensor.meta.get(SCAN) if isinstance(tensor, MetaTensor) else None
     if not isinstance(text, str):

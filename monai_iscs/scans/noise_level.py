@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How noisy a measurement is, and how closely it should therefore be met."""
+"""How noisy a measurement is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monai_iscs.dtypes import real_tensor
 from monai_iscs.operators.linear_operator import LinearOperator, MeasuredImages
 from monai_iscs.precision import computing_in
 
-GROUPS = 128  # of pixels with alike signal
+GROUPS = 128  # of pixels with similar signal
 GAUSSIAN_MEDIAN = 0.6745  # of |n| for a standard normal n
 EDGE_GROWTH = 4  # of an edge's squared response from neighbouring pixels to every other one, at least
 
@@ -20,19 +20,19 @@ def estimate_noise_level(measurement: Tensor, operator: LinearOperator) -> float
     """Estimate the noise of projections or of other images that are smooth from pixel to pixel.
 
     The second difference along both image axes, scaled to keep the variance of white noise, sees little of a smooth
-    image (Immerkær 1996). Taken from every other pixel it answers to noise as strongly, and to what the image holds
-    more strongly: the two tell the noise from the image. Photon noise depends on the signal, so pixels are grouped by
-    their local mean and the deviation is that of each group's median, which edges hardly move. Constant surroundings,
-    such as those of a masked brain, are left out. Noise that a detector has blurred is taken for the image, and some of
-    a weak noise in a rich image too: the estimate is then too low.
+    image (Immerkær 1996). Computed from every other pixel it responds to noise as strongly, but to the image more
+    strongly: comparing the two separates the noise from the image. Photon noise depends on the signal, so pixels are
+    grouped by their local mean, and each group's deviation is computed from its median, which edges hardly change.
+    Constant surroundings, such as those of a masked brain, are left out. Noise that a detector has blurred counts as
+    image, and so does part of a weak noise in an image with much detail: the estimate is then too low.
 
     Args:
         measurement: such as line integrals (C, view, v, u), real.
         operator: what measured it; its `images` say where the images are.
 
     Returns:
-        Root mean square of the noise's standard deviation, in the measurement's units; 0 where none can be told from
-        the image: the operator measures no images, or images of less than 5 × 5 pixels.
+        Root mean square of the noise's standard deviation, in the measurement's units; 0 if it cannot be estimated: the
+        operator measures no images, or images of less than 5 × 5 pixels.
 
     Raises:
         InputError: a complex measurement.

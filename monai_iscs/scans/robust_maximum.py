@@ -15,12 +15,11 @@ PERCENTILE = 99.5
 def robust_maximum(image: torch.Tensor, name: str = "image") -> float:
     """The signal that becomes 1: the 99.5th percentile of the voxels that are brighter than the mean.
 
-    Those are the head, so that it hardly depends on how much air lies around it, and a few bright vessels do not move
-    it.
+    Those voxels are the head. So it hardly depends on the amount of air around it or on a few bright vessels.
 
     Args:
-        image: any shape, any units, not negative on the whole.
-        name: what messages call it.
+        image: any shape, any units, mostly not negative.
+        name: of the image in messages.
 
     Raises:
         InputError: an image without signal, or a complex one.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated scans: from a volume to what a scanner would measure of it."""
+"""Simulated scans: from a volume to what a scanner would measure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from monai_iscs.scans.measurement import Measurement
 from monai_iscs.scans.projections import Projections
 
 MOST_TRUNCATED = 0.01  # share of a view's attenuation that may miss the detector
-AIR = 0.00208  # per mm, at about -900 HU: what attenuates less is worth no detector
+AIR = 0.00208  # per mm, at about -900 HU: what attenuates less may miss the detector
 
 
 def measure(
@@ -69,19 +69,19 @@ class Scan(ABC):
 
     @abstractmethod
     def operator(self, grid: Grid) -> LinearOperator:
-        """From volumes (X, Y, Z) on the grid to what is measured of them."""
+        """From volumes (X, Y, Z) on the grid to their measurements."""
 
     def check_field(self, volume: Tensor, grid: Grid) -> None:  # noqa: B027
         """Raise an `InputError` if the scanner cannot see all of `volume` (C, X, Y, Z); by default it can."""
 
     def measurement_affine(self, grid: Grid) -> tuple[tuple[float, ...], ...]:
-        """Affine of the data as an image: the volume's own where they are none."""
+        """Affine of the data as an image; the volume's own if the data are not images."""
         return grid.affine
 
     def simulate(
         self, volume: Tensor, grid: Grid, *, noise: Noise | None = None, generator: Generator | None = None
     ) -> Measurement:
-        """What the scanner measures of a volume.
+        """The simulated measurement of a volume.
 
         Args:
             volume: (C, X, Y, Z), real.
@@ -90,7 +90,8 @@ class Scan(ABC):
             generator: see `measure`.
 
         Raises:
-            InputError: a volume of another shape than the grid's, a complex one, or one that it cannot see all of.
+            InputError: a volume of another shape than the grid's, a complex one, or one that the scanner cannot see all
+                of.
         """
         volume = checked_volume(volume, grid)
         self.check_field(volume, grid)
@@ -174,7 +175,7 @@ class ConeBeamScan(Scan):
         return simulate_finely(attenuation, grid, scan, **settings), wanted
 
     def check_field(self, volume: Tensor, grid: Grid) -> None:
-        """Raise an `InputError` if more of `volume` (C, X, Y, Z) than a trace of it projects beside the detector."""
+        """Raise an `InputError` if more than a trace of `volume` (C, X, Y, Z) projects outside the detector."""
         geometry = self.geometry(grid)
         share = geometry.truncated_fraction(volume[0], grid, air=AIR / self.unit_attenuation)
         if share > MOST_TRUNCATED:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scan of thick slices: simulated from thin ones, or measured and to be made thin."""
+"""The scan of thick slices: simulated from thin ones, or measured."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ class ThickSliceScan(Scan):
     """Scan of thick slices along z.
 
     With a factor, for thin volumes whose thick slices are simulated. Without one, for thick slices that were measured:
-    N of them at a distance of T mm are tiled without remainder by round(N T / spacing) thin slices, which makes the
-    factor T over their distance, usually `spacing` itself and never more than half a thin slice in the whole stack away
-    from it.
+    N slices T mm apart are divided without remainder into round(N T / spacing) thin slices, and the factor is T over
+    their distance. That distance is `spacing`, except for a rounding of at most half a thin slice over the whole stack.
 
     Args:
         factor: distance of thick slices in thin ones, above 1; None: the images are measured.
-        spacing: distance of the thin slices wanted from measured ones, mm.
+        spacing: distance of the thin slices to reconstruct from measured ones, mm.
         profile: slice profile, see `SliceAveraging`; default a box without gaps.
 
     Raises:
@@ -47,13 +46,13 @@ class ThickSliceScan(Scan):
             InputError: the scan has no factor, or one above the number of slices.
         """
         if self.factor is None:
-            raise InputError("factor: found None, which is for measured slices; expected one to simulate thick slices")
+            raise InputError("factor: found None (for measured slices), expected a number to simulate thick slices")
         return SliceAveraging(grid.shape, factor=self.factor, profile=self.profile)
 
     def thick_grid(self, grid: Grid) -> Grid:
         """The grid of the thick slices: `factor` times as far apart, the first one's centre at its voxels' mean.
 
-        A last slice that is not whole lies nearer than an affine can say: see `SliceAveraging.positions`.
+        An incomplete last slice is closer than the affine says: see `SliceAveraging.positions`.
         """
         return Grid(self.operator(grid).range_shape, grid.affine @ _step(self.factor))
 
@@ -62,7 +61,7 @@ class ThickSliceScan(Scan):
         return self.thick_grid(grid).affine
 
     def measured(self, thick: Tensor, grid: Grid) -> Measurement:
-        """What a scanner measured, and the thin slices that are to be found from it.
+        """The measurement of thick slices, on the grid of the thin slices to reconstruct.
 
         Args:
             thick: (C, X, Y, N), real.
@@ -72,7 +71,7 @@ class ThickSliceScan(Scan):
             InputError: the scan has a factor, the slices are no thicker than `spacing`, or another shape.
         """
         if self.factor is not None:
-            raise InputError(f"factor: found {self.factor:g}, expected None for measured slices, which have their own")
+            raise InputError(f"factor: found {self.factor:g}, expected None for measured slices")
         if tuple(thick.shape[1:]) != grid.shape:
             raise InputError(
                 f"slices: found shape {tuple(thick.shape)}, expected (C, {', '.join(map(str, grid.shape))})"
@@ -82,7 +81,7 @@ class ThickSliceScan(Scan):
         slices = round(count * distance / self.spacing)
         if slices <= count:
             raise InputError(
-                f"slices: found them {distance:.3g} mm apart, expected clearly more than {self.spacing:g} mm"
+                f"slices: found a distance of {distance:.3g} mm, expected clearly more than {self.spacing:g} mm"
             )
         factor = slices / count
         thin = Grid((*in_plane, slices), grid.affine @ np.linalg.inv(_step(factor)))

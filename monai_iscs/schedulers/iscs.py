@@ -22,23 +22,23 @@ ANCESTRAL = DDIMRule(1.0)
 class ISCSScheduler(Scheduler):
     """Sample a stack of slices with slice-consistent noise and a network trained with MONAI's parts.
 
-    The same re-noising as in `monai_iscs.sampling`, seen from a variance preserving network: x_vp = sqrt(a) x and
-    sigma = sqrt((1 - a) / a) with a = alphas_cumprod[t]. The batch dimension is the stack:
+    The same re-noising as in `monai_iscs.sampling`, for a variance preserving network: x_vp = sqrt(a) x and sigma =
+    sqrt((1 - a) / a) with a = alphas_cumprod[t]. The batch dimension is the stack:
 
         scheduler.set_timesteps(50)
         stack = DiffusionInferer(scheduler).sample(scheduler.start(torch.empty(slices, 1, 256, 256)), network)
 
-    A step goes to the next timestep of its own list, whatever the number of steps, and the last one to the clean
-    image (MONAI 1.6's `DDIMScheduler` steps by T // n although its list does not). Levels are computed from a float64
-    copy of `alphas_cumprod` that a half precision `add_noise` cannot spoil. Samples are not clipped. Stacks of half
-    precision are computed in float32 and come back in it: call a network of half precision under autocast.
+    A step goes to the next timestep of its own list, for any number of steps, and the last one to the clean image
+    (MONAI 1.6's `DDIMScheduler` steps by T // n although its list does not). Sigmas are computed from a float64 copy of
+    `alphas_cumprod`, which a half precision `add_noise` cannot change. Samples are not clipped. Stacks of half
+    precision are computed and returned in float32: call a network of half precision under autocast.
 
     Args:
         num_train_timesteps: T of the training.
         schedule: name of the training's schedule in MONAI's `NoiseSchedules`.
         noise: slice noise, `SlerpNoise()` if None; slices count as 1 mm apart.
-        rule: re-noising rule; `DDIMRule(eta)` keeps the prior's variance, see there. It has no momentum here.
-        seed: of the noise; `set_timesteps` starts it anew.
+        rule: re-noising rule, without momentum; `DDIMRule(eta)` keeps the prior's variance, see there.
+        seed: of the noise; `set_timesteps` restarts it.
         prediction_type: what the network predicts: "epsilon", "sample" or "v_prediction".
         **schedule_args: the schedule's own arguments, such as `beta_start`.
 
@@ -73,19 +73,19 @@ class ISCSScheduler(Scheduler):
         self.set_timesteps(num_train_timesteps)
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
-        """Choose the timesteps, evenly from the last of the training to 0, and start the noise anew.
+        """Choose the timesteps, evenly from the last of the training to 0, and restart the noise.
 
         Args:
             num_inference_steps: how many, 1 to `num_train_timesteps`. One step is the last of the training.
-            device: where `timesteps` lives; `DiffusionInferer.sample` needs it on the CPU.
+            device: of `timesteps`; `DiffusionInferer.sample` needs it on the CPU.
 
         Raises:
             InputError: another number of steps.
         """
         if not 1 <= num_inference_steps <= self.num_train_timesteps:
             raise InputError(
-                f"num_inference_steps is {num_inference_steps}, expected 1 to {self.num_train_timesteps}, the number "
-                "of timesteps in training"
+                f"num_inference_steps: found {num_inference_steps}, expected 1 to {self.num_train_timesteps}, the "
+                "number of timesteps in training"
             )
         self.num_inference_steps = num_inference_steps
         last = self.num_train_timesteps - 1
@@ -94,7 +94,7 @@ class ISCSScheduler(Scheduler):
         self._bound: BoundNoise | None = None
 
     def start(self, like: Tensor) -> Tensor:
-        """Draw the stack that sampling starts from: slice noise shaped like `like` (S, C, H, W)."""
+        """Draw the stack to start sampling from: slice noise shaped like `like` (S, C, H, W)."""
         return self._draw(real_tensor(like, "like"), self._sigma(int(self.timesteps[0])))
 
     def step(self, model_output: Tensor, timestep: int | Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,7 +114,7 @@ class ISCSScheduler(Scheduler):
         model_output, sample = real_tensor(model_output, "model_output"), real_tensor(sample, "sample")
         timestep = int(timestep)
         if timestep not in self.timesteps:
-            raise InputError(f"timestep is {timestep}, expected one of those that set_timesteps chose")
+            raise InputError(f"timestep: found {timestep}, expected one of those that set_timesteps chose")
         alpha = float(self._alphas_cumprod[timestep])
         signal, noise = alpha**0.5, (1 - alpha) ** 0.5
         if self.prediction_type == DDPMPredictionType.EPSILON:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The alternating direction method of multipliers for a measurement and a penalty on another view of the image."""
+"""The alternating direction method of multipliers for a measurement and a penalty on a linear map of the image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ADMM:
     """One volume's state in min_x q(x) + φ(K x), q quadratic: split z ≈ K x and scaled dual u (Boyd et al. 2011, §3.1).
 
     Args:
-        K: what φ looks at.
+        K: the map to which φ applies.
         proximal: `proximal(v, t)`, the proximal map of t · φ.
         rho: penalty ρ on ‖K x − z‖² / 2; `rescale` changes it.
         relaxation: over-relaxation α in (0, 2); 1 is none (§3.4.3).
@@ -86,9 +86,9 @@ def voxel_weight(A: LinearOperator, like: torch.Tensor) -> float:
     """Mean squared norm of A's columns: how much the measurement weighs one voxel.
 
     Estimated as ‖A s‖² / n with random signs s (Hutchinson 1990), always the same ones; exact where columns are
-    orthogonal. A penalty that is multiplied by it has the same effect whatever the units of the measurement and the
-    number of views. ‖A‖² would grow with the length of the rays besides: it belongs to the image's mean, while
-    penalties on differences act on its details, which single voxels stand for.
+    orthogonal. A penalty multiplied by it has the same effect for any units of the measurement and any number of views.
+    ‖A‖² would also grow with the length of the rays: it belongs to the image's mean, while penalties on differences act
+    on details, as single voxels are.
 
     Args:
         A: the operator.
@@ -102,12 +102,14 @@ def voxel_weight(A: LinearOperator, like: torch.Tensor) -> float:
     signs = signs.to(like.device, computing_dtype(like, "like"))
     weight = float(A(signs).square().sum()) / signs.numel()
     if weight == 0:
-        raise InputError(f"{A.name} maps everything to zero, expected an operator that measures something")
+        raise InputError(
+            f"operator: found {A.name}, which maps everything to zero, expected one that measures something"
+        )
     return weight
 
 
 def check_matched(A: LinearOperator, *, hint: str = "") -> None:
-    """Raise an `InputError`, which ends in a hint, if A's adjoint is not its exact one: conjugate gradients need it."""
+    """Raise an `InputError`, with a hint at its end, if A's adjoint is not exact: conjugate gradients need that."""
     if not A.matched:
         raise InputError(
             f"operator: found {A.name}, whose adjoint does not match it (matched = False), expected one that does: "

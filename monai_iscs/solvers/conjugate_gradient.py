@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from monai_iscs.dtypes import real_tensor
-from monai_iscs.errors import InputError
+from monai_iscs.errors import expect
 
 
 def conjugate_gradient(
@@ -25,25 +25,25 @@ def conjugate_gradient(
 ) -> torch.Tensor:
     """Solve A x = b (Hestenes and Stiefel 1952), `iterations` steps from x0.
 
-    Once the squared residual is below (10 eps)² ‖b‖², it is rounding noise and further steps could only wander in A's
-    null space: from there on x stays as it is. An exact start is therefore returned unchanged, without NaN.
+    Once the squared residual is below (10 eps)² ‖b‖², it is rounding noise, and further steps could only change x in
+    A's null space: x then stays the same. An exact start is therefore returned unchanged, without NaN.
 
-    Without gradients to keep, x and the residual are updated in place: besides b it holds four tensors of its shape,
-    five with a preconditioner.
+    If no gradients are recorded, x and the residual are updated in place: besides b there are four tensors of its
+    shape, five with a preconditioner.
 
     Args:
         A: symmetric positive semidefinite linear map; must keep the shape.
-        b: right-hand side, any shape, real; not modified. All is computed in float32, or float64 if b is.
+        b: right-hand side, any shape, real; not modified. Everything is computed in float32, or float64 if b is.
         x0: the start, shape of b, default zeros; not modified.
         iterations: number of steps, at least 0.
-        rtol: 0 makes exactly `iterations` steps without ever waiting for the device; above 0 stops as soon as
+        rtol: 0: exactly `iterations` steps, without waiting for the device; above 0: stop as soon as
             ‖b − A x‖ ≤ rtol ‖b‖ (in every system).
-        enough: stop where xᵀA x − 2 bᵀx, which each step lowers as far as it can, is this far below its start; the last
-            step is shortened to end there. For normal equations of a least-squares problem it is the drop of its
+        enough: stop where xᵀA x − 2 bᵀx, which each step minimises, is this far below its start; the last step is
+            shortened to end there. For normal equations of a least-squares problem it is the drop of its
             squared residual.
-        batch_dims: this many leading dimensions index independent systems, each with scalars of its own.
+        batch_dims: this many leading dimensions index independent systems, each with its own scalars.
         preconditioner: symmetric positive semidefinite linear map M, default the identity. All steps stay in x0 + its
-            range; where A is singular, it thus decides which solution they tend to.
+            range; if A is singular, it decides to which solution they converge.
 
     Returns:
         x, shape of b.
@@ -53,13 +53,12 @@ def conjugate_gradient(
     """
     b = real_tensor(b, "b")
     x0 = None if x0 is None else real_tensor(x0, "x0").to(b)
-    if iterations < 0 or rtol < 0 or math.isnan(enough) or not 0 <= batch_dims <= b.dim():
-        raise InputError(
-            f"iterations={iterations}, rtol={rtol}, enough={enough}, batch_dims={batch_dims}: expected "
-            f"iterations >= 0, rtol >= 0, not NaN and 0 <= batch_dims <= {b.dim()} (the dimensions of b)"
-        )
-    if x0 is not None and x0.shape != b.shape:
-        raise InputError(f"x0 has shape {tuple(x0.shape)}, expected that of b, {tuple(b.shape)}")
+    expect(iterations >= 0, "iterations", iterations, "at least 0")
+    expect(not rtol < 0, "rtol", rtol, "a number of at least 0")
+    expect(not math.isnan(enough), "enough", enough, "a number")
+    expect(0 <= batch_dims <= b.dim(), "batch_dims", batch_dims, f"0 to {b.dim()}, the dimensions of b")
+    if x0 is not None:
+        expect(x0.shape == b.shape, "x0", f"shape {tuple(x0.shape)}", f"that of b, {tuple(b.shape)}")
 
     def dot(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         lead = p.shape[:batch_dims]
@@ -86,7 +85,7 @@ def conjugate_gradient(
         curvature = dot(p, Ap)
         active = (rr > noise_floor) & (curvature > 0)
         alpha = torch.where(active, rz / torch.where(active, curvature, 1.0), 0.0)
-        if enough < math.inf:  # a share t of the step lowers the objective by 2t − t² of what the whole step does
+        if enough < math.inf:  # a share t of the step lowers the objective by 2t − t² of the whole step's decrease
             left = (enough - lowered) / (alpha * rz).clamp_min(torch.finfo(b.dtype).tiny)
             x = add(x, (1 - (1 - left.clamp(0, 1)).sqrt()) * alpha, p)
             lowered = lowered + alpha * rz

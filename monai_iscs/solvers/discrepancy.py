@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How closely a noisy measurement should be met."""
+"""How closely a noisy measurement should be fitted."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from monai_iscs.operators import LinearOperator
 
 
 class Discrepancy:
-    """How far an image is from meeting a measurement up to its noise (the discrepancy principle, Morozov 1966).
+    """How far an image is from fitting a measurement up to its noise (the discrepancy principle, Morozov 1966).
 
     Args:
         operator: the scanner A.
         measurement: y.
-        noise_level: root mean square of y's noise; 0: y is to be met exactly.
+        noise_level: root mean square of y's noise; 0: y must be fitted exactly.
 
     Attributes:
-        norm: the norm of the noise, what is left of `y - A x` at the true x; 0 where y is to be met exactly.
+        norm: the norm of the noise, which is `y - A x` at the true x; 0 where y must be fitted exactly.
 
     Raises:
         InputError: a negative level, or a complex measurement.
@@ -36,7 +36,7 @@ class Discrepancy:
         self.norm = float(noise_level) * measurement.numel() ** 0.5
 
     def excess(self, x: Tensor) -> float:
-        """How much ‖y - A x‖² is above the noise's; without noise nothing is enough."""
+        """How much ‖y - A x‖² is above the noise's; infinite without noise."""
         if not self.norm:
             return math.inf
         return float((self.measurement - self.operator(x)).double().square().sum()) - self.norm**2

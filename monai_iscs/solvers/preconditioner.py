@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Smooth corrections: what binds neighbouring voxels that the measurement does not tell apart."""
+"""Smooth corrections: they couple neighbouring voxels that the measurement does not resolve."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from monai_iscs.operators import GaussianSmoothing, LinearOperator
 
 
 def smoothing_along(operator: LinearOperator, width: float, axis: int) -> LinearOperator | None:
-    """Smoothing along an axis, as wide as the distance of the scanner's samples there.
+    """Smoothing along an axis, relative to the distance of the scanner's samples there.
 
-    Where slices are thinner than the distance of the measurement's samples across them, only a few slices meet each
-    ray: a correction that follows the rays alone differs from slice to slice and writes the sampling pattern into the
-    volume. Neighbouring slices need similar corrections wherever their errors are similar, as they are with similar
-    noise. In the plane of the slices the same holds for thick slices that cross it: their corrections are blocks
-    otherwise.
+    If slices are thinner than the distance of the measurement's samples across them, each ray meets only a few slices:
+    corrections along the rays alone differ from slice to slice and show the sampling pattern in the volume.
+    Neighbouring slices need similar corrections where their errors are similar, as they are with similar noise. In the
+    plane of the slices the same is true for thick slices that cross it: without smoothing, their corrections are
+    blocks.
 
     Args:
         operator: the scanner of a volume (X, Y, Z).
@@ -24,7 +24,7 @@ def smoothing_along(operator: LinearOperator, width: float, axis: int) -> Linear
         axis: of the volume.
 
     Returns:
-        S of the correction `S u`, or None: no width, or a scanner without resolution.
+        S of the correction `S u`, or None for a width of 0 or a scanner without resolution.
 
     Raises:
         InputError: a negative width.
@@ -41,7 +41,7 @@ class SmoothingPreconditioner:
 
     Args:
         operator: the scanner of a volume (X, Y, Z).
-        axis: along which the slices are stacked.
+        axis: of the stack of slices.
         across: width of S across the slices, see `smoothing_along`.
         in_plane: the same along the axes of the slices' plane whose samples are farther apart than the voxels.
 

@@ -6,27 +6,27 @@ from __future__ import annotations
 import torch
 
 from monai_iscs.dtypes import real_tensor
-from monai_iscs.errors import InputError
+from monai_iscs.errors import InputError, expect
 from monai_iscs.operators.linear_operator import LinearOperator
 
-ROUNDING = 1e-4  # of the largest row sum: no row is more negative than this by rounding alone
+ROUNDING = 1e-4  # of the largest row sum: rounding alone makes no row more negative
 
 
 class SIRT:
     """x ← x + λ C Aᵀ R (y − A x), R and C the inverse row and column sums of A (Gregor and Benson 2008).
 
     It converges to a least-squares solution in the norm weighted by R; started from zero, to the one of least norm
-    weighted by C⁻¹. As a pseudo-inverse A† it is the one of DDNM (Eq. 14). A's entries must not be negative; a row
-    that sums to less than 0 shows that they are, and is refused.
+    weighted by C⁻¹. DDNM (Eq. 14) uses it as the pseudo-inverse A†. A's entries must not be negative: a row that sums
+    to less than 0 is refused.
 
     Args:
         A: the operator; a scalar factor cancels.
         iterations: at most this many.
         relaxation: λ in (0, 2).
         non_negative: clip x at 0 after each iteration (no longer linear in y).
-        rtol: stop when the relative residual ‖A x − y‖ / ‖y‖ changes by less than this in one iteration; 0 never stops.
+        rtol: stop when the relative residual ‖A x − y‖ / ‖y‖ changes by less than this in one iteration; 0: never.
         stop_residual: stop when the relative residual is below this, the noise's share of y (discrepancy principle,
-            Morozov 1966): what lies beyond fits the noise. 0 never stops.
+            Morozov 1966): further iterations would fit the noise. 0: never.
     """
 
     def __init__(
@@ -39,11 +39,10 @@ class SIRT:
         rtol: float = 1e-3,
         stop_residual: float = 0.0,
     ) -> None:
-        if iterations < 1 or not 0 < relaxation < 2 or rtol < 0 or stop_residual < 0:
-            raise InputError(
-                f"iterations={iterations}, relaxation={relaxation}, rtol={rtol}, stop_residual={stop_residual}: "
-                "expected iterations >= 1, 0 < relaxation < 2, rtol >= 0 and stop_residual >= 0"
-            )
+        expect(iterations >= 1, "iterations", iterations, "at least 1")
+        expect(0 < relaxation < 2, "relaxation", relaxation, "a number above 0 and below 2")
+        expect(not rtol < 0, "rtol", rtol, "a number of at least 0")
+        expect(not stop_residual < 0, "stop_residual", stop_residual, "a number of at least 0")
         self.A = A
         self.iterations = iterations
         self.relaxation = relaxation
@@ -60,7 +59,7 @@ class SIRT:
         Args:
             y: (..., *A.range_shape), real; computed in float32 unless it is float64.
             x0: the start, (..., *A.domain_shape); default zeros; not modified.
-            stop_residual: overrides that of the constructor.
+            stop_residual: overrides the constructor's.
 
         Returns:
             (..., *A.domain_shape).
@@ -75,7 +74,7 @@ class SIRT:
         batch = y.shape[: y.dim() - len(self.A.range_shape)]
         x = y.new_zeros((*batch, *self.A.domain_shape)) if x0 is None else x0
         stop_residual = self.stop_residual if stop_residual is None else stop_residual
-        watched = self.rtol > 0 or stop_residual > 0  # else the device is never waited for
+        watched = self.rtol > 0 or stop_residual > 0  # else nothing waits for the device
         scale = y.norm().clamp_min(torch.finfo(y.dtype).tiny)
         before = residual.norm() / scale
         for iteration in range(self.iterations):
@@ -92,14 +91,14 @@ class SIRT:
         return x
 
     def _inverse_sums(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """1 / row sums and 1 / column sums (0 where no ray or voxel takes part), computed once."""
+        """1 / row sums and 1 / column sums (0 for rays and voxels that meet nothing), computed once."""
         if self._weights is None or self._weights[0].device != like.device or self._weights[0].dtype != like.dtype:
             rows = self.A(like.new_ones(self.A.domain_shape))
             columns = self.A.T(like.new_ones(self.A.range_shape))
             if float(rows.min()) < -ROUNDING * float(rows.abs().max()):
                 raise InputError(
-                    f"{self.A.name} has rows that sum to {float(rows.min()):.3g}, expected entries of at least 0: "
-                    "SIRT weights rays and voxels by their sums"
+                    f"operator: found rows of {self.A.name} that sum to {float(rows.min()):.3g}, expected entries "
+                    "of at least 0: SIRT weights rays and voxels by their sums"
                 )
             self._weights = tuple(torch.where(s > 0, 1 / torch.where(s > 0, s, 1.0), 0.0) for s in (rows, columns))
         return self._weights

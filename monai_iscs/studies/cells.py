@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cells of a benchmark on disk: what is there already, and what a changed setting makes stale."""
+"""The cells of a benchmark on disk: which are done, and which a changed setting makes outdated."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Cell:
         volume: name of the volume.
         label: name of the method.
         seed: of the sampler.
-        folder: where its files are.
+        folder: of its files.
         settings: everything that its result depends on, as JSON values.
     """
 
@@ -40,7 +40,7 @@ class Cell:
 
     @property
     def done(self) -> bool:
-        """Whether its result is there, as whole as it was written, and made with these very settings."""
+        """Whether its result is there, complete, and made with exactly these settings."""
         run = read_results(self.folder)
         if run is None or not isinstance(run.get("seconds"), dict) or "metrics.json" not in run["files"]:
             return False
@@ -49,7 +49,7 @@ class Cell:
     def write(
         self, result: MetaTensor, summary: Mapping[str, Any], record: RunRecord, steps: Sequence[Mapping[str, Any]]
     ) -> None:
-        """Keep a result: volume in the figure's units on the prior's grid, metrics, a sampler's steps, the run."""
+        """Write a result: volume in the figure's units on the prior's grid, metrics, a sampler's steps, the run."""
         with RunFolder(self.folder).results() as stage:
             write_volume(stage / "reconstruction.nii.gz", result)
             write_json(stage / "metrics.json", summary)
@@ -58,19 +58,19 @@ class Cell:
             write_json(stage / "run.json", record.as_dict())
 
     def write_metrics(self, summary: Mapping[str, Any]) -> None:
-        """Replace what was measured of a kept result."""
+        """Replace the metrics of a written result."""
         with RunFolder(self.folder).results() as stage:
             for name in (*read_results(self.folder)["files"], "run.json"):
                 shutil.copyfile(self.folder / name, stage / name)
             write_json(stage / "metrics.json", summary)
 
     def metrics(self) -> dict[str, Any]:
-        """What was measured, with the seconds that the reconstruction took."""
+        """The metrics, with the seconds of the reconstruction."""
         seconds = json.loads((self.folder / "run.json").read_text())["seconds"]["reconstructing"]
         return {**json.loads((self.folder / "metrics.json").read_text()), "seconds": seconds}
 
     def steps(self) -> list[dict[str, float | None]]:
-        """What each step of a sampler reached, as `StepRecorder.records`; empty for other methods."""
+        """The metrics of each step of a sampler, as in `StepRecorder.records`; empty for other methods."""
         file = self.folder / "steps.csv"
         if not file.exists():
             return []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of a benchmark's volume: what is drawn, and whether it shows the cells as they are now."""
+"""The figures of a benchmark's volume, and whether they are up to date."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIGURES, DRAWINGS = "figures.json", ("comparison.png", "psnr_along_z.png", "step
 
 
 def shown_cells(cells: Iterable[Cell]) -> dict[str, Cell]:
-    """The cells of a volume's figures by method: the first finished seed of each."""
+    """The cells in a volume's figures by method: the first finished seed of each."""
     shown: dict[str, Cell] = {}
     for cell in cells:
         if cell.done:
@@ -35,17 +35,17 @@ def shown_cells(cells: Iterable[Cell]) -> dict[str, Cell]:
 
 
 def is_drawn(folder: Path, cells: Mapping[str, Cell]) -> bool:
-    """Whether a volume's figures are there and show these cells as they are now."""
+    """Whether a volume's figures are there and up to date with these cells."""
     drawn = read_results(folder, FIGURES)
     return not cells or (drawn is not None and drawn.get("cells") == _records(cells))
 
 
 def draw(folder: Path, cells: Mapping[str, Cell], pipeline: Pipeline, volume: MetaTensor) -> None:
-    """The comparison and the PSNR along z of a volume, one column a method.
+    """Draw the comparison and the PSNR along z of a volume, one column per method.
 
     Args:
-        folder: where the figures go.
-        cells: what they show, by method.
+        folder: of the figures.
+        cells: to draw, by method.
         pipeline: the bundle.
         volume: the reference, (1, X, Y, Z) in the prior's units.
     """
@@ -62,5 +62,5 @@ def draw(folder: Path, cells: Mapping[str, Cell], pipeline: Pipeline, volume: Me
 
 
 def _records(cells: Mapping[str, Cell]) -> dict[str, str]:
-    """What shows whether a cell has changed, by method."""
+    """The hash of each cell's record by method, to see changes."""
     return {label: sha256(cell.folder / RECORD) for label, cell in cells.items()}

@@ -21,14 +21,14 @@ class MeasuredVolume:
 
     Args:
         pipeline: the bundle.
-        volume: what to measure, (1, X, Y, Z), as the pipeline loads it. No method sees it.
+        volume: to measure, (1, X, Y, Z), as the pipeline loads it. No method sees it.
 
     Attributes:
-        measured: what the methods see.
+        measured: the measurement, for the methods.
         volume: the volume in the prior's units.
 
     Raises:
-        InputError: the bundle takes its volumes as measured, so that there is nothing to compare with.
+        InputError: the bundle takes its volumes as measured, so that there is no reference.
     """
 
     def __init__(self, pipeline: Pipeline, volume: MetaTensor) -> None:
@@ -36,8 +36,8 @@ class MeasuredVolume:
         self.measured = pipeline.measure(volume)
         if self.measured.reference is None:
             raise InputError(
-                f"{image_name(volume)}: was taken as measured, expected a scan to simulate a measurement from, which "
-                "--factor N does, to compare with it"
+                f"{image_name(volume)}: found a volume that is taken as measured, expected one to simulate a "
+                "measurement from (--factor N), as the reference"
             )
         self.volume = self.measured.reference
 
@@ -55,6 +55,6 @@ class MeasuredVolume:
         return data_residual(result.as_tensor().to(measurement.data.device), measurement.data, measurement.operator)
 
     def recorder(self, sampler: Sampler) -> StepRecorder:
-        """What measures each step of a sampler of this volume."""
+        """A recorder of each step of a sampler of this volume."""
         prior = sampler.recipe.prior
         return StepRecorder(reference=self.volume, slice_axis=prior.axis, lower_bound=prior.lower_bound)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cells of one benchmark: which they are, and the running of those that are missing."""
+"""The cells of one benchmark, and the runs of the missing ones."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ class Study:
 
     Args:
         pipeline: the bundle.
-        suite: what is compared.
+        suite: what to compare.
         rows: the suite's methods.
         seeds: of the samplers; classical methods run once.
         volumes: files by name.
         slices: how many central slices of each volume are used, or None for all.
         output: folder of the cells.
-        lpips: what measures LPIPS, or None.
-        weights: fingerprint of the bundle's models, or None where it has none.
+        lpips: measures LPIPS, or None.
+        weights: fingerprint of the bundle's models, or None if it has none.
 
     Attributes:
         cells: each volume's cells with their rows.
-        failures: what went wrong, by volume, label and seed; None as the seed of the volume's figures.
+        failures: messages of errors, by volume, label and seed; the seed is None for the volume's figures.
 
     Raises:
-        InputError: a volume is where a result would go.
+        InputError: a result would overwrite a volume.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Study:
             for name, content in self._contents.items()
         }
         self.failures: dict[tuple[str, str, int | None], str] = {}
-        self._mend()
+        self._repair()
 
     def _cell(self, name: str, content: str, weights: str | None, row: Row, seed: int) -> Cell:
         slug = "".join(c if c.isalnum() or c in ".-" else "_" for c in row.label)
@@ -106,11 +106,11 @@ class Study:
         return Cell(name, row.label, seed, folder, settings)
 
     def steps(self, cell: Cell) -> int:
-        """How many steps the sampler of a cell has; 0 for a baseline."""
+        """Number of steps of a cell's sampler; 0 for a baseline."""
         return self._samplers[cell.folder].steps if cell.folder in self._samplers else 0
 
-    def _mend(self) -> None:
-        """Clears away what a killed benchmark left in the folders, and sees whether they can be written."""
+    def _repair(self) -> None:
+        """Removes what a killed benchmark left in the folders, and checks that they can be written."""
         cells = {cell.folder: (RECORD, RESULTS) for cell, _ in self.all()}
         figures = {self.output / name: (FIGURES, DRAWINGS) for name in self.volumes}
         for path, (record, names) in {**figures, **cells}.items():
@@ -140,7 +140,7 @@ class Study:
                         self._note((name, "figures", None), error)
 
     def _complete(self, cell: Cell) -> bool:
-        """Whether a cell has its result and, where LPIPS is measured, its LPIPS."""
+        """Whether a cell has its result and, if LPIPS is measured, its LPIPS."""
         return cell.done and (self.lpips is None or cell.metrics()["lpips_net"] == self.lpips.net)
 
     def _stage(self, cell: Cell) -> str:
@@ -178,20 +178,22 @@ class Study:
         path = self.volumes[name]
         volume = self.pipeline.load(path)
         if fingerprint(path) != self._contents[name]:
-            raise InputError(f"{path}: changed while the benchmark ran, expected the file that it began with")
+            raise InputError(f"{path}: found a file that changed while the benchmark ran, expected it to stay the same")
         if self.slices is None:
             return volume
         size = [-1, -1, -1]
         size[self.pipeline.slice_axis] = self.slices
         there = volume.shape[1 + self.pipeline.slice_axis]
         if there < self.slices:
-            raise InputError(f"{image_name(volume)}: has {there} slices, expected at least the {self.slices} asked for")
+            raise InputError(
+                f"{image_name(volume)}: found {there} slices, expected at least {self.slices} for --slices"
+            )
         return CenterSpatialCrop(size)(volume)
 
     def _reconstruct(
         self, shared: MeasuredVolume, cell: Cell, row: Row, record: RunRecord, progress: Progress
     ) -> tuple[MetaTensor, list[dict[str, Any]]]:
-        """The result of a cell, and what each step reached; measuring the steps is not counted as reconstructing."""
+        """The result of a cell, and its steps; the time to measure the steps does not count as reconstructing."""
         if row.noise is None:
             with record.stage("reconstructing"):
                 return shared.baseline(row.method), []
@@ -225,12 +227,12 @@ class Study:
         return summary
 
     def _with_lesions(self, volume: MetaTensor) -> tuple[MetaTensor, list[Lesion]]:
-        """The volume as it is, or with the suite's lesions; they are given in HU."""
+        """The volume, or the volume with the suite's lesions, which are in HU."""
         plan = self.suite.lesions
         if plan is None:
             return volume, []
-        if self.pipeline.display["unit"] != "HU":
-            raise InputError(f"the suite inserts lesions in HU, which {self.pipeline.folder.name} doesn't use")
+        if (unit := self.pipeline.display["unit"]) != "HU":
+            raise InputError(f"--bundle: found one with the unit {unit!r}, expected HU for the suite's lesions")
         low, high = self.pipeline.range
         insert = InsertLesions(
             diameters=plan.diameters,
@@ -241,9 +243,9 @@ class Study:
         return insert(volume)
 
     def _note(self, what: tuple[str, str, int | None], error: Exception) -> None:
-        """A failed cell is told in the table; the others go on.
+        """Shows an error of a cell in the table; the other cells go on.
 
-        A defect of ours is no cell's fault, and where nothing can be written, nothing can go on: both are raised.
+        A defect of the program, and a folder that can't be written, are raised.
         """
         message = explain(error)
         if message is None or any(isinstance(cause, OutputError) for cause in causes(error)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a benchmark compares: the rows of its table, and the sets of them that the paper's tables are made of."""
+"""The rows of a benchmark's table, and suites of rows for the paper's tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Row:
     """One row of a table.
 
     Attributes:
-        label: what the table calls it.
+        label: its name in the table.
         method: the name of a `Method`.
         noise: its noise; None for a baseline.
         changes: entries of the bundle's inference config that this row changes.
@@ -45,10 +45,10 @@ class Suite:
     """The rows and the layout of one of the paper's tables.
 
     Attributes:
-        title: what it shows.
-        rows: the rows, from the names of the bundle's baselines.
+        title: of the table.
+        rows: from the names of the bundle's baselines.
         layout: "views" (the metrics of each view), "slices" (the slice difference, Table 3) or "lesions".
-        seeds: runs of each stochastic row, as many as the paper's where it says so.
+        seeds: runs of each stochastic row, as many as in the paper if it says so.
         lesions: what to insert into each volume before it is measured, or None.
     """
 

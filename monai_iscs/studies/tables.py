@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a benchmark's cells say, as tables."""
+"""Tables of a benchmark's cells."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def runs(study: Study) -> list[dict[str, Any]]:
 
 
 def _rows(study: Study, cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """The rows of finished cells, all with the same columns: LPIPS may have been measured of some only."""
+    """The rows of finished cells, all with the same columns: LPIPS may have been measured for some only."""
     rows = [LAYOUTS[study.suite.layout](cell.label, cell.metrics()) for cell in cells]
     columns = max(rows, key=len, default={})
     return [{column: row.get(column) for column in columns} for row in rows]
 
 
 def markdown(study: Study, title: str) -> str:
-    """The suite's table for each volume, and of all volumes' means where there are several; then the failures."""
+    """The suite's table for each volume, and for the mean of several volumes; then the failures."""
     averages = {name: _averages(study, [cell for cell, _ in cells]) for name, cells in study.cells.items()}
     parts = [f"# {title}", _caption(study)]
     if len(averages) > 1:
@@ -76,7 +76,7 @@ def _steps(study: Study) -> str | None:
 
 
 def _averages(study: Study, cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """A row for each method: of its finished cells, or that it failed or was not run."""
+    """A row for each method: from its finished cells, or that it failed or was not run."""
     finished = [cell for cell, _ in study.all() if cell.done]
     found = dict(zip((cell.folder for cell in finished), _rows(study, finished), strict=True))
     rows = {}

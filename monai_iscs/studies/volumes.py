@@ -15,10 +15,10 @@ RECORD, TABLES = "results.json", ("table.md", "table.csv")  # of the benchmark, 
 
 
 def distinct_names(volumes: Sequence[Path]) -> list[str]:
-    """What the volumes are called: their file names without the ending of the format, or their folder's name.
+    """Names of the volumes: their file names without the ending of the format, or their folder's name.
 
-    Volumes of one name are distinguished by the rest of their file names or else by the folders that they are in, so
-    that a volume's name, under which its results are found again, seldom depends on the other volumes.
+    Volumes of one name are distinguished by the rest of their file names or else by their folders. So a volume's name,
+    by which its results are found again, seldom depends on the other volumes.
 
     Args:
         volumes: files and folders.

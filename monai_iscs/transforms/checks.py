@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refusing what isn't a volume, or not one in HU or of MR magnitudes, before anything is computed from it."""
+"""Checks that refuse what is not a 3D volume, or not one in HU or of MR magnitudes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from monai_iscs.errors import InputError
 from monai_iscs.scans.meta import image_name
 from monai_iscs.transforms.hounsfield import not_hounsfield
 
-VOXEL_SIZES = (0.02, 50.0)  # mm; beyond, the header's unit of length is wrong
+VOXEL_SIZES = (0.02, 50.0)  # mm; outside, the header's unit of length is wrong
 MOST_SHEAR = 1e-3  # largest |cosine| between two voxel axes
 MOST_NEGATIVE = 0.02  # share of the voxels that an interpolation may have left clearly negative
-LEAST_NEGATIVE = -500.0  # clearly negative whatever the maximum: HU of air reach it
-UNDERSHOOT = 0.05  # of the maximum: negative beyond this is clearly so
+LEAST_NEGATIVE = -500.0  # clearly negative for any maximum: HU of air are lower
+UNDERSHOOT = 0.05  # of the maximum: negative values beyond it are clearly negative
 
 
 def real_image(img: torch.Tensor) -> torch.Tensor:
-    """An image as one to compute with: float64 as it is, all other real types in float32; a `MetaTensor` stays one.
+    """An image to compute with: float64 stays as it is, other real types become float32; a `MetaTensor` stays one.
 
     Raises:
-        InputError: no tensor of shape (C, X, Y, Z), or a complex one.
+        InputError: not a tensor of shape (C, X, Y, Z), or a complex one.
     """
     name = image_name(img)
     img = real_tensor(img, name)
@@ -38,11 +38,11 @@ def real_image(img: torch.Tensor) -> torch.Tensor:
 
 
 class _CheckVolume(Transform):
-    """Passes a volume of one modality through unchanged, and refuses anything else."""
+    """Returns a volume of one modality unchanged, and refuses anything else."""
 
     modality: str
     units: str
-    dicom: str | None = None  # what DICOM calls the modality
+    dicom: str | None = None  # DICOM's name of the modality
 
     def __call__(self, img: torch.Tensor) -> torch.Tensor:
         """Check `img`.
@@ -68,7 +68,7 @@ class _CheckVolume(Transform):
         if bad:
             raise InputError(f"{name}: found {bad} NaN or infinite voxels, expected finite {self.units} everywhere")
         if float(values.min()) == float(values.max()):
-            raise InputError(f"{name}: every voxel is {float(values.min()):g}, expected {self.modality} volume")
+            raise InputError(f"{name}: found {float(values.min()):g} in every voxel, expected {self.modality} volume")
         self._check_units(values, name)
         _check_affine(img, name)
         return img
@@ -79,16 +79,16 @@ class _CheckVolume(Transform):
 
 
 class CheckVolume(_CheckVolume):
-    """Pass a volume in any units through unchanged, and refuse what is no finite 3D volume."""
+    """Return a volume in any units unchanged, and refuse what is not a finite 3D volume."""
 
     modality, units = "a", "values"
 
     def _check_units(self, values: torch.Tensor, name: str) -> None:
-        pass  # there is nothing to know of them
+        pass  # any finite values are accepted
 
 
 class CheckCTVolume(_CheckVolume):
-    """Pass a CT volume in HU through unchanged, and refuse anything else."""
+    """Return a CT volume in HU unchanged, and refuse anything else."""
 
     modality, units, dicom = "a CT", "HU", "CT"
 
@@ -96,15 +96,15 @@ class CheckCTVolume(_CheckVolume):
         wrong = not_hounsfield(values)
         if wrong is not None:
             raise InputError(
-                f"{name}: found values that are not HU: they {wrong}; expected a CT with air (if any) near -1000 and "
+                f"{name}: found values that are not HU (they {wrong}), expected a CT with air (if any) near -1000 and "
                 "soft tissue near 0"
             )
 
 
 class CheckMRVolume(_CheckVolume):
-    """Pass a volume of MR magnitudes through unchanged, and refuse anything else.
+    """Return a volume of MR magnitudes unchanged, and refuse anything else.
 
-    Magnitudes are never negative. What an interpolation may have left below 0 is let pass: by little, or few voxels.
+    Magnitudes are never negative. Few or slightly negative voxels are accepted: an interpolation may have made them.
     """
 
     modality, units, dicom = "an MR", "signal", "MR"
@@ -114,8 +114,8 @@ class CheckMRVolume(_CheckVolume):
         negative = float((values < max(-UNDERSHOOT * high, LEAST_NEGATIVE)).float().mean())
         if high <= 0 or negative > MOST_NEGATIVE:
             raise InputError(
-                f"{name}: values from {low:g} to {high:g}, {negative:.1%} of them clearly negative, are not MR "
-                "magnitudes: expected a background near 0 and nothing below (a CT in HU, or a normalised image?)"
+                f"{name}: found values from {low:g} to {high:g}, {negative:.1%} of them clearly negative, expected MR "
+                "magnitudes with a background near 0 and nothing below (a CT in HU, or a normalised image?)"
             )
 
 
@@ -131,11 +131,12 @@ def _check_shape(img: torch.Tensor, name: str) -> None:
 
 def _check_affine(img: torch.Tensor, name: str) -> None:
     if not isinstance(img, MetaTensor):
-        raise InputError(f"{name}: has no affine, expected a MetaTensor with its voxel size in mm")
+        raise InputError(f"{name}: found no affine, expected a MetaTensor with its voxel size in mm")
     axes = img.affine[:3, :3].double()
     lengths = axes.norm(dim=0)
     if not bool(torch.isfinite(img.affine).all()) or float(lengths.min()) < 1e-6:
-        raise InputError(f"{name}: singular affine, found voxel sizes {[round(s, 4) for s in lengths.tolist()]} mm")
+        sizes = [round(s, 4) for s in lengths.tolist()]
+        raise InputError(f"{name}: found a singular affine with voxel sizes {sizes} mm, expected finite ones above 0")
     if float(lengths.min()) < VOXEL_SIZES[0] or float(lengths.max()) > VOXEL_SIZES[1]:
         raise InputError(
             f"{name}: found voxels of {' x '.join(f'{s:.4g}' for s in lengths.tolist())} mm, expected "
@@ -143,11 +144,11 @@ def _check_affine(img: torch.Tensor, name: str) -> None:
         )
     cosines = (axes / lengths).T @ (axes / lengths) - torch.eye(3, dtype=torch.float64)
     if float(torch.linalg.det(axes / lengths).abs()) < 1e-3:
-        raise InputError(f"{name}: singular affine, its voxel axes lie in one plane")
+        raise InputError(f"{name}: found a singular affine, expected voxel axes that do not lie in one plane")
     if float(cosines.abs().max()) > MOST_SHEAR:
         raise InputError(
-            f"{name}: sheared affine, two voxel axes are {float(cosines.abs().max()):.4f} (cosine) from a right "
-            f"angle, expected at most {MOST_SHEAR:g} (gantry tilt? resample the volume first)"
+            f"{name}: found a sheared affine, with two voxel axes {float(cosines.abs().max()):.4f} (cosine) from a "
+            f"right angle, expected at most {MOST_SHEAR:g} (gantry tilt? resample the volume first)"
         )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DICOM series and multi-frame files as volumes, by what each slice says of its own place and values."""
+"""DICOM series and multi-frame files as volumes, by the position and rescale of each slice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monai_iscs.errors import InputError
 from monai_iscs.transforms.dicom_files import find_series, read_header, reading, shown
 from monai_iscs.transforms.dicom_values import stored_values
 
-MOST_UNEVEN = 0.1  # mm that a slice may lie off its even place: positions are often rounded to 0.1 mm
+MOST_UNEVEN = 0.1  # mm between a slice and its place in even spacing: positions are often rounded to 0.1 mm
 MOST_TURNED = 1e-3  # that direction cosines may differ by, and two axes may be (cosine) from a right angle
 MOST_STRETCHED = 1e-3  # share that pixel sizes may differ by, and that a direction may be off length 1
 ONE_PLACE = 0.01  # mm: slices closer than this are at one position
@@ -40,7 +40,7 @@ _GROUPS = {
     "TemporalPositionIndex": "FrameContentSequence",
     "NominalPercentageOfCardiacPhase": "CardiacSynchronizationSequence",
 }
-_NONE = "none"  # what isn't said, among the values that must be alike
+_NONE = "none"  # stands for a missing value among those that must be the same
 
 
 class _Slice(NamedTuple):
@@ -58,21 +58,21 @@ class _Slice(NamedTuple):
 class DICOMReader(ImageReader):
     """Reads a folder with the slices of one DICOM series, or one multi-frame DICOM file.
 
-    Each slice is placed by its own position and scaled by its own slope and intercept: MONOCHROME1 says how to
-    display values, not what they are. What is no volume of evenly spaced, alike slices is an `InputError`; a gantry
-    tilt is none here and comes out as a sheared affine.
+    Each slice is placed by its own position and scaled by its own slope and intercept: MONOCHROME1 says how to display
+    values, not what they are. Anything but a volume of evenly spaced, similar slices is an `InputError`. A gantry tilt
+    is accepted here and gives a sheared affine.
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
-        """Always true: DICOM files are known by what they hold."""
+        """Always true: DICOM files are recognised by their content."""
         return True
 
     def read(self, data: Sequence[PathLike], **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
         """Read the one path in `data`.
 
         Returns:
-            (X, Y, Z) float32 in the units of the rescale (HU for CT), and what MONAI's readers say of it, with the
-            affine in RAS mm.
+            (X, Y, Z) float32 in the units of the rescale (HU for CT), and the meta of MONAI's readers, with the affine
+            in RAS mm.
         """
         (name,) = data
         source = Path(name)
@@ -100,11 +100,11 @@ def _slices(path: Path, header: pydicom.Dataset) -> list[_Slice]:
     """The slices that a file holds."""
     with reading(path):
         if "Rows" not in header or "Columns" not in header:
-            raise InputError(f"{path}: can't be read as DICOM, no Rows and Columns; truncated or no image?")
+            raise InputError(f"{path}: found no Rows and Columns, expected a DICOM image (truncated or damaged?)")
         count = int(header.get("NumberOfFrames") or 1)
         frames = header.get("PerFrameFunctionalGroupsSequence") or [pydicom.Dataset()] * count
         if len(frames) != count:
-            raise InputError(f"{path}: found {len(frames)} descriptions of {count} frames, expected one of each")
+            raise InputError(f"{path}: found {len(frames)} descriptions of {count} frames, expected one for each")
         shared = list(header.get("SharedFunctionalGroupsSequence") or [])
         return [_slice(path, index, [frame, *shared], header) for index, frame in enumerate(frames)]
 
@@ -147,12 +147,12 @@ def _slice(path: Path, frame: int, groups: Sequence[pydicom.Dataset], header: py
 
 
 def _text(value: Any) -> str:
-    """A value as it is compared; numbers without what their rounding adds."""
+    """A value as text for comparisons; numbers are rounded."""
     return _NONE if value in (None, "") else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _check_alike(source: Path, slices: Sequence[_Slice]) -> None:
-    """Refuses slices that make no volume together."""
+    """Refuses slices that do not form a volume."""
     first = slices[0]
     texts = {keyword: [one.alike[keyword] for one in slices] for keyword in first.alike}
     geometry = {
@@ -160,13 +160,13 @@ def _check_alike(source: Path, slices: Sequence[_Slice]) -> None:
         "ImageOrientationPatient": ([one.axes for one in slices], MOST_TURNED),
     }
     for name, (arrays, tolerance) in geometry.items():
-        # those that are the first one's but for rounding are compared as that
+        # those that equal the first one up to rounding are replaced by it
         arrays = [arrays[0] if np.abs(array - arrays[0]).max() <= tolerance else array for array in arrays]
         texts[name] = [str(array.round(4).ravel().tolist()) for array in arrays]
     for keyword, values in texts.items():
         if len(set(values)) > 1:
             raise InputError(
-                f"{source}: the DICOM slices differ in {keyword}, found {shown(values)}, expected one value"
+                f"{source}: found DICOM slices with {keyword} {shown(values)}, expected the same in all of them"
             )
 
 
@@ -191,8 +191,8 @@ def _stack(source: Path, slices: Sequence[_Slice]) -> tuple[list[_Slice], np.nda
     most = min(MOST_UNEVEN, float(np.linalg.norm(step)) / 4)
     if off > most:
         raise InputError(
-            f"{source}: the {len(slices)} slices of the DICOM series lie up to {off:.3g} mm off an even spacing, "
-            f"expected at most {most:.3g} mm (is a slice missing?)"
+            f"{source}: found {len(slices)} DICOM slices that lie up to {off:.3g} mm off an even spacing, expected at "
+            f"most {most:.3g} mm (is a slice missing?)"
         )
     affine = np.eye(4)
     affine[:3] = np.stack([first.axes[0] * first.pixel[1], first.axes[1] * first.pixel[0], step, corners[0]], axis=1)
@@ -202,7 +202,7 @@ def _stack(source: Path, slices: Sequence[_Slice]) -> tuple[list[_Slice], np.nda
 def _values(source: Path, slices: Sequence[_Slice]) -> np.ndarray:
     """(X, Y, Z) float32 of sorted slices.
 
-    Padding stands for no value: it becomes the lowest of the rest, or 0 where that is above 0.
+    Padding has no value of its own: it becomes the lowest other value, or 0 if that is above 0.
     """
     volume = np.empty((len(slices), int(slices[0].alike["Rows"]), int(slices[0].alike["Columns"])), np.float32)
     padding: dict[int, np.ndarray] = {}

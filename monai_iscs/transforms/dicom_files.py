@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files of a folder are the images of its DICOM series, and what they say of themselves."""
+"""The images of the DICOM series in a folder, with their headers."""
 
 from __future__ import annotations
 
@@ -15,53 +15,53 @@ import pydicom
 from monai_iscs.errors import InputError, InputWarning
 
 DICOM = (".dcm", ".ima", ".dicom")
-_LOOKED_AT = 10_000  # files below a folder without DICOM files, to say where they are
+_LOOKED_AT = 10_000  # most files in subfolders to look at, to say where DICOM files are
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turns what pydicom or ITK raise for a damaged file, of many kinds, into an `InputError` that names it."""
+    """Turns the errors of pydicom and ITK for a damaged file into an `InputError` that names it."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about values that the standard forbids; those that matter are checked
+            warnings.simplefilter("ignore")  # about values that the standard forbids; the important ones are checked
             yield
     except InputError:
         raise
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
-        raise InputError(f"{path}: can't be read as DICOM, truncated or damaged? ({reason})") from error
+        raise InputError(f"{path}: found a truncated or damaged file ({reason}), expected a DICOM file") from error
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its first bytes, or should be by the end of its name."""
+    """Whether a file is DICOM by its first bytes or by the end of its name."""
     return path.is_file() and not is_hidden(path) and (path.name.lower().endswith(DICOM) or _has_prefix(path))
 
 
 def is_text(path: Path) -> bool:
-    """Whether a file starts as UTF-8 text does: notes and licences, no image."""
+    """Whether a file starts with UTF-8 text, as notes and licences do, so that it is not an image."""
     with path.open("rb") as file:
         start = file.read(1024)
     return b"\0" not in start and "�" not in start[:-3].decode(errors="replace")
 
 
 def read_header(path: Path) -> pydicom.Dataset:
-    """All that a DICOM file holds but its pixels."""
+    """A DICOM file without its pixels."""
     with reading(path):
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
         if "SOPClassUID" not in header and "Rows" not in header and "MediaStorageSOPClassUID" not in header.file_meta:
-            raise InputError(f"{path}: can't be read as DICOM, it says nowhere what it is; truncated or damaged?")
+            raise InputError(f"{path}: found no DICOM header, expected a DICOM file (truncated or damaged?)")
         return header
 
 
 def find_series(folder: Path) -> dict[Path, pydicom.Dataset]:
     """The headers of the images of the one DICOM series in a folder, by file, in the order of the names.
 
-    Localizers and DICOM files that are no images are left out with an `InputWarning`, as are, without one, files of
-    other kinds.
+    Localizers and DICOM files that are not images are left out with an `InputWarning`; files of other kinds are left
+    out without one.
 
     Raises:
-        InputError: there is no series or more than one, part of the DICOM files lies in subfolders, or a file that
-            should be DICOM is damaged.
+        InputError: there is no series or more than one, some DICOM files are in subfolders, or a file that should be
+            DICOM is damaged.
     """
     files = _dicom_files(folder)
     below = Counter(path.parent for path in islice(folder.glob("*/**/*"), _LOOKED_AT) if is_dicom(path))
@@ -84,7 +84,7 @@ def find_series(folder: Path) -> dict[Path, pydicom.Dataset]:
 
 
 def _dicom_files(folder: Path) -> list[Path]:
-    """The DICOM files of a folder; those that should be and aren't raise an `InputError`, other kinds don't."""
+    """The DICOM files of a folder; a file that should be DICOM but isn't raises an `InputError`."""
     there = sorted(path for path in folder.iterdir() if path.is_file() and not is_hidden(path))
     files = [path for path in there if _has_prefix(path)]
     endings = {_ending(path) for path in files}
@@ -97,14 +97,14 @@ def _dicom_files(folder: Path) -> list[Path]:
             files.append(path)
         elif endings or _ending(path):
             raise InputError(
-                f"{path}: can't be read as DICOM, truncated or damaged? ({path.stat().st_size} bytes, one of "
-                f"{len(there)} files in its folder)"
+                f"{path}: found {path.stat().st_size} bytes that are not DICOM, in one of {len(there)} files of its "
+                "folder, expected a DICOM file (truncated or damaged?)"
             )
     return sorted(files)
 
 
 def _images(folder: Path, headers: dict[Path, pydicom.Dataset]) -> dict[Path, pydicom.Dataset]:
-    """Leaves out localizers and what is no image, and says so."""
+    """Leaves out localizers and files without an image, with a warning."""
     images, left_out = {}, Counter()
     for path, header in headers.items():
         kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
@@ -117,14 +117,14 @@ def _images(folder: Path, headers: dict[Path, pydicom.Dataset]) -> dict[Path, py
     if left_out:
         what = ", ".join(f"{count} x {name}" for name, count in left_out.items())
         if not images:
-            raise InputError(f"{folder}: found no DICOM series in the folder but {what}, expected exactly one series")
+            raise InputError(f"{folder}: found {what} and no DICOM series in the folder, expected exactly one series")
         message = f"{folder}: left out {what}; {len(images)} of {len(headers)} DICOM files are read"
         warnings.warn(message, InputWarning, stacklevel=2)
     return images
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a file is none that a user put there: the system's, or the table of contents of a DICOM disk."""
+    """Whether a file belongs to the system, or is the table of contents of a DICOM disk."""
     return path.name.startswith(".") or path.name.upper() == "DICOMDIR"
 
 
@@ -134,7 +134,7 @@ def _has_prefix(path: Path) -> bool:
 
 
 def _is_dicom_without_prefix(path: Path) -> bool:
-    """Whether a file is DICOM all the same, as old exports are."""
+    """Whether a file is DICOM without the prefix, as old exports are."""
     try:
         return bool(read_header(path))
     except InputError:
@@ -142,11 +142,11 @@ def _is_dicom_without_prefix(path: Path) -> bool:
 
 
 def _ending(path: Path) -> str:
-    """The end of a file's name, in lower case; numbers are none (``IM.001``, names that are UIDs)."""
+    """The end of a file's name, in lower case; "" for a number (``IM.001``, names that are UIDs)."""
     ending = path.suffix.lower()
     return "" if ending[1:].isdigit() else ending
 
 
 def shown(values: Sequence[str]) -> str:
-    """Different values with how often each is found, for messages."""
+    """Different values and how often each occurs, for messages."""
     return " and ".join(f"{value} ({count} x)" for value, count in Counter(values).most_common(3))

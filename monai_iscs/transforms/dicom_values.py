@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The values of a DICOM file as they are stored, before any rescale."""
+"""The stored values of a DICOM file, before any rescale."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from monai_iscs.errors import InputError
 
 
 def stored_values(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """The grey values of a file, (frames, rows, columns), and a mask of those that are padding, if any may be.
+    """The grey values of a file, (frames, rows, columns), and a mask of its padding; None if the file defines none.
 
     Raises:
-        InputError: it has no pixels, these are no grey values, or their bits are arranged in an unknown way.
-        Exception: many kinds, where the file is damaged.
+        InputError: it has no pixels, they are not grey values, or their bits are arranged in an unknown way.
+        Exception: of many kinds, if the file is damaged.
     """
     header = pydicom.dcmread(path, force=True)
     if not any(keyword in header for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise InputError(f"{path}: can't be read as DICOM, it holds no pixels; truncated?")
+        raise InputError(f"{path}: found no pixels, expected a DICOM image (truncated or damaged?)")
     kind = header.get("PhotometricInterpretation")
     if header.get("SamplesPerPixel", 1) != 1 or kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise InputError(f"{path}: found {kind} pixels, expected one grey value each")
@@ -39,14 +39,14 @@ def stored_values(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     if padding is None:
         return values, None
     limits = [padding, header.get("PixelPaddingRangeLimit", padding)]
-    # some files give a negative number as the unsigned one of the same bits
+    # some files write a negative number as the unsigned one of the same bits
     low, high = sorted(np.asarray(limits).astype(values.dtype).tolist())
     return values, (values >= low) & (values <= high)
 
 
 def _decompressed(path: Path, kind: str) -> np.ndarray:
-    """Stored values of a compressed file, for which ITK brings the decoders; what it makes of them is undone."""
-    if kind == "MONOCHROME1":  # ITK turns it round within a range that it does not tell
+    """Stored values of a compressed file: decoded by ITK, whose rescale is undone."""
+    if kind == "MONOCHROME1":  # ITK inverts it within a range that it does not report
         raise InputError(f"{path}: found compressed {kind}, expected MONOCHROME2 or uncompressed files")
     reader = itk.GDCMImageIO.New()
     values = itk.array_from_image(itk.imread(str(path), imageio=reader)).astype(np.float64)

@@ -21,9 +21,9 @@ from monai_iscs.scans.meta import image_name
 def area_weights(fine: int, coarse: int) -> torch.Tensor:
     """Weights (coarse, fine) that average a line of `fine` pixels over `coarse` equal intervals.
 
-    Exact for any ratio (a pixel that two intervals share counts for its share in each), so it moves nothing;
-    adaptive pooling, which is what `Resize(mode="area")` does, takes whole pixels and moves edges by up to half of
-    one unless the ratio is a whole number, where both are the plain mean.
+    Exact for any ratio (a pixel that two intervals share counts for its share in each), so it moves nothing. Adaptive
+    pooling, as in `Resize(mode="area")`, takes whole pixels and moves edges by up to half a pixel, unless the ratio is
+    a whole number: then both are the plain mean.
     """
     return _overlaps(coarse, fine, fine / coarse, 0.0).float()
 
@@ -43,7 +43,7 @@ def _between(count: int, pixels: int, ratio: float, first: float) -> torch.Tenso
 
 
 def _along(volume: torch.Tensor, weights: Sequence[torch.Tensor], *, fill: float = 0.0) -> torch.Tensor:
-    """`volume` (C, X, Y, ...) with a matrix applied along X and another along Y; `fill` is where their rows miss 1."""
+    """`volume` (C, X, Y, ...) with a matrix along X and one along Y; `fill` completes rows that sum to less than 1."""
     x, y = (matrix.to(volume) for matrix in weights)
     out = torch.einsum("ax,cxy...->cay...", x, volume - fill)
     return torch.einsum("by,cay...->cab...", y, out).contiguous() + fill
@@ -138,7 +138,7 @@ class FitInPlane(InvertibleTransform):
 
 
 def _pixel(img: torch.Tensor) -> list[float]:
-    """Sides of a pixel in mm; both 1 where they are equal, or nobody knows."""
+    """Sides of a pixel in mm; both 1 if they are equal or unknown."""
     if not isinstance(img, MetaTensor):
         return [1.0, 1.0]
     sides = [float(side) for side in img.affine[:3, :2].norm(dim=0)]
@@ -146,7 +146,7 @@ def _pixel(img: torch.Tensor) -> list[float]:
 
 
 def is_square(sides: Sequence[float]) -> bool:
-    """Whether a pixel with these two sides passes for square."""
+    """Whether a pixel with these two sides counts as square."""
     return max(sides) <= SQUARE * min(sides)
 
 

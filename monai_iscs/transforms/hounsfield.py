@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Telling Hounsfield units from other numbers, by what physics says of a body and the air around it."""
+"""Recognising Hounsfield units by the physics of a body and the air around it."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ import math
 
 import torch
 
-BOUND = 2**16  # no HU beyond: metal reaches 30,000 on extended scales, and padding is 16-bit at most
+BOUND = 2**16  # no HU are larger: metal reaches 30,000 on extended scales, and padding is 16-bit at most
 SAMPLES = 2**22  # voxels that are looked at, evenly spread
-PADDING_BELOW = -1100  # HU; nothing but noise, streaks and padding lies below air
+PADDING_BELOW = -1100  # HU; only noise, streaks and padding are below air
 PADDINGS = (-(2**15), -(2**13))  # values below -4096 that are known as padding
-EMPTY = -1000  # HU; an exact value from here on down is padding, clipped air or a phantom's: it says nothing
-LEAST_SHARE = 1e-3  # of the voxels that must be tissue, and that make an exact value one that says nothing
+EMPTY = -1000  # HU; a frequent exact value at or below it is padding, clipped air or a phantom's: it is ignored
+LEAST_SHARE = 1e-3  # of the voxels: must be tissue; of an exact value: makes it a frequent one
 DARK_BELOW = -500  # HU: air, lungs, gas
-LEAST_DARK = 0.05  # share of dark voxels from which on air or lung must show where it is
-DARKEST = -775  # HU; 2 % of the dark voxels lie below, even in a crop of dense lung
+LEAST_DARK = 0.05  # share of dark voxels above which they are checked to be air or lung
+DARKEST = -775  # HU; 2 % of the dark voxels are below, even in a crop of dense lung
 AIR = (-1060, -880)  # HU of its peak: noise, calibration, and the clipping at -1024 move it; of an even lung's, too
-SHARP, WIDTH = 0.6, 25  # share of the dark voxels within so many HU of their peak that no lung reaches
+SHARP, WIDTH = 0.6, 25  # no lung has so large a share of its dark voxels within so many HU of their peak
 TISSUE = (-300, 500)  # HU of the commonest tissue: from the vessels of a lung to blood with contrast
-BETWEEN = (-520, -200)  # HU: denser than lung, lighter than fat; borders alone
+BETWEEN = (-520, -200)  # HU: denser than lung, lighter than fat; only found at borders
 MOST_BETWEEN = 0.3  # share of voxels there
-NOWHERE = (-780, -180)  # HU; lungs spread over it, and a volume's air peaks there only where HU were scaled
-RIDGE, BESIDE = 15, 60  # HU: half the width of a peak of air, and how far from it on either side it has gone
+NOWHERE = (-780, -180)  # HU; lungs spread over it, and air peaks there only if HU were scaled
+RIDGE, BESIDE = 15, 60  # HU: half the width of a peak of air, and the distance from it at which it has ended
 LEAST_RIDGE = 0.08  # share of all voxels in such a peak
-DARKER, LIGHTER = 20, 1.2  # how many times more than beside it and in real air, and than where lungs may be
-FATTY = (-160, -50)  # HU of fat, where air lies in a tenth of HU
+DARKER, LIGHTER = 20, 1.2  # times more than beside it on the dark side, and in air; than beside it on the light side
+FATTY = (-160, -50)  # HU of fat; air is there if values are a tenth of HU
 LEAN = (20, 200)  # HU of muscle, organs and marrow; water's noise reaches it
-LEAST_FATTY, LEAST_LEAN = 0.15, 0.14  # share of fat from which on so much of what is denser than fat lies there
+LEAST_FATTY, LEAST_LEAN = 0.15, 0.14  # with that share of fat, at least so much of what is denser is lean
 BONE_ABOVE = 500  # HU
 STORED = (850, 1250)  # where soft tissue lies in stored values, 1000 or 1024 above HU
-LEAST_BRIGHT = 0.01  # share there that counts
-LEAST_STORED = 0.2  # the same where the air may be real: no skull of a phantom has as much
-SPIKE = 0.05  # share of voxels at the very minimum that a background or a window leaves
-LEAST_SPREAD = 20  # HU between the 1st and the last thousandth of the voxels, noise alone is more
+LEAST_BRIGHT = 0.01  # share in that range that counts
+LEAST_STORED = 0.2  # the same if the air may be real: no phantom's skull has so many voxels there
+SPIKE = 0.05  # share of voxels at the minimum that a background or a window leaves
+LEAST_SPREAD = 20  # HU between the first and the last thousandth of the voxels; noise alone gives more
 
 
 class _Histogram:
-    """Counts of whole HU from -4096 to 4096; what lies outside counts at the ends."""
+    """Counts of whole HU from -4096 to 4096; values outside count at the ends."""
 
     def __init__(self, values: torch.Tensor) -> None:
         bins = (values.clamp(-4096, 4096) + 4096).round().long()
@@ -103,7 +103,7 @@ def not_hounsfield(values: torch.Tensor) -> str | None:
 
 
 def _wrong_ridge(histogram: _Histogram, count: int, *, clipped: float) -> str | None:
-    """Whether there is a sharp peak where no air is and no lung peaks so, and hardly any real air, `clipped` or not."""
+    """Whether there is a peak that neither lung nor air can have, and hardly any real air, `clipped` or not."""
     peak = histogram.peak(*NOWHERE)
     here, darker, lighter = (
         histogram.between(peak + shift - RIDGE, peak + shift + RIDGE + 1) for shift in (0, -BESIDE, BESIDE)

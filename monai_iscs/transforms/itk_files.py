@@ -24,18 +24,18 @@ META_IMAGE = (".mha", ".mhd")
 DETACHED = (".mhd", ".nhdr")  # headers whose voxels are in other files
 TEXT = ("ascii", "text", "txt", "hex")  # encodings of NRRD whose length says nothing
 LONGEST = 10_000  # lines that a header may have
-NO_HEADER = "{}: can't be read, truncated or damaged? (found no {} header)"
+NO_HEADER = "{}: found no {} header, expected a whole file (truncated or damaged?)"
 
 
 @dataclass
 class _Header:
-    """What ITK doesn't tell of a header.
+    """The parts of a header that ITK does not report.
 
     Attributes:
         fields: its entries, by names in lower case.
         parts: the files that hold the voxels, and the byte that they begin at.
         encoding: "raw", "gzip", "bzip2", "zlib" or one of `TEXT`.
-        padded: whether something may stand around the voxels.
+        padded: whether other bytes may surround the voxels.
         scale: mm in a unit of its lengths.
     """
 
@@ -50,7 +50,7 @@ def voxel_files(header: Path) -> list[Path]:
     """The other files that a header's voxels are in.
 
     Raises:
-        InputError: it is no header of NRRD or MetaImage, or names no file that there is.
+        InputError: it is not an NRRD or MetaImage header, or names a missing file.
     """
     return sorted({file for file, _ in _header(header).parts} - {header})
 
@@ -60,17 +60,17 @@ def _header(path: Path) -> _Header:
 
 
 class VolumeReader(ITKReader):
-    """Reads one NRRD or MetaImage file with ITK, after a look at what ITK passes over; lengths become mm.
+    """Reads one NRRD or MetaImage file with ITK, after checks that ITK does not make; lengths become mm.
 
-    ITK leaves lengths in the header's units, takes a missing voxel size as 1, the real part of complex voxels, and
-    doesn't check that compressed voxels are what was written.
+    ITK leaves lengths in the header's units, takes a missing voxel size as 1 and complex voxels by their real part, and
+    does not verify compressed voxels.
     """
 
     def read(self, data: Sequence[PathLike] | PathLike, **_: Any) -> Any:
         """Read a file.
 
         Raises:
-            InputError: a header, or bytes, that can't be right; voxels that are no real numbers.
+            InputError: a wrong header or wrong bytes; voxels that are not real numbers.
         """
         (name,) = (data,) if isinstance(data, PathLike) else tuple(data)
         path = Path(name)
@@ -158,7 +158,7 @@ def _meta_image(path: Path) -> _Header:
         raise InputError(f"{path}: found voxels of {' x '.join(sizes)} in its header, expected a size along every axis")
     scaling = [float(fields.get(f"elementtointensityfunction{name}", no)) for name, no in (("slope", 1), ("offset", 0))]
     if scaling != [1, 0]:
-        raise InputError(f"{path}: found a scaling of its values ({scaling}), which ITK passes over; expected none")
+        raise InputError(f"{path}: found a scaling of its values ({scaling}), expected none: ITK ignores it")
     header.scale = millimetres(fields.get("distanceunits", ""), path)
     if fields.get("binarydata", "true").lower() in ("false", "f", "0"):
         header.encoding = "ascii"
@@ -210,13 +210,12 @@ def _check_bytes(path: Path, header: _Header, io: Any) -> None:
     found = sum(_length(*part, header.encoding, expected) for part in header.parts) if compressed else stored
     if found < expected or (found > expected and not header.padded):
         raise InputError(
-            f"{path}: can't be read, truncated or damaged? (found {found:,} bytes of voxels, expected {expected:,} by "
-            "its header)"
+            f"{path}: found {found:,} bytes of voxels, expected {expected:,} by its header (truncated or damaged?)"
         )
 
 
 def _length(file: Path, start: int, encoding: str, expected: int) -> int:
-    """Bytes that a compressed file gives, as far as 1 MB beyond the `expected`; its checksum is verified on the way."""
+    """Bytes in a compressed file, counted up to 1 MB beyond `expected`; its checksum is verified while reading."""
     length = 0
     with file.open("rb") as stream:
         stream.seek(start)
@@ -237,7 +236,9 @@ def _inflated(stream: BinaryIO, file: Path) -> Iterator[bytes]:
     while not inflate.eof:
         data = inflate.unconsumed_tail or stream.read(BLOCK)
         if not data:
-            raise InputError(f"{file}: can't be read, truncated or damaged? (its compressed voxels have no end)")
+            raise InputError(
+                f"{file}: found no end of its compressed voxels, expected a whole file (truncated or damaged?)"
+            )
         yield inflate.decompress(data, BLOCK)
     if inflate.unused_data or stream.read(1):
-        raise InputError(f"{file}: found bytes behind its last voxel, expected none")
+        raise InputError(f"{file}: found bytes after its last voxel, expected none")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Known lesions in a real volume, to see what becomes of them."""
+"""Known lesions in a real volume, to measure how they are reconstructed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from monai_iscs.errors import InputError
 from monai_iscs.scans.meta import image_name
 from monai_iscs.transforms.checks import real_image
 
-SUPERSAMPLING = 5  # points a voxel and axis: a sphere of 4 mm in voxels of 3 mm is right within 1 % of its volume
-SHELL = (1.0, 4.0)  # mm from the sphere's surface: the tissue it is compared with, past the partly filled voxels
+SUPERSAMPLING = 5  # points per voxel and axis: a sphere of 4 mm in voxels of 3 mm is right within 1 % of its volume
+SHELL = (1.0, 4.0)  # mm from the sphere's surface: tissue to compare with, outside the partly filled voxels
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """A sphere of other attenuation.
+    """A sphere of different attenuation.
 
     Attributes:
         centre: (x, y, z) in mm from the centre of the volume's first voxel, along its axes.
         diameter: mm.
-        contrast: what it adds, in the volume's units.
+        contrast: added to the volume, in its units.
     """
 
     centre: tuple[float, float, float]
@@ -77,11 +77,11 @@ class InsertLesions(Transform):
 
     Each diameter comes with each contrast `repeats` times. Places are drawn in tissue whose values lie in a range all
     around the sphere and its shell, apart from each other; the same volume and seed give the same places. A voxel gets
-    the share of the contrast that it lies inside by.
+    the contrast times its share inside the sphere.
 
     Args:
         diameters: mm.
-        contrasts: what spheres add, in the volume's units.
+        contrasts: added by the spheres, in the volume's units.
         tissue: (low, high), values that count as soft tissue, in the volume's units.
         repeats: spheres of each diameter and contrast.
         seed: of the places.
@@ -100,7 +100,7 @@ class InsertLesions(Transform):
         self.tissue, self.seed = tissue, seed
 
     def __call__(self, img: MetaTensor) -> tuple[MetaTensor, list[Lesion]]:
-        """Give (1, X, Y, Z) with the lesions, and what they are.
+        """Return (1, X, Y, Z) with the lesions, and their list.
 
         Raises:
             InputError: too little soft tissue to hold them, or an image that is complex or of another shape.

@@ -28,11 +28,11 @@ ITK = (*NRRD, *META_IMAGE)
 def _reader(path: Path) -> ImageReader:
     """The MONAI reader for a path, or an `InputError`."""
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
+        raise InputError(f"{path}: found no such file or folder, expected a volume")
     if path.is_dir():
         return DICOMReader()
     if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty")
+        raise InputError(f"{path}: found an empty file, expected a volume")
     name = path.name.lower()
     if name.endswith(NIFTI):
         return NiftiReader()
@@ -40,7 +40,8 @@ def _reader(path: Path) -> ImageReader:
         return VolumeReader()
     if is_dicom(path):
         return DICOMReader()
-    raise InputError(f"{path}: unsupported file type, expected {', '.join((*NIFTI, *ITK))} or DICOM (file or folder)")
+    known = ", ".join((*NIFTI, *ITK))
+    raise InputError(f"{path}: found an unsupported file type, expected {known} or DICOM (file or folder)")
 
 
 def _reason(error: Exception) -> str:
@@ -52,7 +53,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """ITK prints warnings for damaged files, the error says it better; MONAI's are about a reader that isn't used."""
+    """Silences ITK's warnings for damaged files, which become errors, and MONAI's about a reader that isn't used."""
     unused = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
     level = unused.level
     with warnings.catch_warnings():
@@ -88,7 +89,7 @@ class LoadVolume(Transform):
 
         Raises:
             InputError: if the path is missing, empty, truncated, damaged or of an unsupported type, or if a folder
-                doesn't hold exactly one DICOM series of evenly spaced, alike slices.
+                doesn't hold exactly one DICOM series of evenly spaced, similar slices.
         """
         path = Path(data).expanduser()
         reader = _reader(path)
@@ -97,8 +98,10 @@ class LoadVolume(Transform):
                 image = LoadImage(image_only=True, ensure_channel_first=True)(path, reader=reader)
         except InputError:
             raise
-        except Exception as error:  # nibabel, zlib and ITK each raise kinds of their own for a damaged file
-            raise InputError(f"{path}: can't be read, truncated or damaged? ({_reason(error)})") from error
+        except Exception as error:  # nibabel, zlib and ITK raise different errors for a damaged file
+            raise InputError(
+                f"{path}: found a truncated or damaged file ({_reason(error)}), expected a readable volume"
+            ) from error
         return image
 
 

@@ -26,14 +26,14 @@ class SimulateMeasurement(Transform):
     With N0 photons per detector pixel the counts are n ~ Poisson(N0 exp(-A x)), and y = -log(max(n, 1) / N0).
 
     Args:
-        scan: a `Scan`, which refuses a volume that it can't see all of, or a `LinearOperator` on (X, Y, Z).
+        scan: a `Scan`, which refuses a volume that it can't see completely, or a `LinearOperator` on (X, Y, Z).
         photons: photons per detector pixel without a patient, N0; None: no photon noise.
         noise_std: standard deviation of Gaussian noise on the line integrals; None: none.
-        noise: any other noise, `noise(measurement, generator) -> measurement` on the CPU, such as `RicianNoise`; the
-            last to be added. None: none.
-        noise_level: root mean square of the noise that a method shall assume, in the units in which it sees the
-            measurement: a later transform that scales the data leaves it as it is. None: the method estimates it.
-        seed: decides the noise, by a stream of its own (`random_stream`): no sampler has the same numbers, whatever its
+        noise: any other noise, `noise(measurement, generator) -> measurement` on the CPU, such as `RicianNoise`; added
+            last. None: none.
+        noise_level: root mean square of the noise that a method assumes, in the units in which it gets the measurement:
+            a later transform that scales the data does not change it. None: the method estimates it.
+        seed: of the noise, with its own random stream (`random_stream`): a sampler never has the same numbers, for any
             seed. Every call starts from it: the same volume always gives the same measurement, on any device.
 
     Raises:
@@ -54,7 +54,7 @@ class SimulateMeasurement(Transform):
             raise InputError(f"photons: found {photons:g}, expected a positive count per detector pixel")
         if noise_std is not None and not noise_std >= 0:
             raise InputError(f"noise_std: found {noise_std:g}, expected zero or a positive number")
-        random_stream(seed, "measurement")  # refuses a seed that is none now, not at the first volume
+        random_stream(seed, "measurement")  # refuses a bad seed now, not at the first volume
         self.scan = scan
         self.photons = photons
         self.noise_std = noise_std
@@ -70,11 +70,11 @@ class SimulateMeasurement(Transform):
 
         Returns:
             (C, *operator.range_shape), such as line integrals (C, view, v, u), from which `from_meta_tensor` makes the
-            `Measurement`. The file name is the volume's and so is the affine, unless the scan says another. float64 for
+            `Measurement`. The file name is the volume's, and so is the affine unless the scan has another. float64 for
             float64, else float32.
 
         Raises:
-            InputError: a volume of another shape or a complex one, or one that the scan can't see all of.
+            InputError: a volume of another shape or a complex one, or one that the scan can't see completely.
         """
         img = real_image(img)
         random = {"noise": self._add_noise, "generator": random_stream(self.seed, "measurement")}
@@ -106,7 +106,7 @@ class TakeAsMeasured(Transform):
     """Take an image as what a scanner measured.
 
     Args:
-        scan: of the image, without a factor: its thick slices are measured ones.
+        scan: of the image, without a factor: its thick slices were measured.
         noise_level: see `SimulateMeasurement`.
 
     Raises:
@@ -118,10 +118,10 @@ class TakeAsMeasured(Transform):
         self.noise_level = _checked_level(noise_level)
 
     def __call__(self, img: torch.Tensor) -> MetaTensor:
-        """Give `img` (C, X, Y, N), a `MetaTensor` with its affine in mm, the scan that `from_meta_tensor` finds.
+        """Return `img` (C, X, Y, N), a `MetaTensor` with its affine in mm, with its scan for `from_meta_tensor`.
 
         Raises:
-            InputError: a complex image, or slices that are no thicker than those wanted.
+            InputError: a complex image, or slices that are no thicker than those to reconstruct.
         """
         img = real_image(img)
         grid = grid_of(img)
@@ -131,11 +131,11 @@ class TakeAsMeasured(Transform):
 
 
 class _Measurementd(MapTransform):
-    """A measurement of each key goes to a key of its own.
+    """Writes the measurement of each key to another key.
 
     Args:
         keys: keys of the images.
-        measure: what makes the measurement of one.
+        measure: the transform from an image to its measurement.
         measurement_key: keys of the measurements, one for each of `keys`.
         allow_missing_keys: don't raise if a key is missing.
     """
@@ -162,12 +162,12 @@ class SimulateMeasurementd(_Measurementd):
 
     Args:
         keys: key of the volume.
-        scan: see `SimulateMeasurement`, as all that follows but the last.
+        scan: see `SimulateMeasurement`, as for photons to seed.
         measurement_key: key of the measurement (one per volume key).
         photons: N0.
         noise_std: of Gaussian noise.
         noise: any other noise.
-        noise_level: that a method shall assume.
+        noise_level: assumed by methods.
         seed: of the noise.
         allow_missing_keys: don't raise if a key is missing.
     """

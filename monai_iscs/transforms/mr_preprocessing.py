@@ -36,8 +36,8 @@ def mr_preprocessing(keys: KeysCollection = "image", *, spacing: float = 1.0) ->
 
     Voxels around the head that are 0 (skull-stripped scans) are cut off along x and y, except for a margin; all keys by
     the first one's box. z stays whole, so that thick slices are simulated from the file's own stack. The signal is not
-    scaled: only its measurement decides by what, see `ScaleByRobustMaximumd`. Padding to the prior's multiples is
-    left to the prior, see `SlicePrior`.
+    scaled: `ScaleByRobustMaximumd` does that by the measurement alone. `SlicePrior` pads slices to the prior's
+    multiples.
 
     Args:
         keys: keys of the paths.
@@ -63,11 +63,11 @@ def thick_slice_preprocessing(keys: KeysCollection = "image", *, spacing: float 
     """Transforms from paths of measured thick axial slices to (1, X, Y, Z), RAS, float32, in the file's signal units.
 
     The pixels are resampled to `spacing`, the slices stay as they were measured. Resampling in the plane and averaging
-    across it commute: what was true of the file's slices is true of these. Air is cut off as in `mr_preprocessing`.
+    across it commute, so that the averages stay correct. Air is cut off as in `mr_preprocessing`.
 
     Args:
         keys: keys of the paths.
-        spacing: pixel size to resample to (linearly), mm; also the slice distance that is wanted in the end.
+        spacing: pixel size to resample to (linearly), mm; also the slice distance of the final result.
 
     Returns:
         A `Compose` whose transforms raise `InputError` for what isn't an MR volume of thick axial slices.
@@ -110,7 +110,7 @@ def thick_slice_postprocessing(keys: KeysCollection = "pred", *, transform: Comp
 
 
 class _Uncropd(MapTransform):
-    """Undoes a crop on results that have the history of what was cropped, on thinner slices."""
+    """Undoes a crop on results with thinner slices that carry the cropped image's history."""
 
     def __init__(self, keys: KeysCollection, crop: CropForegroundd) -> None:
         super().__init__(keys)

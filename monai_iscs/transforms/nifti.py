@@ -22,7 +22,7 @@ from monai_iscs.transforms.stored import check_end, check_real, check_room, fill
 UNITS = {0: "", 1: "m", 2: "mm", 3: "um"}  # of length, by the lowest three bits of xyzt_units
 GZIP = b"\x1f\x8b"
 SAME_SIZE = 0.01  # share by which the voxel sizes of sform and qform may differ
-SAME_AXIS = math.cos(math.radians(45))  # sform and qform may be registered to different things, but not by more
+SAME_AXIS = math.cos(math.radians(45))  # largest angle: sform and qform may be registered to different targets
 
 
 class NiftiReader(NibabelReader):
@@ -35,7 +35,7 @@ class NiftiReader(NibabelReader):
         """Read a file.
 
         Raises:
-            InputError: a header, or bytes, that can't be right; voxels that are no real numbers.
+            InputError: a wrong header or wrong bytes; voxels that are not real numbers.
         """
         (name,) = self.filenames = (data,) if isinstance(data, PathLike) else tuple(data)
         path = Path(name)
@@ -51,22 +51,22 @@ class NiftiReader(NibabelReader):
 
 
 def _read_header(stream: BinaryIO, path: Path) -> Nifti1Header:
-    """The header as it is in the file, unlike nibabel's, which makes a voxel size of 0 one of 1."""
+    """The unchanged header of the file; nibabel would turn a voxel size of 0 into 1."""
     start = stream.read(348)
     if len(start) < 348:
-        raise InputError(f"{path}: can't be read, truncated or damaged? (found no whole NIfTI header)")
+        raise InputError(f"{path}: found no whole NIfTI header, expected a NIfTI file (truncated or damaged?)")
     size = {int.from_bytes(start[:4], order) for order in ("little", "big")}
     kind = Nifti2Header if 540 in size else Nifti1Header
     if kind is Nifti2Header:
         start += stream.read(540 - 348)
     magic = start[4:8] if kind is Nifti2Header else start[344:348]
     if not size & {348, 540} or magic[:3] not in (b"n+1", b"n+2"):
-        raise InputError(f"{path}: can't be read, truncated or damaged? (found no header of a single NIfTI file)")
+        raise InputError(f"{path}: found no NIfTI header, expected a single-file NIfTI (truncated or damaged?)")
     return kind(start, check=False)
 
 
 def _read_voxels(stream: BinaryIO, header: Nifti1Header, path: Path, *, compressed: bool) -> np.ndarray:
-    """(X, Y, Z) or (X, Y, Z, ...) as the header scales them; axes of one voxel behind the third are dropped."""
+    """(X, Y, Z) or (X, Y, Z, ...), scaled as the header says; axes of one voxel after the third are dropped."""
     shape = tuple(int(n) for n in header.get_data_shape())
     if not shape or min(shape) < 1:
         raise InputError(f"{path}: found a volume of shape {shape}, expected at least 2 voxels along every axis")
@@ -77,7 +77,7 @@ def _read_voxels(stream: BinaryIO, header: Nifti1Header, path: Path, *, compress
     count = math.prod(shape)
     offset, expected = float(header["vox_offset"]), count * dtype.itemsize
     if not stream.tell() <= offset < 2**40:
-        raise InputError(f"{path}: found its voxels at byte {offset:g}, expected them behind its header")
+        raise InputError(f"{path}: found its voxels at byte {offset:g}, expected them after its header")
     check_room(
         path,
         stored=path.stat().st_size - (0 if compressed else int(offset)),
@@ -87,18 +87,20 @@ def _read_voxels(stream: BinaryIO, header: Nifti1Header, path: Path, *, compress
     )
     skipped = int(offset) - stream.tell()  # extensions of the header
     if len(stream.read(skipped)) < skipped:
-        raise InputError(f"{path}: can't be read, truncated or damaged? (it ends before its voxels begin)")
+        raise InputError(f"{path}: found no voxels, expected {expected:,} bytes of them (truncated or damaged?)")
     values = np.empty(shape, dtype, order="F")
     fill(stream, memoryview(values.reshape(-1, order="F")).cast("B"), path)
     check_end(stream, path)
     if not math.isfinite(float(header["scl_slope"])) and not math.isnan(float(header["scl_slope"])):
-        raise InputError(f"{path}: found a scaling of its values by {float(header['scl_slope'])}, expected a number")
+        raise InputError(
+            f"{path}: found a scaling of its values by {float(header['scl_slope'])}, expected a finite number"
+        )
     slope, intercept = header.get_slope_inter()
     return values if slope is None else apply_read_scaling(values, slope, intercept)
 
 
 def _affine(header: Nifti1Header, path: Path) -> np.ndarray:
-    """The affine in mm, which the header becomes too: the sform, else the qform, else the voxel size alone."""
+    """The affine in mm, also written to the header: the sform, else the qform, else the voxel size alone."""
     code = int(header["xyzt_units"]) & 7
     factor = millimetres(UNITS.get(code, f"code {code}"), path)
     header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])  # as nibabel does
@@ -106,11 +108,11 @@ def _affine(header: Nifti1Header, path: Path) -> np.ndarray:
         header["pixdim"][0] = 1
     if int(header["sform_code"]) <= 0 and not (header["pixdim"][1:4] > 0).all():
         sizes = " x ".join(f"{size:g}" for size in header["pixdim"][1:4])
-        raise InputError(f"{path}: singular affine, found voxels of {sizes} in its header, expected sizes above 0")
+        raise InputError(f"{path}: found a singular affine with voxels of {sizes}, expected sizes above 0")
     try:
         qform = header.get_qform(coded=True)[0]
     except (HeaderDataError, ValueError) as error:
-        raise InputError(f"{path}: the qform in its header is none ({error})") from error
+        raise InputError(f"{path}: found a bad qform in its header ({error}), expected a rotation") from error
     _check_agreement(header.get_sform(coded=True)[0], qform, path)
     for field in ("srow_x", "srow_y", "srow_z", "qoffset_x", "qoffset_y", "qoffset_z"):
         header[field] *= factor
@@ -118,7 +120,7 @@ def _affine(header: Nifti1Header, path: Path) -> np.ndarray:
     header.set_xyzt_units("mm", None)
     affine = header.get_best_affine()
     if not np.isfinite(affine).all():
-        raise InputError(f"{path}: singular affine, found NaN or infinite numbers in its header's sform or qform")
+        raise InputError(f"{path}: found NaN or infinite numbers in its sform or qform, expected a finite affine")
     return affine
 
 
@@ -129,9 +131,9 @@ def _check_agreement(sform: np.ndarray | None, qform: np.ndarray | None, path: P
     sizes = [np.linalg.norm(form[:3, :3], axis=0) for form in (sform, qform)]
     if not np.allclose(*sizes, rtol=SAME_SIZE, atol=0):
         found = " and ".join(" x ".join(f"{size:.4g}" for size in three) for three in sizes)
-        raise InputError(f"{path}: found voxels of {found} in its sform and its qform, expected one size: which is it?")
+        raise InputError(f"{path}: found voxels of {found} in its sform and its qform, expected one size")
     cosines = (sform[:3, :3] / sizes[0] * (qform[:3, :3] / sizes[1])).sum(0)
     if not (cosines > SAME_AXIS).all():
         raise InputError(
-            f"{path}: found sform and qform that lay a voxel axis along different directions, expected the same"
+            f"{path}: found different directions of a voxel axis in its sform and its qform, expected the same"
         )

@@ -28,7 +28,7 @@ CT_RANGE = (-1000.0, 1600.0)
 
 
 class InputCompose(Compose):
-    """MONAI's `Compose`, except that an `InputError` of a member comes out as it is, not inside a `RuntimeError`."""
+    """MONAI's `Compose`, except that an `InputError` of a member is raised itself, not inside a `RuntimeError`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the transforms in order."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resampling to voxels of a given size, within what memory holds."""
+"""Resampling to voxels of a given size, if the result fits into memory."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from monai_iscs.errors import InputError
 from monai_iscs.memory import available_memory
 from monai_iscs.scans.meta import image_name
 
-BYTES_A_VOXEL = 16  # of the result at least: itself, the grid that it is sampled at, and a copy
+BYTES_A_VOXEL = 16  # of the result, at least: itself, its sampling grid, and a copy
 
 
 class ResampleVolumed(Spacingd):
-    """Resamples volumes linearly, as MONAI's `Spacingd` does, where the result fits into memory.
+    """Resamples volumes linearly with MONAI's `Spacingd`, if the result fits into memory.
 
     Args:
         keys: keys of the volumes, `MetaTensor`s (C, X, Y, Z).
@@ -50,6 +50,6 @@ def _check_room(image: Any, spacing: Sequence[float]) -> None:
     if needed > available:
         sizes = " x ".join(f"{size:g}" for size in spacing if size > 0)
         raise InputError(
-            f"{image_name(image)}: resampled to voxels of {sizes} mm it takes {needed / 1e9:,.1f} GB of memory, found "
-            f"{available / 1e9:,.1f} GB; expected larger voxels"
+            f"{image_name(image)}: found {available / 1e9:,.1f} GB of memory, expected {needed / 1e9:,.1f} GB to "
+            f"resample it to voxels of {sizes} mm (larger voxels need less)"
         )

@@ -22,9 +22,9 @@ META_KEY = "robust_maximum"
 class ScaleByRobustMaximum(Transform):
     """Divide an image by its own `robust_maximum`.
 
-    The bulk of the result is in [0, 1]; the brightest voxels (vessels, one in some hundred of the head) lie above 1 and
-    stay there: nothing is clipped, so that averages of the image remain what they are. What it was divided by is left
-    in `meta["robust_maximum"]`.
+    Most of the result is in [0, 1]; the brightest voxels (vessels, below one percent of the head) are above 1 and stay
+    so: nothing is clipped, so that averages of the image remain correct. The divisor is kept in
+    `meta["robust_maximum"]`.
     """
 
     def __call__(self, img: MetaTensor) -> MetaTensor:
@@ -37,7 +37,7 @@ class ScaleByRobustMaximumd(MapTransform):
 
     Args:
         keys: keys of the images.
-        by: key of the image whose robust maximum it is: the measurement, so that a reference decides nothing.
+        by: key of the image whose robust maximum is used: the measurement, so that a reference has no influence.
         allow_missing_keys: don't raise if a key is missing.
     """
 
@@ -66,7 +66,7 @@ class RestoreSignal(Transform):
         """
         maximum = img.meta.get(META_KEY) if isinstance(img, MetaTensor) else None
         if maximum is None:
-            raise InputError(f'{image_name(img)}: has no meta["{META_KEY}"], expected an image that was scaled by it')
+            raise InputError(f'{image_name(img)}: found no meta["{META_KEY}"], expected an image that was scaled by it')
         return img * float(torch.as_tensor(maximum).flatten()[0])
 
 

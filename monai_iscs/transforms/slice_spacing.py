@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Telling thick slices from thin ones."""
+"""Checks for thick and for thin slices."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from monai.transforms import MapTransform, Transform
 from monai_iscs.errors import InputError
 from monai_iscs.scans.meta import image_name
 
-LEAST_THICK = 1.2  # times the wanted slice distance, or the pixels: thinner slices are as good as isotropic
-MOST_THIN = 1.5  # times the wanted slice distance: thicker slices cannot stand in for thin ones
+LEAST_THICK = 1.2  # times the wanted slice distance, or the pixels: thinner slices count as isotropic
+MOST_THIN = 1.5  # times the wanted slice distance: thicker slices cannot be used as thin ones
 
 
 class _CheckSlices(Transform):
-    """Passes a volume through unchanged if its slices suit.
+    """Returns a volume unchanged if its slices are suitable.
 
     Args:
         spacing: distance of the thin slices that are wanted, mm.
@@ -34,7 +34,7 @@ class _CheckSlices(Transform):
     def __call__(self, img: MetaTensor) -> MetaTensor:
         """Return the RAS volume `img` (C, X, Y, Z) itself, or raise an `InputError`."""
         voxel = [float(s) for s in affine_to_spacing(img.affine)]
-        self._check(voxel, f"{image_name(img)}: voxels of {voxel[0]:.3g} x {voxel[1]:.3g} x {voxel[2]:.3g} mm")
+        self._check(voxel, f"{image_name(img)}: found voxels of {voxel[0]:.3g} x {voxel[1]:.3g} x {voxel[2]:.3g} mm")
         return img
 
     @abstractmethod
@@ -42,28 +42,28 @@ class _CheckSlices(Transform):
 
 
 class CheckThickSlices(_CheckSlices):
-    """Pass a RAS volume of thick axial slices through, and refuse one that is isotropic or thick along x or y."""
+    """Return a RAS volume of thick axial slices, and refuse one that is isotropic or thick along x or y."""
 
     def _check(self, voxel: list[float], found: str) -> None:
         if max(voxel) < LEAST_THICK * max(self.spacing, min(voxel)):
             raise InputError(
-                f"{found}: isotropic already, expected slices clearly thicker than {self.spacing:g} mm and than the "
+                f"{found}, isotropic already, expected slices clearly thicker than {self.spacing:g} mm and than the "
                 "pixels (--factor N simulates thick slices from it)"
             )
         if voxel[2] < max(voxel):
             raise InputError(
-                f"{found}: the thickest slices stack along {'xy'[voxel.index(max(voxel))]}, expected axial slices, "
+                f"{found}, whose thickest slices stack along {'xy'[voxel.index(max(voxel))]}, expected axial slices, "
                 "which stack along z"
             )
 
 
 class CheckThinSlices(_CheckSlices):
-    """Pass a RAS volume through from which thick slices can be simulated, and refuse one of thick slices."""
+    """Return a RAS volume from which thick slices can be simulated, and refuse one of thick slices."""
 
     def _check(self, voxel: list[float], found: str) -> None:
         if max(voxel) > MOST_THIN * self.spacing:
             raise InputError(
-                f"{found}: too thick to simulate thick slices of {self.spacing:g} mm ones from it, expected at most "
+                f"{found}, too thick to simulate thick slices from ones of {self.spacing:g} mm, expected at most "
                 f"{MOST_THIN * self.spacing:g} mm (without --factor it is taken as measured)"
             )
 

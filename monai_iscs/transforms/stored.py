@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the readers of volume files check alike: units, kinds of values, and whether all bytes are there, undamaged."""
+"""Checks that all readers of volume files share: units, kinds of values, and whether all bytes are there, undamaged."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ MILLIMETRES = {
     1e-6: ("nm", "nanometer", "nanometre"),
     25.4: ("in", "inch", "inche"),  # its plural ends in "es"
 }
-EXPANSION = 1032  # most bytes that one byte of a deflated file stands for
+EXPANSION = 1032  # most bytes that one byte of a deflated file can expand to
 BLOCK = 2**20
 
 
 def millimetres(unit: str, path: Path) -> float:
-    """Millimetres in a header's unit of length; no unit, "?" or "???" is taken as mm, as everybody writes it.
+    """Millimetres in a header's unit of length; no unit, "?" or "???" is taken as mm, as is usual.
 
     Raises:
-        InputError: a unit of something else.
+        InputError: not a unit of length.
     """
     name = unit.strip().strip('"').strip().lower()
     if not name.strip("?") or name in ("none", "unknown"):
@@ -33,14 +33,14 @@ def millimetres(unit: str, path: Path) -> float:
     for factor, names in MILLIMETRES.items():
         if name in names or name.removesuffix("s") in names:
             return factor
-    raise InputError(f"{path}: found {unit.strip()!r} as unit of its voxel size, expected one of length, such as mm")
+    raise InputError(f"{path}: found the unit {unit.strip()!r} of its voxel size, expected one of length, such as mm")
 
 
 def check_real(kind: str, path: Path) -> None:
-    """Raise an `InputError` for voxels that are no real numbers.
+    """Raise an `InputError` for voxels that are not real numbers.
 
     Args:
-        kind: what a voxel is, such as "complex", "rgb", or "scalar", which passes.
+        kind: of a voxel, such as "complex", "rgb", or "scalar", which is accepted.
         path: of the file.
     """
     if kind == "complex":
@@ -52,7 +52,7 @@ def check_real(kind: str, path: Path) -> None:
 
 
 def check_room(path: Path, *, stored: int, expected: int, voxels: int, compressed: bool) -> None:
-    """Raise an `InputError` where a header promises more than its file or the memory can hold; reads nothing.
+    """Raise an `InputError` if a header promises more than its file or the memory can hold; reads nothing.
 
     Args:
         path: of the file.
@@ -63,18 +63,18 @@ def check_room(path: Path, *, stored: int, expected: int, voxels: int, compresse
     """
     if expected > stored * (EXPANSION if compressed else 1):
         raise InputError(
-            f"{path}: can't be read, truncated or damaged? (found {stored:,} bytes{' compressed' * compressed}, "
-            f"expected {expected:,} by its header)"
+            f"{path}: found {stored:,} bytes{' compressed' * compressed}, expected {expected:,} by its header "
+            "(truncated or damaged?)"
         )
     needed, there = expected + 8 * voxels, available_memory()  # read, then float32 in two layouts
     if needed > there:
-        raise InputError(f"{path}: reading it takes {needed / 1e9:.1f} GB of memory, found {there / 1e9:.1f} GB")
+        raise InputError(f"{path}: found {there / 1e9:.1f} GB of memory, expected {needed / 1e9:.1f} GB to read it")
 
 
 def check_end(stream: BinaryIO, path: Path) -> None:
-    """Raise an `InputError` for bytes behind the voxels. Reading at its end is what checks a gzip's CRC."""
+    """Raise an `InputError` for bytes after the voxels. Reading to the end also checks a gzip's CRC."""
     if stream.read(1):
-        raise InputError(f"{path}: found bytes behind its last voxel, expected none (a wrong shape in its header?)")
+        raise InputError(f"{path}: found bytes after its last voxel, expected none (a wrong shape in its header?)")
 
 
 def fill(stream: BinaryIO, buffer: memoryview, path: Path) -> None:
@@ -84,6 +84,6 @@ def fill(stream: BinaryIO, buffer: memoryview, path: Path) -> None:
         count = stream.readinto(buffer[done : done + BLOCK])
         if not count:
             raise InputError(
-                f"{path}: can't be read, truncated or damaged? (found {done:,} bytes, expected {len(buffer):,})"
+                f"{path}: found {done:,} bytes of voxels, expected {len(buffer):,} (truncated or damaged?)"
             )
         done += count

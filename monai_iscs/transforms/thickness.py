@@ -19,8 +19,8 @@ SAME = 0.01  # share of the thickness by which a volume's slices may be thicker 
 class ThickenSlices(Transform):
     """Average the slices of a volume along z to another thickness.
 
-    Exact for any ratio: a thin slice that two thick ones share counts for its share in each. What does not fill a whole
-    thick slice at the end is left out.
+    Exact for any ratio: a thin slice that two thick ones share counts for its share in each. An incomplete thick slice
+    at the end is left out.
 
     Args:
         thickness: of the result's slices, mm.
@@ -46,14 +46,17 @@ class ThickenSlices(Transform):
         ratio = self.thickness / spacing
         if ratio < 1 - SAME:
             raise InputError(
-                f"{image_name(img)}: its slices are {spacing:g} mm thick, expected at most {self.thickness:g} mm"
+                f"{image_name(img)}: found slices of {spacing:g} mm, expected at most {self.thickness:g} mm"
             )
         if ratio <= 1 + SAME:
             return img
         scan, grid = ThickSliceScan(factor=ratio), grid_of(img)
         count = int(img.shape[3] / ratio + SAME)
         if count < 1:
-            raise InputError(f"{image_name(img)}: {img.shape[3]} slices do not fill one of {self.thickness:g} mm")
+            raise InputError(
+                f"{image_name(img)}: found {img.shape[3]} slices of {spacing:g} mm, expected enough for one of "
+                f"{self.thickness:g} mm"
+            )
         thick = scan.operator(grid)(img.as_tensor())[..., :count].contiguous()
         result = MetaTensor(thick).copy_meta_from(img)
         result.affine = torch.tensor(scan.measurement_affine(grid), dtype=torch.float64)

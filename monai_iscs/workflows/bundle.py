@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from monai_iscs.workflows.config import BundleConfig
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-# Of the installed package, or of the checkout that the package is imported from; never of the working directory:
-# a bundle's config is code, and a name must not run what lies about.
+# Of the installed package, or of the checkout that it is imported from; never of the working directory: a bundle's
+# config is code, and a name must not run unknown files.
 _SHELF = _PACKAGE / "bundles" if (_PACKAGE / "bundles").is_dir() else _PACKAGE.parent / "bundles"
 
 
@@ -45,10 +45,12 @@ def find_bundle(name: str | os.PathLike[str]) -> Path:
         if text in bundle_names():
             return (_SHELF / text).resolve()
         hint = f"; the folder of that name here is {os.path.join('.', text)}" if text and Path(text).is_dir() else ""
-        raise InputError(f"found {text!r}, expected one of {known}, or a path such as ./my_bundle{hint}")
+        raise InputError(f"bundle: found {text!r}, expected one of {known}, or a path such as ./my_bundle{hint}")
     folder = expanded(text)
     if not (folder / "configs").is_dir():
-        raise InputError(f"found {text!r}, expected a bundle's folder, which holds a folder configs, or one of {known}")
+        raise InputError(
+            f"bundle: found {text!r}, expected a bundle's folder, with a folder configs, or one of {known}"
+        )
     return folder.resolve()
 
 
@@ -57,24 +59,24 @@ def _is_path(text: str) -> bool:
 
 
 def expanded(text: str) -> Path:
-    """A path as it was typed, with ``~`` and ``~user`` replaced by the home folder.
+    """A typed path, with ``~`` and ``~user`` replaced by the home folder.
 
     Raises:
-        InputError: nothing, a character that no path has, or no such user.
+        InputError: an empty text, a character that no path has, or an unknown user.
     """
     if not text.strip() or "\0" in text:
-        raise InputError(f"found {text!r}, expected the path of a file or folder")
+        raise InputError(f"path: found {text!r}, expected the path of a file or folder")
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise InputError(f"found {text!r}, expected a path: there is no such user") from error
+        raise InputError(f"path: found {text!r}, expected the folder of a user that exists") from error
 
 
 def read_entries(folder: Path, name: str) -> dict[str, Any]:
-    """What one config of a bundle says, as it is written.
+    """The entries of one config of a bundle, as they are written.
 
     Raises:
-        InputError: it is missing or is not readable as JSON.
+        InputError: it is missing or is not valid JSON.
     """
     from monai.bundle import ConfigParser
 
@@ -83,13 +85,13 @@ def read_entries(folder: Path, name: str) -> dict[str, Any]:
         raise InputError(f"{file}: found a folder, expected a file with JSON")
     if not file.is_file():
         there = ", ".join(sorted(path.name for path in (folder / "configs").glob("*.json")))
-        raise InputError(f"{file}: missing; expected a bundle with a config {name}.json, found {there}")
+        raise InputError(f"{file}: found no such file beside {there or 'nothing'}, expected a config of the bundle")
     try:
         read = ConfigParser.load_config_file(str(file))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: cannot be read as JSON ({error})") from error
+        raise InputError(f"{file}: found no valid JSON ({error}), expected a config") from error
     if not isinstance(read, dict):
-        raise InputError(f"{file}: holds a {type(read).__name__}, expected entries by name")
+        raise InputError(f"{file}: found a {type(read).__name__}, expected entries by name")
     return read
 
 
@@ -103,8 +105,8 @@ def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: 
         over: names of further configs of the bundle, each overriding entries that those before it have.
 
     Raises:
-        InputError: a config is missing or is not readable as JSON, it has no entry to override, or it does not keep the
-            contract of its kind.
+        InputError: a config is missing or is not valid JSON, it has no entry to override, or it breaks the contract of
+            its kind.
     """
     from monai_iscs.workflows.config import BundleConfig
     from monai_iscs.workflows.contract import check_version
@@ -119,7 +121,7 @@ def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: 
         for key, value in values.items():
             setter = f"--{key.replace('_', '-')}" if source == "the command line" else Path(source).name
             if key not in config:
-                raise InputError(f"{config.file}: has no entry {key!r}, which {setter} sets")
+                raise InputError(f"{config.file}: found no entry {key!r}, expected one, which {setter} sets")
             config[key] = value
             config.origins[key] = setter if source == "the command line" else source
     config["bundle_root"] = str(folder)
@@ -128,7 +130,7 @@ def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: 
 
 
 def load_network(parser: BundleConfig, device: torch.device) -> nn.Module:
-    """The config's ``network_def`` with the weights of its ``ckpt_path``, ready to be used.
+    """The config's ``network_def`` with the weights of its ``ckpt_path``, ready to use.
 
     Raises:
         InputError: the model file is missing, damaged, made for another network, or another bundle's.
@@ -143,23 +145,23 @@ def load_network(parser: BundleConfig, device: torch.device) -> nn.Module:
 
 
 def check_origin(file: Path, folder: Path) -> None:
-    """Raise an `InputError` for weights of another modality, which the same network would take without a word.
+    """Raise an `InputError` for weights of another modality, which the same network would load without an error.
 
-    Our bundles' metadata say the SHA-256 of the weights that they came with. Weights that none knows may be anybody's.
+    Our bundles' metadata have the SHA-256 of the weights that they came with. Unknown weights are accepted.
 
     Args:
         file: the weights.
-        folder: the bundle that they are to be used in.
+        folder: the bundle that uses them.
     """
     digest, (_, modality) = sha256(file), _origin(folder)
     for name in bundle_names():
         shipped, other = _origin(find_bundle(name))
         if shipped == digest and modality not in (None, other):
-            raise InputError(f"{file}: holds the {other} weights of the bundle {name}, expected those of {folder.name}")
+            raise InputError(f"{file}: found the {other} weights of the bundle {name}, expected those of {folder.name}")
 
 
 def _origin(folder: Path) -> tuple[str | None, str | None]:
-    """The SHA-256 of the weights that a bundle came with, and its modality; None where its metadata don't say."""
+    """The SHA-256 of the weights that a bundle came with, and its modality; None if unknown."""
     try:
         metadata = json.loads((folder / "configs" / "metadata.json").read_text())
         modality = metadata["network_data_format"]["inputs"]["image"]["modality"]

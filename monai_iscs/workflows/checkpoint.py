@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last finished step of a run, kept beside its results-to-be: the same command goes on from there after a kill."""
+"""The last finished step of a run, kept in its output folder: after a kill, the same command goes on from there."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ import torch
 from monai_iscs.files import OWN, damaged_part, telling
 from monai_iscs.sampling import Run
 
-MOST_TIME = 0.01  # of a run, that its checkpoints may take
+MOST_TIME = 0.01  # share of a run that its checkpoints may take
 NAME = f"{OWN}unfinished.pt"
 
 
 class Checkpoint:
     """The file of an unfinished run, in its output folder.
 
-    It is written whole and then renamed, without waiting for the disk: a killed process loses nothing, and after a loss
-    of power a damaged file is found by its checksum and passed over. Where steps take less than a hundred times as long
-    as a checkpoint, some steps do without.
+    It is written completely and then renamed, without waiting for the disk: a killed process loses nothing, and after a
+    loss of power a damaged file is recognised by its checksum and ignored. If a step takes less than a hundred times as
+    long as a checkpoint, some steps are not saved.
 
     Args:
         folder: the output folder, which this process has locked.
-        settings: all that the result depends on, as JSON values: a run goes on only where all of them are the same.
+        settings: all that the result depends on, as JSON values: a run goes on only if all of them are the same.
 
     Attributes:
-        restored: how many steps an earlier run had finished; 0 where there was none.
+        restored: how many steps an earlier run had finished; 0 without an earlier run.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -42,10 +42,10 @@ class Checkpoint:
         self.restored = 0
 
     def restore(self, run: Run, device: torch.device) -> None:
-        """Bring a run to where an earlier one with the same settings was.
+        """Bring a run to the last saved step of an earlier one with the same settings.
 
         Args:
-            run: at its beginning.
+            run: not started yet.
             device: of its volumes.
         """
         state = self._read(device)
@@ -57,7 +57,7 @@ class Checkpoint:
             self.restored = state["index"] + 1
 
     def save(self, run: Run) -> None:
-        """Keep the last finished step, unless that would take more than its share of the time.
+        """Save the last finished step, unless that would take more than its share of the time.
 
         Raises:
             OutputError: the folder can't be written any more.
@@ -67,14 +67,14 @@ class Checkpoint:
             return
         aside = self._file.with_suffix(".new")
         with telling(self._file.parent):
-            with aside.open("wb") as file:  # whose errors say more than PyTorch's own
+            with aside.open("wb") as file:  # its errors are clearer than PyTorch's
                 torch.save({"settings": self._settings, "run": run.state_dict()}, file)
             os.replace(aside, self._file)
         self._before = time.perf_counter()
         self._cost = self._before - start
 
     def remove(self) -> None:
-        """The run is done, or another one begins: nobody can go on from here."""
+        """Delete the file: the run is done, or another one begins."""
         if idist.get_rank() == 0:
             for file in (self._file, self._file.with_suffix(".new")):
                 file.unlink(missing_ok=True)
@@ -87,7 +87,7 @@ class Checkpoint:
             if not self._file.is_file() or damaged_part(self._file) is not None:
                 return None
             content = torch.load(self._file, map_location=placed, weights_only=True)
-        except Exception:  # cut short, or of something else
+        except Exception:  # truncated, or another kind of file
             return None
         same = isinstance(content, dict) and content.get("settings") == self._settings
         return content["run"] if same else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a value of a bundle's config must be, and the words for it."""
+"""Checks of the values of a bundle's config, with their descriptions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 
 class Check(NamedTuple):
-    """Whether a value is usable, and in words what would be."""
+    """Whether a value is usable, and a description of usable values."""
 
     usable: Callable[[Any], bool]
     expected: str

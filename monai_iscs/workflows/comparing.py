@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A reconstruction's file against its reference's: the one way in which `reconstruct` and `evaluate` measure."""
+"""Comparison of a reconstruction's file with its reference's, for both `reconstruct` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from monai_iscs.workflows.config import BundleConfig
 
 
 class Comparison(NamedTuple):
-    """Two volumes, (1, X, Y, Z), RAS, on the files' own grid, and what was measured of them.
+    """Two volumes, (1, X, Y, Z), RAS, on the files' own grid, and their metrics.
 
     Attributes:
         reconstruction: in the units of the metrics: 0 to 1 for CT, signal over the reference's robust maximum for MRI.
-        reference: the truth, in the same.
-        summary: as `monai_iscs.metrics.summarise` gives it.
+        reference: the truth, in the same units.
+        summary: the result of `monai_iscs.metrics.summarise`.
     """
 
     reconstruction: MetaTensor
@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
 def compare(
     config: BundleConfig, reconstruction: Path, reference: Path, *, lpips: SliceLPIPS | None = None
 ) -> Comparison:
-    """Two files as a bundle sees them, on their own grid: nothing is fitted to the prior's size.
+    """Compare two files in a bundle's units, on their own grid: nothing is fitted to the prior's size.
 
     Raises:
         InputError: a file cannot be used, or the two are not on one grid.
@@ -48,7 +48,7 @@ def compare(
 def compare_in_window(
     reconstruction: Path, reference: Path, low: float, high: float, *, lpips: SliceLPIPS | None = None
 ) -> Comparison:
-    """Two files of any units, without a bundle, on their own voxels; ``low`` to ``high`` become 0 to 1.
+    """Compare two files of any units, without a bundle, on their own grid; ``low`` to ``high`` become 0 to 1.
 
     Raises:
         InputError: a file cannot be used, or the two are not on one grid.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle's config whose faults are said in one line."""
+"""A bundle's config, with errors of one line."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from monai_iscs.workflows.contract import CONTRACTS
 
 
 class BundleConfig(ConfigParser):
-    """MONAI's parser of a bundle's config; every error names the file and the entry, and says what is wrong with it.
+    """MONAI's parser of a bundle's config; every error names the file and the entry, and says what is wrong.
 
     Args:
         entries: the entries, as they are written.
-        file: where they were read from; its name says which contract they keep.
+        file: where they were read from; its name selects the contract.
     """
 
     def __init__(self, entries: Mapping[str, Any], file: Path) -> None:
@@ -29,15 +29,15 @@ class BundleConfig(ConfigParser):
         self.origins: dict[str, str] = {}  # of entries that were set from elsewhere, such as another config
 
     def check(self) -> None:
-        """Raise an `InputError` unless the config keeps its contract, as far as that can be seen without the work.
+        """Raise an `InputError` unless the config keeps its contract, as far as that is quick to check.
 
-        What is made of other entries is checked when it is asked for: a network may be large.
+        Entries that are made of others are checked when they are read: a network may be large.
         """
         for name, entry in self.contract.items():
             if name in self and not entry.made:
                 self.get_parsed_content(name)
             elif entry.required and name not in self:
-                raise InputError(f"{self.place(name)}: missing, expected {entry.check.expected}")
+                raise InputError(f"{self.place(name)}: found no such entry, expected {entry.check.expected}")
         if "recipes" in self.contract:
             name, known = self.get_parsed_content("recipe"), self.get_parsed_content("recipes")
             if name not in known:
@@ -47,10 +47,10 @@ class BundleConfig(ConfigParser):
         """The value or the object of an entry.
 
         Raises:
-            InputError: the entry is missing, cannot be made, or is not what the contract says.
+            InputError: the entry is missing, cannot be made, or breaks the contract.
         """
         if id and id not in self and "default" not in kwargs:
-            raise InputError(f"{self.place(id)}: missing")
+            raise InputError(f"{self.place(id)}: found no such entry, expected one")
         try:
             value = super().get_parsed_content(id, **kwargs)
         except Exception as error:
@@ -62,11 +62,10 @@ class BundleConfig(ConfigParser):
 
     @contextmanager
     def blamed(self, entry: str) -> Iterator[None]:
-        """While an object of the config is at work: what goes wrong there is the entry's fault, in one line.
+        """While an object of the config runs: report its errors as the entry's, in one line.
 
-        What a user can mend elsewhere (an `InputError`, a full disk, too little memory) is passed on as it is.
+        Errors that a user can fix elsewhere (an `InputError`, a full disk, too little memory) are not changed.
         """
-
         try:
             yield
         except Exception as error:
@@ -75,7 +74,6 @@ class BundleConfig(ConfigParser):
             raise self._fault(entry, error) from error
 
     def _fault(self, entry: str, error: Exception) -> InputError:
-
         while isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # as MONAI wraps errors
             error = error.__cause__
         said = explain(error) or f"{type(error).__name__}: {error}"
@@ -87,7 +85,7 @@ class BundleConfig(ConfigParser):
         return origin if origin.startswith("--") else f"{origin}: entry {entry!r}"
 
     def _culprit(self, entry: str) -> str:
-        """Of a faulty entry and those that it refers to: one that is faulty though all that it refers to are not."""
+        """The entry that causes an entry's fault: one that is faulty although all entries that it refers to are not."""
         seen = {entry}
         while True:
             config = self.get(entry)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of a bundle's configs: every entry that this package reads, what it must be, and who reads it.
+"""The contract of a bundle's configs: every entry that this package reads, its valid values, and who reads it.
 
-``docs/bundle_contract.md`` is its printed form. Bundles may have any other entries; only their own configs read those.
+``docs/bundle_contract.md`` shows it as tables. Bundles may have any other entries; only their own configs read those.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from monai_iscs.workflows.checks import (
 )
 from monai_iscs.workflows.names import MOST, MOST_SMOOTHING
 
-VERSION = 2  # of `INFERENCE`; 1 had presets of the package in place of recipes of the bundle
+VERSION = 2  # of `INFERENCE`; 1 had presets of the package instead of recipes of the bundle
 PAGE = "docs/bundle_contract.md"
 RUNS = "reconstruct, benchmark, demo"  # the verbs that sample, by `Pipeline`
 
@@ -48,11 +48,11 @@ class Entry(NamedTuple):
     """One entry of a config.
 
     Attributes:
-        check: what its value must be.
-        meaning: what it is, for the docs.
+        check: of its value.
+        meaning: for the docs.
         readers: the verbs that read it.
         required: whether every bundle has it.
-        made: whether it is made of other entries: checked when it is read, and not when the config is.
+        made: whether it is made of other entries: it is checked when it is read, not when the config is read.
     """
 
     check: Check
@@ -91,7 +91,7 @@ INFERENCE: dict[str, Entry] = {
         instance(nn.Module, "a network"), "the prior's network, on the CPU", f"{RUNS}, convert", True, made=True
     ),
     "preprocessing": Entry(
-        FUNCTION, "transform from a file, key `label`, to the volume that is scanned or was", RUNS, True, made=True
+        FUNCTION, "transform from a file, key `label`, to the volume that is, or was, scanned", RUNS, True, made=True
     ),
     "scan": Entry(
         instance(Scan, "a scan, such as ConeBeamScan"), "the scanner that is simulated", RUNS, True, made=True
@@ -99,7 +99,7 @@ INFERENCE: dict[str, Entry] = {
     "measurement": Entry(
         FUNCTION,
         "transform from the volume, key `label`, to its measurement, key `image`, with the scan in its meta data; "
-        "without `label` after it where the volume itself was measured",
+        "it removes `label` if the volume itself was measured",
         RUNS,
         True,
         made=True,
@@ -109,7 +109,7 @@ INFERENCE: dict[str, Entry] = {
     ),
     "comparison": Entry(
         FUNCTION,
-        "transform from two files, keys `pred` and `label`, to volumes that are compared on their own grid",
+        "transform from two files, keys `pred` and `label`, to volumes to compare on their own grid",
         "reconstruct, evaluate",
         True,
         made=True,
@@ -142,7 +142,7 @@ INFERENCE: dict[str, Entry] = {
     ),
     "noise_level": Entry(
         or_null(at_least(0)),
-        "root mean square of the measurement's noise, which is met no closer than that; null: as the recipe says",
+        "root mean square of the measurement's noise: it is fitted no closer than that; null: as the recipe says",
         RUNS,
         True,
     ),
@@ -161,9 +161,9 @@ INFERENCE: dict[str, Entry] = {
     "compiled": Entry(FLAG, "whether the network is compiled first", RUNS, True),
     "distributed": Entry(FLAG, "whether the processes of `torchrun` share each volume", RUNS, True),
     "baselines": Entry(
-        some_of(BASELINES), "classical methods that its measurements have a use for, a quick one first", RUNS, True
+        some_of(BASELINES), "classical methods that suit its measurements, a quick one first", RUNS, True
     ),
-    "settings": Entry(NAMES, "entries that `run.json` and the tables say", RUNS, True),
+    "settings": Entry(NAMES, "entries that `run.json` and the tables show", RUNS, True),
     "hu_range": Entry(RANGE, "CT: the Hounsfield units that the prior knows"),
     "size": Entry(SIZE, "pixels of a slice to which files are fitted", f"{RUNS}, convert"),
     "spacing": Entry(or_null(SPACING), "voxel size to which files are resampled"),
@@ -192,7 +192,7 @@ TRAINING: dict[str, Entry] = {
     "warmup_steps": Entry(whole(1), "steps until the learning rate is at its highest", "train"),
     "val_interval": Entry(whole(1), "epochs between two validations", "train"),
     "validate_every": Entry(whole(1), "distance of the slices of the validation", "train"),
-    "validation_sigmas": Entry(SIGMAS, "noise levels of the validation", "train"),
+    "validation_sigmas": Entry(SIGMAS, "sigmas of the validation", "train"),
     "amp": Entry(FLAG, "whether the network computes in half precision", "train"),
     "num_workers": Entry(whole(0), "processes that load data", "train"),
 }
@@ -200,7 +200,7 @@ CONTRACTS = {"inference": INFERENCE, "train": TRAINING}
 
 
 def check_version(entries: Mapping[str, Any], file: Path) -> None:
-    """Raise an `InputError` for the inference config of a bundle of the first contract; it says how to convert it."""
+    """Raise an `InputError`, which says how to convert it, for a bundle of the first contract."""
     inferer = entries.get("inferer")
     target = str(inferer.get("_target_")) if isinstance(inferer, Mapping) else ""
     if "contract" not in entries and ("preset" in entries or target.endswith("from_preset")):
@@ -212,7 +212,7 @@ def check_version(entries: Mapping[str, Any], file: Path) -> None:
 
 
 def table(contract: Mapping[str, Entry]) -> str:
-    """A contract in Markdown, as the docs have it."""
+    """A contract as a Markdown table, for the docs."""
     lines = ["| entry | value | required | read by | what it is |", "|---|---|---|---|---|"]
     lines += [
         f"| `{name}` | {entry.check.expected} | {'yes' if entry.required else ''} | {entry.readers} | {entry.meaning} |"

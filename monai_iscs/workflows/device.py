@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a run computes: the device of this process, its share of memory, and the processes that work together."""
+"""The device of a run, its share of memory, and the processes that work together."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def choose_device(name: str | None) -> torch.device:
     """The device called ``name``, or a GPU if there is one and else the CPU.
 
     Raises:
-        InputError: this machine has no such device; the message lists those that it has.
+        InputError: this machine has no such device; the message lists its devices.
     """
     import torch
 
@@ -49,7 +49,7 @@ def limit_memory(device: torch.device, gigabytes: float) -> None:
     import torch
 
     if device.type != "cuda":
-        raise InputError(f"--memory: found with device {device}, expected a CUDA device: no other can be limited")
+        raise InputError(f"--memory: found with device {device}, expected a CUDA device: others cannot be limited")
     total = torch.cuda.mem_get_info(device)[1] / 1e9
     if gigabytes > total:
         raise InputError(f"--memory: found {gigabytes:g} GB, expected at most the {total:.1f} GB that {device} has")
@@ -62,10 +62,10 @@ def joined(verb: str, device: str | None) -> Iterator[None]:
 
     Args:
         verb: its name.
-        device: what ``--device`` says.
+        device: the value of ``--device``.
 
     Raises:
-        InputError: a verb that has no use for several processes.
+        InputError: a verb that cannot use several processes.
     """
     if process_count() == 1:
         yield
@@ -81,7 +81,7 @@ def joined(verb: str, device: str | None) -> Iterator[None]:
     on_gpu = choose_device(device).type == "cuda"
     if torch.cuda.is_available() and not on_gpu:
         raise InputError(
-            f"--device: found {device} with {process_count()} processes, expected cuda, or no GPU in sight: set "
+            f"--device: found {device} with {process_count()} processes, expected cuda, or no visible GPU: set "
             "CUDA_VISIBLE_DEVICES to nothing"
         )
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a volume or a model on disk is known by."""
+"""The identity of a volume or a model on disk."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from monai_iscs.transforms.itk_files import DETACHED, voxel_files
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a file, or of a list of those of a folder's files; with a header goes the file of its voxels."""
+    """SHA-256 of a file, or of the list of those of a folder's files; a header counts together with its voxel files."""
     if path.is_dir():
         folder, files = path, [file for file in path.rglob("*") if file.is_file()]
     elif path.suffix.lower() in DETACHED:
         folder, files = path.parent, [path]
-        with suppress(InputError, ValueError):  # a damaged header is told where it is read
+        with suppress(InputError, ValueError):  # a damaged header is reported when it is read
             files += voxel_files(path)
     else:
         return sha256(path)

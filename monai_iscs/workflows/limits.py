@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What fits into this machine's memory: looked at before the work, not when the memory is gone."""
+"""Checks before the work whether it fits into memory."""
 
 from __future__ import annotations
 
 from monai_iscs.errors import InputError
 from monai_iscs.memory import available_memory
 
-BYTES_A_NUMBER = 12  # of a measurement or a volume at least: itself, what is compared with it, and a work copy
+BYTES_A_NUMBER = 12  # of a measurement or a volume, at least: itself, its reference, and a work copy
 
 
 def check_memory(option: str, value: object, needed: float) -> None:
@@ -14,7 +14,7 @@ def check_memory(option: str, value: object, needed: float) -> None:
 
     Args:
         option: its name, such as ``--views``.
-        value: what was given.
+        value: the given one.
         needed: bytes that a run takes at least.
     """
     available = available_memory()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the command line and the bundles' configs have in common, without anything that takes long to import."""
+"""Names that the command line and the bundles' configs share; quick to import."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ OVERRIDES = (
     *("recipe", "steps", "eta", "smoothing", "noise_level"),
     *("seed", "slice_batch", "precision", "compiled"),
 )
-MOST = 2**63 - 1  # of a whole number: more than any option has a use for, and what PyTorch's integers hold
-MOST_SMOOTHING = 1000  # samples of the scan: its kernel is as long
+MOST = 2**63 - 1  # largest whole number, as in PyTorch's integers
+MOST_SMOOTHING = 1000  # samples of the scan: the length of its kernel

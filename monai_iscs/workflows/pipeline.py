@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the verbs share: from a file to a measurement, from a measurement to a volume, and back to the file's grid."""
+"""The work of all verbs: from a file to a measurement, from a measurement to a volume, and back to the file's grid."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from monai_iscs.workflows.fingerprint import fingerprint
 from monai_iscs.workflows.limits import BYTES_A_NUMBER, check_memory
 from monai_iscs.workflows.recipes import REPLACING
 
-BYTES_A_STEP = 200  # its noise level as a number of Python, in the record and in what is written
+BYTES_A_STEP = 200  # its sigma as a Python number, in the record and in the written file
 CLASSICAL: dict[str, Callable[[Measurement], Tensor]] = {"fdk": fdk, "sirt": sirt, "admm-tv": admm_tv, "cubic": cubic}
 
 
 class Measured(NamedTuple):
-    """What a scan gave.
+    """The result of a scan.
 
     Attributes:
         measurement: all that a method may see.
-        image: the same as transforms pass it on, with the names and the history of its file.
-        reference: the volume that was scanned, (1, X, Y, Z) in the prior's units, or None where a real scanner did it.
+        image: the same as a `MetaTensor` of transforms, with its file's names and history.
+        reference: the scanned volume, (1, X, Y, Z) in the prior's units, or None after a real scan.
     """
 
     measurement: Measurement
@@ -53,7 +53,7 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Sampler:
-    """A bundle's diffusion sampler, as one run uses it.
+    """A bundle's diffusion sampler for one run.
 
     Attributes:
         inferer: with the complete recipe, the hardware and the seed.
@@ -72,23 +72,23 @@ class Sampler:
 
     @property
     def steps(self) -> int:
-        """How often the prior is asked."""
+        """How often the prior is called."""
         return len(self.recipe.sigmas.levels())
 
 
 class Pipeline:
-    """A bundle, ready to reconstruct: its config with what the command line changes, and its network.
+    """A bundle, ready to reconstruct: its config with the changes of the command line, and its network.
 
     Args:
         folder: the bundle.
         device: name of the device, or None for the best.
         memory: most GPU memory to use, GB, or None for all.
-        network: whether the network is needed; without it no model file is read.
+        network: whether the network is needed; if not, no model file is read.
         overrides: new values of the config's entries, by id; None keeps the bundle's.
         over: names of the bundle's configs that override entries of ``inference.json``, such as "limited_angle".
 
     Attributes:
-        config: the bundle's ``configs/inference.json`` with all that overrides it.
+        config: the bundle's ``configs/inference.json`` with all overrides.
         display: settings of the figures, for `three_view_figure`; see `to_units`.
     """
 
@@ -122,7 +122,7 @@ class Pipeline:
         return read_config(self.folder, "inference", overrides, over=self._over)
 
     def _check_size(self) -> None:
-        """Refuse slices of which memory would not hold the two that a volume has at least."""
+        """Refuse slices so large that two, the fewest of a volume, do not fit into memory."""
         if "size" in self.config:
             size = self.config.get_parsed_content("size")
             check_memory(self.config.place("size"), size, 2 * BYTES_A_NUMBER * math.prod(ensure_tuple_rep(size, 2)))
@@ -132,12 +132,12 @@ class Pipeline:
         return self.config.get_parsed_content(entry) is not None if entry in self.config else None
 
     def load(self, path: Path) -> MetaTensor:
-        """The volume of a file, (1, X, Y, Z), RAS, on the grid on which it is measured (or was)."""
+        """The volume of a file, (1, X, Y, Z), RAS, on the grid of its scan."""
         with self.config.blamed("preprocessing"):
             return self._preprocessing({"label": path})["label"]
 
     def measure(self, volume: MetaTensor) -> Measured:
-        """The simulated measurement of a loaded volume; the volume itself where the bundle takes it as measured."""
+        """The simulated measurement of a loaded volume; the volume itself if the bundle takes it as measured."""
         self._check_views(volume)
         transform = self.config.get_parsed_content("measurement")
         with self.config.blamed("measurement"):
@@ -145,7 +145,7 @@ class Pipeline:
             return Measured(from_meta_tensor(data["image"]), data["image"], data.get("label"))
 
     def _check_views(self, volume: MetaTensor) -> None:
-        """Refuse more views than memory holds: a scan of one view has the size of each of them."""
+        """Refuse more views than fit into memory: each needs as much as a scan of one view."""
         views = self.config.get_parsed_content("views") if "views" in self.config else 1
         if views == 1:
             return
@@ -171,7 +171,7 @@ class Pipeline:
         return Sampler(inferer, config.get_parsed_content("recipe"), replaced)
 
     def check_method(self, method: Method) -> None:
-        """Raise an `InputError` for a baseline that this bundle's measurements have no use for."""
+        """Raise an `InputError` for a baseline that does not suit this bundle's measurements."""
         baselines = self.baselines
         if method.noise is None and method.name not in baselines:
             known = ", ".join([*baselines, "or a sampler, dds or ddnm"])
@@ -190,7 +190,7 @@ class Pipeline:
             sampler: the bundle's.
             measured: the measurement.
             callback: gets each step.
-            checkpoint: where the run goes on from, and what keeps its steps.
+            checkpoint: the run goes on from it, and saves its steps there.
         """
         with self.config.blamed("inferer"):
             run = sampler.inferer.run(measured.measurement, self.network)
@@ -203,19 +203,19 @@ class Pipeline:
             return self.place(run.volume, measured)
 
     def baseline(self, name: str, measured: Measured) -> MetaTensor:
-        """The same by a classical method."""
+        """A volume like that of `sample`, by a classical method."""
         with self.config.blamed("measurement"):
             return self.place(CLASSICAL[name](measured.measurement.to(self.device)), measured)
 
     def place(self, volume: Tensor, measured: Measured) -> MetaTensor:
-        """A volume on the measurement's device, with its file name and the grid that it belongs to."""
+        """A volume on the measurement's device, with its file name and grid."""
         result = convert_to_dst_type(volume, measured.image)[0]
         result.meta.pop(SCAN)
         result.affine = torch.tensor(measured.measurement.grid.affine, dtype=torch.float64)
         return result
 
     def identity(self, record: RunRecord, path: Path) -> dict[str, Any]:
-        """All that a run's bits depend on, as JSON values: settings, seed, versions, device, input and weights."""
+        """All that a run's result depends on, as JSON values: settings, seed, versions, device, input and weights."""
         known = record.as_dict()
         for taken in ("seconds", "peak_memory_mb", "peak_gpu_memory_mb"):
             del known[taken]
@@ -229,7 +229,7 @@ class Pipeline:
 
     @property
     def baselines(self) -> list[str]:
-        """Names of the classical methods that its measurements have a use for; the first one is quick."""
+        """Names of the classical methods that suit its measurements; the first one is quick."""
         return self.config.get_parsed_content("baselines")
 
     @property
@@ -238,18 +238,18 @@ class Pipeline:
         return self.config.get_parsed_content("inferer").recipe.prior.axis
 
     def to_units(self, volume: MetaTensor) -> MetaTensor:
-        """A volume in the prior's units in those of the figures, on the same grid: HU for CT."""
+        """A volume from the prior's units to those of the figures (HU for CT), on the same grid."""
         low, high = self.range
         return volume * (high - low) + low
 
     def restore(self, result: MetaTensor, measured: Measured) -> MetaTensor:
-        """A result in the file's units, on the file's grid; a measured file's on the grid of the prior."""
+        """A result in the file's units, on the file's grid, or on the prior's grid for a measured file."""
         back = self.config.get_parsed_content("restoration")
         with self.config.blamed("restoration"):
             return back({"pred": result, "image": measured.image, "label": measured.reference})["pred"]
 
     def settings(self, sampler: Sampler | None) -> dict[str, Any]:
-        """What a run with this sampler (None: a baseline) uses, for ``run.json``."""
+        """The settings of a run with this sampler (None: a baseline), for ``run.json``."""
         used = self.config.get_parsed_content("settings")
         settings = {"bundle": str(self.folder), **{key: self.config.get_parsed_content(key) for key in used}}
         if sampler is None:

@@ -14,12 +14,12 @@ from monai_iscs.reports import RunRecord
 
 
 class Progress:
-    """A progress bar over stages that are known from the start.
+    """A progress bar over stages that are known in advance.
 
     Args:
         stages: steps of each stage, in the order in which they will run. A step of one stage should take about as long
             as one of another: the time left is estimated from their number.
-        record: where the seconds of each stage go.
+        record: gets the seconds of each stage.
     """
 
     def __init__(self, stages: Mapping[str, int], record: RunRecord) -> None:
@@ -32,12 +32,12 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._bar.leave = kind is None  # an error's one line stands alone
+        self._bar.leave = kind is None  # an error is shown without the bar
         self._bar.close()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Names the stage on the bar and times it; when it ends well, the bar stands at its end."""
+        """Names the stage on the bar and times it; when it ends without an error, the bar moves to its end."""
         self._end += self._stages[name]
         self._bar.set_description(name)
         with self._record.stage(name):
@@ -45,5 +45,5 @@ class Progress:
         self._bar.update(self._end - self._bar.n)
 
     def step(self, *_: Any) -> None:
-        """One step of the stage is done; fits as a callback, whose argument is not looked at."""
+        """One step of the stage is done; a callback that ignores its arguments."""
         self._bar.update(self._bar.n < self._end)

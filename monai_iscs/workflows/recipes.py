@@ -41,7 +41,7 @@ def choose_recipe(
     noise_level: float | None = None,
     plugs: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """A recipe of a bundle, with what a user wants to be different; None leaves it as it is.
+    """A recipe of a bundle with a user's changes; None changes nothing.
 
     Args:
         recipes: the bundle's, by name.
@@ -49,8 +49,8 @@ def choose_recipe(
         method: ``SAMPLER[+tv][+NOISE]``, which replaces the consistency step and the noise, see `Recipe.method`.
         steps: another number of steps.
         eta: another share of fresh noise.
-        smoothing: another width across slices to which corrections are bound.
-        noise_level: of the measurement, which carries it. Given, the measurement is met no closer than its noise.
+        smoothing: another width of corrections across slices.
+        noise_level: of the measurement, which stores it. If given, the measurement is fitted no closer than its noise.
         plugs: other parts of the recipe, by the names of its arguments, such as "noise"; they override the method's.
 
     Raises:

@@ -38,16 +38,16 @@ def train_model(
     Args:
         bundle: its folder.
         dataset: folder with the folders train and val.
-        folder: where weights, checkpoints and curves go; no other run writes to it.
+        folder: for weights, checkpoints and curves; no other run writes to it.
         device: name of the device, or None for the best.
-        epochs: passes over the data, or None: the bundle's, or as many as the training was planned for.
+        epochs: passes over the data; None: the bundle's, or those planned for the training to resume.
         initial_weights: file of weights to start from, or None.
         resume: go on from the folder's last complete epoch.
         over: names of the bundle's configs that override entries of ``train.json``.
 
     Raises:
-        InputError: the folder holds an earlier training, or lacks the one to resume; or a part of the bundle, a volume
-            or a file of weights cannot be used.
+        InputError: the folder has an earlier training, or lacks the one to resume; or a part of the bundle, a volume or
+            a file of weights cannot be used.
     """
     if resume:
         planned = _planned_epochs(folder.path / CHECKPOINT)
@@ -75,12 +75,12 @@ def train_model(
 
 def _run(config: BundleConfig, folder: RunFolder) -> None:
     """Runs the config's trainer under a progress bar that shows the last validation."""
-    # first of all, as it seeds what the trainer is made of
+    # first, as it sets the seed for making the trainer
     for index in range(len(config.get_parsed_content("initialize"))):
         config.get_parsed_content(f"initialize::{index}")
     trainer = config.get_parsed_content("train::trainer")
     validator = config.get_parsed_content("validate::evaluator")
-    # the weights, their averages and what Adam keeps of each
+    # the weights, their averages and Adam's two moments of each
     folder.expect(size=4 * sum(weight.nbytes for weight in trainer.network.parameters()))
     total, hidden = trainer.state.max_epochs * trainer.state.epoch_length, idist.get_rank() > 0
     with tqdm(total=total, unit="step", disable=hidden) as bar:
@@ -99,9 +99,11 @@ def _run(config: BundleConfig, folder: RunFolder) -> None:
 
 
 def _refuse_earlier(output: Path) -> None:
-    """An earlier training in the folder, or a file of the user, is kept."""
+    """Keep an earlier training in the folder, or a file of the user."""
     if (output / CHECKPOINT).exists():
-        raise InputError(f"{output}: holds an earlier training; --resume goes on with it, another --output starts anew")
+        raise InputError(
+            f"{output}: found an earlier training, expected --resume to go on with it, or another --output"
+        )
     if os.path.lexists(output / WEIGHTS):
         raise InputError(f"{output / WEIGHTS}: found weights of something else, expected another --output")
 
@@ -113,10 +115,10 @@ def _refuse_own_weights(weights: Path | None, output: Path) -> None:
 
 
 def _planned_epochs(file: Path) -> int:
-    """The number of epochs that an interrupted training was planned for."""
+    """The planned number of epochs of an interrupted training."""
     if not file.is_file():
         raise InputError(f"--resume: found no {file}, expected the --output of an earlier training")
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)["trainer"]["max_epochs"]
     except Exception as error:
-        raise InputError(f"{file}: cannot be read as the checkpoint of a training; is it damaged?") from error
+        raise InputError(f"{file}: found a damaged or another file, expected the checkpoint of a training") from error

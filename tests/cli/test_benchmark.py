@@ -137,8 +137,10 @@ def test_an_overriding_config_of_the_bundle(benchmark, bundle, tmp_path, fails):
     assert "views 5, " in (tmp_path / "out" / "table.md").read_text()
     assert [cell["settings"]["sampler"]["sigmas"]["steps"] for cell in _results(tmp_path / "out")[1:]] == [2, 2]
     (changed / "configs" / "short.json").write_text(json.dumps({"vews": 5}))
-    assert "inference.json: has no entry 'vews', which short.json sets" in fails(*arguments, "--config", "short")
-    assert "long.json: missing" in fails(*arguments, "--config", "long")
+    assert "inference.json: found no entry 'vews', expected one, which short.json sets" in fails(
+        *arguments, "--config", "short"
+    )
+    assert "long.json: found no such file" in fails(*arguments, "--config", "long")
 
 
 def test_where_the_file_has_the_prior_s_grid_its_figures_are_those_of_reconstruct(

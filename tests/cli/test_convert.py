@@ -113,16 +113,17 @@ def test_metadata_of_a_shipped_bundle_tell_the_new_network_s_sizes(checkpoint, t
 
 def test_what_cannot_be_converted(fails, checkpoint, bundle, mri, tmp_path):
     output = tmp_path / "out"
-    assert f"{bundle / 'missing.pth'}: no such file" in fails(
+    assert f"found {bundle / 'missing.pth'}, expected a file or folder that exists" in fails(
         "convert", bundle / "missing.pth", "--bundle", bundle, "--output", output
     )
     line = fails("convert", bundle / "models" / "model.pt", "--bundle", bundle, "--output", output)
-    assert f"{bundle / 'models' / 'model.pt'}: expected the weights of NCSN++ or of guided diffusion" in line
+    assert f"{bundle / 'models' / 'model.pt'}: found network." in line
+    assert "expected the weights of NCSN++ or of guided diffusion" in line
     line = fails("convert", checkpoint, "--bundle", mri, "--size", 32, "--output", output)
     assert "--size: found 32, expected none" in line
     assert not output.exists()
     line = fails("convert", checkpoint, "--bundle", bundle, "--output", bundle)
-    assert f"{bundle}: holds files already, expected a new folder" in line
+    assert f"{bundle}: found files, expected a new or empty folder" in line
 
 
 def test_images_of_several_channels(fails, published, bundle, tmp_path):
@@ -131,7 +132,7 @@ def test_images_of_several_channels(fails, published, bundle, tmp_path):
         weights[name] = torch.cat([weights[name], weights[name]], dim=axis)
     torch.save(weights, tmp_path / "complex.pt")
     line = fails("convert", tmp_path / "complex.pt", "--bundle", bundle, "--output", tmp_path / "out")
-    assert "complex.pt: is for images of 2 channels, expected 1" in line
+    assert "complex.pt: found a prior of 2 channels, expected 1" in line
 
 
 def test_weights_that_are_not_finite(fails, published, bundle, tmp_path):
@@ -139,10 +140,10 @@ def test_weights_that_are_not_finite(fails, published, bundle, tmp_path):
     weights["out.2.bias"] = weights["out.2.bias"] * float("nan")
     torch.save(weights, tmp_path / "broken.pt")
     line = fails("convert", tmp_path / "broken.pt", "--bundle", bundle, "--output", tmp_path / "out")
-    assert "its weight out.2.bias holds NaN or infinite values" in line
+    assert "found NaN or infinite values in its weight out.2.bias" in line
     broken = shutil.copytree(bundle, tmp_path / "bundle")
     model = torch.load(broken / "models" / "model.pt")
     next(iter(model.values())).view(-1)[0] = float("inf")
     torch.save(model, broken / "models" / "model.pt")
     line = fails("reconstruct", tmp_path / "broken.pt", "--bundle", broken, "--output", tmp_path / "o")
-    assert "model.pt: its weight" in line
+    assert "model.pt: found NaN or infinite values in its weight" in line

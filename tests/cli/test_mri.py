@@ -114,10 +114,10 @@ def test_a_benchmark_of_simulated_scans(mri, no_figure, thin, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "thin.nii.gz: voxels of 1 x 1 x 1 mm: isotropic already"),
+        ([], "thin.nii.gz: found voxels of 1 x 1 x 1 mm, isotropic already"),
         (["--factor", 1], "--factor: found '1', expected a number above 1"),
         (["--factor", 23], "factor: found 23, expected more than 1 and at most 22, the number of slices"),
-        (["--factor", 5, "--views", 30], "has no entry 'views'"),
+        (["--factor", 5, "--views", 30], "found no entry 'views'"),
         (["--factor", 5, "--method", "fdk"], "method: found 'fdk', expected one that"),
     ],
 )
@@ -145,7 +145,7 @@ def test_thick_slices_to_simulate_from(fails, mri, thick, tmp_path):
 def test_ct_given_to_the_mri_bundle(fails, mri, body, tmp_path, options):
     line = fails("reconstruct", body, "--bundle", mri, "--output", tmp_path / "o", "--method", "cubic", *options)
     assert "body.nii.gz" in line
-    assert "are not MR magnitudes" in line
+    assert "expected MR magnitudes" in line
     assert "a CT in HU" in line
 
 
@@ -153,6 +153,6 @@ def test_mri_given_to_the_ct_bundle(fails, bundle, thin, tmp_path):
     line = fails("reconstruct", thin, "--bundle", bundle, "--output", tmp_path / "o", "--method", "fdk")
     assert "thin.nii.gz" in line
     assert "not HU" in line
-    assert "has no entry 'factor'" in fails(
+    assert "found no entry 'factor'" in fails(
         "reconstruct", thin, "--bundle", bundle, "--output", tmp_path / "o", "--method", "fdk", "--factor", 5
     )

@@ -48,7 +48,7 @@ def test_a_stopped_training_goes_on_from_its_last_complete_epoch(fails, train, b
         assert fails(*train, code=130) == "monai-iscs: stopped"
     assert _iterations(output) == 6
 
-    assert "--resume goes on" in fails(*train)
+    assert "expected --resume to go on" in fails(*train)
     assert main([*train, "--resume"]) == 0
     assert _iterations(output) == 12
     assert main([*train, "--resume", "--epochs", "3"]) == 0
@@ -110,12 +110,14 @@ def test_a_dataset_without_volumes(fails, bundle, tmp_path):
 def test_a_damaged_checkpoint(fails, train, tmp_path):
     (tmp_path / "prior").mkdir()
     (tmp_path / "prior" / "last.pt").write_bytes(b"half of it")
-    assert "last.pt: cannot be read" in fails(*train, "--resume")
+    assert "last.pt: found a damaged or another file, expected" in fails(*train, "--resume")
 
 
 def test_initial_weights_of_something_else(fails, train, tmp_path):
     torch.save({"a": torch.ones(1)}, tmp_path / "other.pt")
-    assert f"{tmp_path / 'other.pt'}: does not fit" in fails(*train, "--initial-weights", tmp_path / "other.pt")
+    assert f"{tmp_path / 'other.pt'}: found weights that do not fit" in fails(
+        *train, "--initial-weights", tmp_path / "other.pt"
+    )
 
 
 def test_weights_of_the_user_stay(fails, train, tmp_path):
@@ -126,7 +128,7 @@ def test_weights_of_the_user_stay(fails, train, tmp_path):
     (tmp_path / "link.pt").symlink_to(output / "model.pt")
     (output / "last.pt").write_bytes(b"")
     line = fails(*train, "--initial-weights", tmp_path / "link.pt")
-    assert f"{output}: holds an earlier training" in line
+    assert f"{output}: found an earlier training" in line
     torch.save({"trainer": {"max_epochs": 2}}, output / "last.pt")
     line = fails(*train, "--resume", "--initial-weights", tmp_path / "link.pt")
     assert f"--initial-weights: found {tmp_path / 'link.pt'}, which this training overwrites" in line

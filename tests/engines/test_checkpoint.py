@@ -165,9 +165,9 @@ def test_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "missing; expected a file of trained weights"),
-        (b"half of it", "cannot be read as weights"),
-        ({"a": torch.ones(1)}, "does not fit"),
+        (None, "found no such file, expected trained weights"),
+        (b"half of it", "found a damaged file or one of another kind, expected weights"),
+        ({"a": torch.ones(1)}, "found weights that do not fit"),
     ],
 )
 def test_unusable_initial_weights_are_named(tmp_path: Path, content: dict | bytes | None, message: str) -> None:

@@ -228,7 +228,7 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(dataset: Path) -> No
     while cause is not None and not isinstance(cause, InputError):
         cause = cause.__cause__
     assert isinstance(cause, InputError)
-    assert "last.pt: cannot go on from this checkpoint" in str(cause)
+    assert "last.pt: found a checkpoint that does not fit" in str(cause)
 
 
 def test_training_starts_from_given_weights(dataset: Path, tmp_path: Path) -> None:

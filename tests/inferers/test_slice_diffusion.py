@@ -293,7 +293,7 @@ def test_several_networks_by_name(make, measurement):
     found = make(prior=SlicePrior(2, "fine"))(measurement, networks)
     assert torch.equal(found, make()(measurement, Shrink()))
     assert networks["other"].training
-    with pytest.raises(InputError, match="network: found fine, other, expected one with the name 'prior'"):
+    with pytest.raises(InputError, match="network: found fine, other, expected one named 'prior'"):
         make()(measurement, networks)
 
 
@@ -345,7 +345,7 @@ def test_channels_that_the_network_does_not_take_are_named(make, measurement):
     network = EDMDenoiser(PatchNetwork(UNetDenoiser().network, patch_size=1, size_divisor=4), sigma_data=0.3)
     assert network.in_channels == 1
     both = torch.cat([measurement.as_tensor()] * 2, 1)
-    with pytest.raises(InputError, match="measurement: found 2 channels, expected 1, as the prior's slices have"):
+    with pytest.raises(InputError, match="measurement: found 2 channels, expected 1, as in the prior's slices"):
         make()(both, network)
 
 

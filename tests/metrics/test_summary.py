@@ -74,11 +74,11 @@ def test_different_grids(reconstruction, reference):
     affine = torch.diag(torch.tensor([2.0, 2.0, 3.0, 1.0]).double())
     moved = affine.clone()
     moved[0, 3] = 1.0
-    with pytest.raises(InputError, match=r"lies up to 1 mm from the reference's"):
+    with pytest.raises(InputError, match=r"found a grid up to 1 mm from the reference's"):
         summarise(MetaTensor(reconstruction, affine=moved), MetaTensor(reference, affine=affine))
     wider = affine.clone()
     wider[2, 2] = 3.1
-    with pytest.raises(InputError, match=r"lies up to 1\.5 mm"):
+    with pytest.raises(InputError, match=r"found a grid up to 1\.5 mm"):
         summarise(MetaTensor(reconstruction, affine=wider), MetaTensor(reference, affine=affine))
 
 

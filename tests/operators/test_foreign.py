@@ -71,12 +71,12 @@ def test_the_input_never_comes_back():
 
 
 def test_unknown_form_and_wrong_shape():
-    with pytest.raises(InputError, match="operator: found int, expected a pair"):
+    with pytest.raises(InputError, match="foreign: found int, expected a pair"):
         ForeignOperator(3, domain_shape=[3], range_shape=[4])
-    with pytest.raises(InputError, match="operator: found function"):
+    with pytest.raises(InputError, match="foreign: found function, expected a pair"):
         ForeignOperator(lambda x: x, domain_shape=[3], range_shape=[4])
     A = ForeignOperator(Callable(MATRIX), domain_shape=[3], range_shape=[5])
-    with pytest.raises(InputError, match=r"returned shape \(4,\), expected \(5,\)"):
+    with pytest.raises(InputError, match=r"foreign: found a result of shape \(4,\), expected \(5,\)"):
         A(torch.rand(3))
 
 
@@ -93,7 +93,7 @@ def test_a_claimed_adjoint_is_tested():
     for name, pair in wrong.items():
         A = ForeignOperator(pair, domain_shape=[3], range_shape=[4])
         for use, given in ((A, torch.ones(3)), (A.T, torch.ones(4)), ((2 * A).normal, torch.ones(3))):
-            with pytest.raises(InputError, match=r"adjoint does not match it: .* differ by .* at most 0\.001"):
+            with pytest.raises(InputError, match=r"foreign: found an adjoint .* differs .* by .* at most 0\.001"):
                 use(given)
         told = ForeignOperator(pair, domain_shape=[3], range_shape=[4], matched=False)
         assert told(torch.ones(3)).shape == (4,), name
@@ -126,5 +126,5 @@ def test_rounding_is_no_mismatch(dtype):
 def test_a_complex_result_is_refused():
     pair = (lambda x: torch.fft.fft(x), lambda y: torch.fft.ifft(y).real)
     A = ForeignOperator(pair, domain_shape=[4], range_shape=[4], matched=False)
-    with pytest.raises(InputError, match="the foreign operator's result: found complex64, expected a real"):
+    with pytest.raises(InputError, match="foreign's result: found complex64, expected a real"):
         A(torch.rand(4))

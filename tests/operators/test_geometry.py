@@ -160,8 +160,8 @@ def test_bad_circles(change, message):
 @pytest.mark.parametrize(
     ("scanner", "grid", "message"),
     [
-        ({}, {"center": (650.0, 0.0, 0.0)}, "grid: found a volume that would meet the source"),
-        ({}, {"center": (1650.0, 0.0, 0.0)}, "grid: found a volume that would meet the source"),
+        ({}, {"center": (650.0, 0.0, 0.0)}, "grid: found a volume that reaches the source"),
+        ({}, {"center": (1650.0, 0.0, 0.0)}, "grid: found a volume that reaches the source"),
         ({"detector_pitch": (60.0, 60.0)}, {"spacing": (20.0, 20.0, 100.0)}, "geometry: found rays that climb up to"),
     ],
 )

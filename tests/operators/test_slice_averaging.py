@@ -132,7 +132,7 @@ def test_impossible_profiles_are_refused(make, width):
 
 
 def test_a_wrong_shape_is_named():
-    with pytest.raises(InputError, match="a volume whose shape doesn't fit the slice averaging"):
+    with pytest.raises(InputError, match="the input of SliceAveraging: found shape"):
         SliceAveraging((4, 4, 8), factor=2)(torch.rand(4, 4, 9))
-    with pytest.raises(InputError, match="a measurement whose shape"):
+    with pytest.raises(InputError, match="the input of SliceAveraging's adjoint: found shape"):
         SliceAveraging((4, 4, 8), factor=2).T(torch.rand(4, 4, 5))

@@ -88,7 +88,7 @@ def test_rays_that_miss_the_volume(plain):
 
 def test_source_beside_the_volume(plain):
     setup = replace(plain, volume_shape=(3, 3, 3), voxel_spacing=(320.0, 320.0, 2.0))
-    with pytest.raises(InputError, match="less than a voxel from the source"):
+    with pytest.raises(InputError, match="grid: found a volume less than a voxel from the source"):
         setup.projector("triton")(torch.zeros(setup.volume_shape, device=DEVICE))
 
 
@@ -116,7 +116,7 @@ def test_without_what_compiles_its_launcher_auto_takes_the_portable_backend(monk
 def test_cpu_tensors_are_refused_without_the_interpreter(monkeypatch, plain):
     entry = backends._REGISTRY["triton"]._replace(devices=frozenset({"cuda"}))
     monkeypatch.setitem(backends._REGISTRY, "triton", entry)
-    with pytest.raises(InputError, match="'triton' got a tensor on cpu, expected one on cuda"):
+    with pytest.raises(InputError, match="'triton': found a tensor on cpu, expected one on cuda"):
         plain.projector("triton")(torch.zeros(plain.volume_shape))
 
 

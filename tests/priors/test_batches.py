@@ -207,9 +207,9 @@ def test_compiled_once_for_one_size(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"precision": "half"}, "precision is 'half', expected one of float32, tf32, bfloat16"),
-        ({"precision": "tf32"}, "precision is 'tf32' on cpu, expected float32 or bfloat16"),
-        ({"slice_batch": 0}, "slice_batch is 0"),
+        ({"precision": "half"}, "precision: found 'half', expected one of float32, tf32, bfloat16"),
+        ({"precision": "tf32"}, "precision: found 'tf32' on cpu, expected float32 or bfloat16"),
+        ({"slice_batch": 0}, "slice_batch: found 0"),
     ],
 )
 def test_bad_settings(settings, message):

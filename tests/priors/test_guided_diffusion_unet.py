@@ -48,5 +48,5 @@ def test_impossible_settings_are_refused(settings: dict[str, object], message: s
 
 
 def test_sizes_that_do_not_divide_are_refused() -> None:
-    with pytest.raises(InputError, match="slices are 8 x 9 pixels, expected multiples of 2"):
+    with pytest.raises(InputError, match="slices: found 8 x 9 pixels, expected multiples of 2"):
         small()(torch.rand(1, 1, 8, 9), 5)

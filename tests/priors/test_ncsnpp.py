@@ -38,7 +38,7 @@ def test_attention_belongs_to_a_level_not_to_a_width() -> None:
 
 
 def test_sizes_that_do_not_divide_are_refused() -> None:
-    with pytest.raises(InputError, match="slices are 16 x 18 pixels, expected multiples of 4"):
+    with pytest.raises(InputError, match="slices: found 16 x 18 pixels, expected multiples of 4"):
         small()(torch.rand(1, 1, 16, 18), 1.0)
 
 
@@ -48,7 +48,7 @@ def test_sizes_that_do_not_divide_are_refused() -> None:
         ({"channels": (8, 16)}, "attention_levels: found 3 entries, expected one for each of the 2"),
         ({"channels": (2, 8, 8)}, "channels: found 2, expected a multiple of 4"),
         ({"channels": (8, 8, 136)}, "channels: found 136"),
-        ({"num_res_blocks": 0}, "num_res_blocks is 0"),
+        ({"num_res_blocks": 0}, "num_res_blocks: found 0"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, object], message: str) -> None:

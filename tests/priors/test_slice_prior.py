@@ -133,13 +133,13 @@ def test_networks_are_found_by_name(volume):
     other = Network()
     bind(Network(), SlicePrior(2, "other"), other=other)(volume, 0.3)
     assert len(other.seen) == 1
-    with pytest.raises(InputError, match="network: found prior, other, expected one with the name 'third'"):
+    with pytest.raises(InputError, match="network: found prior, other, expected one named 'third'"):
         bind(Network(), SlicePrior(2, "third"), other=other)
 
 
 def test_channels_that_the_network_does_not_take_are_named():
     assert bind(Network(in_channels=2)) is not None
-    with pytest.raises(InputError, match="measurement: found 2 channels, expected 1, as the prior's slices have"):
+    with pytest.raises(InputError, match="measurement: found 2 channels, expected 1, as in the prior's slices"):
         bind(Network(in_channels=1))
 
 
@@ -160,7 +160,7 @@ def test_a_prior_may_show_its_network_something_else(volume, axis):
     found = bind(network, Twice(axis))(volume, 0.3)
     assert network.seen[0][0].shape[1:] == (4, 8, (4 if axis == 0 else 8))
     torch.testing.assert_close(found, 0.5 * volume)
-    with pytest.raises(InputError, match="measurement: found 2 channels, expected 1, as the prior's slices have"):
+    with pytest.raises(InputError, match="measurement: found 2 channels, expected 1, as in the prior's slices"):
         bind(Network(in_channels=2), Twice())
     with pytest.raises(InputError, match="network: found one that takes 3 channels, expected a multiple of 2"):
         bind(Network(in_channels=3), Twice())

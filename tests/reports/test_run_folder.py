@@ -71,7 +71,7 @@ def test_the_disk_fails_while_writing(tmp_path, monkeypatch, code, message):
 
 def test_the_output_is_a_file(tmp_path):
     (tmp_path / "taken").write_text("x")
-    with pytest.raises(InputError, match=rf"^{tmp_path / 'taken'}: the output is a file, expected a folder"):
+    with pytest.raises(InputError, match=rf"^{tmp_path / 'taken'}: found a file, expected a folder"):
         RunFolder(tmp_path / "taken")
     with pytest.raises(InputError, match=r"taken/below: .*can't be written"):
         RunFolder(tmp_path / "taken" / "below")

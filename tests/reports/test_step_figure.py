@@ -32,10 +32,10 @@ def test_two_methods_with_different_steps(tmp_path):
 
 
 def test_nothing_to_draw(tmp_path):
-    with pytest.raises(InputError, match=r"found no number of \[\], expected one to draw"):
+    with pytest.raises(InputError, match=r"found no numbers of \[\], expected some to draw"):
         step_curves({}, tmp_path / "a.png")
     with pytest.raises(InputError, match=r"found \['DDS'\] without steps"):
         step_curves({"DDS": []}, tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"found no number of \['DDS'\]"):
+    with pytest.raises(InputError, match=r"found no numbers of \['DDS'\]"):
         step_curves({"DDS": _records(2)}, tmp_path / "a.png")
     assert not list(tmp_path.iterdir())

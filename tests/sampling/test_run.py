@@ -193,7 +193,7 @@ def test_between_the_steps_only():
     """Neither before the first step nor after an interrupted one is there anything to keep."""
     run = bind(RECIPE)
     for ask in (run.state_dict, lambda: run.volume):
-        with pytest.raises(InputError, match="run: found one in its beginning, expected one between two steps"):
+        with pytest.raises(InputError, match="run: found it before its first step, expected it between two steps"):
             ask()
 
     def broken(x, sigma):
@@ -205,7 +205,7 @@ def test_between_the_steps_only():
     with pytest.raises(KeyboardInterrupt):
         list(run)
     for ask in (run.state_dict, lambda: run.volume, lambda: list(run)):
-        with pytest.raises(InputError, match="found one in a step after step 1, expected one between two steps"):
+        with pytest.raises(InputError, match="run: found it inside step 2, expected it between two steps"):
             ask()
 
 
@@ -215,7 +215,7 @@ def test_seeds_and_measurements_make_runs():
         list(run)
     assert torch.equal(first.volume, again.volume)
     assert not torch.equal(first.volume, other.volume)
-    with pytest.raises(InputError, match="seed is -1"):
+    with pytest.raises(InputError, match="seed: found -1"):
         bind(RECIPE, seed=-1)
-    with pytest.raises(InputError, match="network: found other, expected one with the name 'prior'"):
+    with pytest.raises(InputError, match="network: found other, expected one named 'prior'"):
         RECIPE.bind({"other": Network()}, measured())

@@ -105,7 +105,7 @@ def test_damaged_meta_names_the_file():
 
 def test_grid_of_an_image():
     assert grid_of(image(2)) == Grid((10, 12, 6), image(2).affine.numpy())
-    with pytest.raises(InputError, match="image: has no affine, expected a MetaTensor"):
+    with pytest.raises(InputError, match="image: found no affine, expected a MetaTensor"):
         grid_of(torch.rand(1, 4, 4, 4))
     flat = MetaTensor(torch.rand(1, 4, 4, 4), affine=torch.zeros(4, 4), meta={"filename_or_obj": "flat.nii.gz"})
     with pytest.raises(InputError, match=r"flat\.nii\.gz: affine: found"):

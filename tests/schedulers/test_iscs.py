@@ -157,14 +157,14 @@ def test_half_precision_training_does_not_spoil_the_levels(truth):
 
 @pytest.mark.parametrize("steps", [0, -1, 1001])
 def test_impossible_numbers_of_steps_are_refused(steps):
-    with pytest.raises(InputError, match=f"num_inference_steps is {steps}"):
+    with pytest.raises(InputError, match=f"num_inference_steps: found {steps}"):
         ISCSScheduler().set_timesteps(steps)
 
 
 def test_unknown_timesteps_and_prediction_types_are_refused(truth):
     scheduler = ISCSScheduler()
     scheduler.set_timesteps(3)
-    with pytest.raises(InputError, match="timestep is 17"):
+    with pytest.raises(InputError, match="timestep: found 17"):
         scheduler.step(truth, 17, truth)
     with pytest.raises(InputError, match="'noise', expected one of epsilon, sample, v_prediction"):
         ISCSScheduler(prediction_type="noise")

@@ -25,7 +25,7 @@ def test_voxel_weight_follows_the_units(projector):
     A = projector
     like = torch.ones(1)
     assert voxel_weight(0.1 * A, like) == pytest.approx(0.01 * voxel_weight(A, like), rel=1e-5)
-    with pytest.raises(InputError, match="maps everything to zero"):
+    with pytest.raises(InputError, match=r"operator: found .*, which maps everything to zero"):
         voxel_weight(0.0 * A, like)
 
 

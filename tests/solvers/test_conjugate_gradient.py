@@ -102,9 +102,9 @@ def test_differentiable():
 
 @pytest.mark.parametrize("bad", [{"iterations": -1}, {"rtol": -1.0}, {"enough": float("nan")}, {"batch_dims": 2}])
 def test_bad_arguments(bad):
-    with pytest.raises(InputError, match=f"{next(iter(bad))}="):
+    with pytest.raises(InputError, match=f"^{next(iter(bad))}: found .*, expected"):
         conjugate_gradient(times, B, **bad)
-    with pytest.raises(InputError, match="x0 has shape"):
+    with pytest.raises(InputError, match="x0: found shape"):
         conjugate_gradient(times, B, torch.zeros(2))
 
 

@@ -119,7 +119,7 @@ def test_a_volume_that_changes_is_never_recorded_as_the_earlier_one(
         patch.setattr(Study, "run", changing)
         assert main(command(volume, tmp_path / "new")) == 2
     table = (tmp_path / "new" / "table.md").read_text()
-    assert f"{volume}: changed while the benchmark ran" in table
+    assert f"{volume}: found a file that changed while the benchmark ran" in table
     assert not list((tmp_path / "new").rglob("run.json"))
 
 
@@ -128,7 +128,7 @@ def test_nor_is_a_model_that_changes(fails, command, bundle, volume, tmp_path, m
     digests = iter("ab")
     monkeypatch.setattr("monai_iscs.cli.benchmark.fingerprint", lambda _: next(digests))
     given = [str(copy) if argument == str(bundle) else argument for argument in command(volume, tmp_path / "new")]
-    assert f"{copy / 'models'}: changed while it was read" in fails(*given)
+    assert f"{copy / 'models'}: found a model that changed while it was read" in fails(*given)
 
 
 def test_no_cell_goes_over_a_volume(fails, command, output, tmp_path):

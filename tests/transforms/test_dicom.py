@@ -298,18 +298,30 @@ WRONG = {
     "one mirrored": (
         slice(5, 6),
         {"ImageOrientationPatient": [-1, 0, 0, 0, 1, 0]},
-        "differ in ImageOrientationPatient",
+        "found DICOM slices with ImageOrientationPatient",
     ),
-    "a scout": (slice(0, 1), {"ImageOrientationPatient": CORONAL}, "differ in ImageOrientationPatient"),
-    "another pixel size": (slice(6, 12), {"PixelSpacing": [3, 3]}, r"differ in PixelSpacing, .*\(6 x\)"),
+    "a scout": (slice(0, 1), {"ImageOrientationPatient": CORONAL}, "found DICOM slices with ImageOrientationPatient"),
+    "another pixel size": (slice(6, 12), {"PixelSpacing": [3, 3]}, r"found DICOM slices with PixelSpacing .*\(6 x\)"),
     "all at one position": (slice(None), {"ImagePositionPatient": [0, 0, 0]}, "12 DICOM slices at 1 position,"),
     "two at one position": (slice(7, 8), {"ImagePositionPatient": [-40, -30, 23]}, "12 DICOM slices at 11 positions"),
     "one shifted": (slice(7, 8), {"ImagePositionPatient": [-39, -30, 26]}, "up to 1 mm off an even spacing"),
-    "two phases": (slice(0, 12, 2), {"TemporalPositionIdentifier": 2}, "differ in TemporalPositionIdentifier"),
-    "two kernels": (slice(0, 12, 2), {"ConvolutionKernel": "B70"}, "differ in ConvolutionKernel"),
-    "two frames of reference": (slice(0, 3), {"FrameOfReferenceUID": "1.2"}, "differ in FrameOfReferenceUID"),
-    "two patients": (slice(0, 3), {"PatientID": "other"}, "differ in PatientID"),
-    "no rescale in some": (slice(0, 3), {"RescaleSlope": None, "RescaleIntercept": None}, "differ in RescaleSlope"),
+    "two phases": (
+        slice(0, 12, 2),
+        {"TemporalPositionIdentifier": 2},
+        "found DICOM slices with TemporalPositionIdentifier",
+    ),
+    "two kernels": (slice(0, 12, 2), {"ConvolutionKernel": "B70"}, "found DICOM slices with ConvolutionKernel"),
+    "two frames of reference": (
+        slice(0, 3),
+        {"FrameOfReferenceUID": "1.2"},
+        "found DICOM slices with FrameOfReferenceUID",
+    ),
+    "two patients": (slice(0, 3), {"PatientID": "other"}, "found DICOM slices with PatientID"),
+    "no rescale in some": (
+        slice(0, 3),
+        {"RescaleSlope": None, "RescaleIntercept": None},
+        "found DICOM slices with RescaleSlope",
+    ),
     "half a rescale": (slice(None), {"RescaleIntercept": None}, "found no RescaleIntercept"),
     "a slope of 0": (slice(None), {"RescaleSlope": 0}, "found RescaleSlope 0"),
     "two series": (
@@ -318,7 +330,11 @@ WRONG = {
         r"found 2 DICOM series in the folder \(5 and 7 files\)",
     ),
     "colours": (slice(None), {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "found RGB pixels"),
-    "only localizers": (slice(None), {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "but 12 x localizer"),
+    "only localizers": (
+        slice(None),
+        {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
+        "found 12 x localizer and no DICOM series",
+    ),
 }
 
 
@@ -338,7 +354,7 @@ def test_slices_that_make_no_volume(phantom, write, case):
 def test_other_rows(phantom, write):
     slices = series(phantom)
     slices[3].Rows, slices[3].PixelData = 20, slices[3].PixelData[: 20 * 40 * 2]
-    refused(write(slices), r"differ in Rows, found 30 \(11 x\) and 20 \(1 x\)")
+    refused(write(slices), r"found DICOM slices with Rows 30 \(11 x\) and 20 \(1 x\)")
 
 
 def test_a_lone_slice(phantom, write):

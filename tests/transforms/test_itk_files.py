@@ -52,7 +52,7 @@ def test_distance_units_become_mm(write):
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("ct.nrrd", b"encoding:", b'space units: "furlong" "furlong" "furlong"\nencoding:', "'furlong' as unit"),
+        ("ct.nrrd", b"encoding:", b'space units: "furlong" "furlong" "furlong"\nencoding:', "the unit 'furlong' of"),
         ("ct.nrrd", b"encoding:", b'space units: "m" "m" "mm"\nencoding:', "different units"),
         ("ct.nrrd", b"space directions: (2,0,0) (0,2,0) (0,0,3)\n", b"", "found no voxel size"),
         ("ct.mha", b"ElementSpacing = 2 2 3\n", b"", "found no voxel size"),

@@ -145,7 +145,7 @@ def test_one_measurement_key_for_each_key():
 
 
 def test_a_volume_without_affine(volume):
-    with pytest.raises(InputError, match="image: has no affine"):
+    with pytest.raises(InputError, match="image: found no affine"):
         SimulateMeasurement(SCAN)(volume.as_tensor())
 
 
@@ -200,10 +200,10 @@ def test_an_image_that_can_t_be_taken_so(slices):
     thin = slices.clone()
     thin.affine = torch.eye(4, dtype=torch.float64)
     with pytest.raises(
-        InputError, match=r"thick\.nii\.gz: slices: found them 1 mm apart, expected clearly more than 1"
+        InputError, match=r"thick\.nii\.gz: slices: found a distance of 1 mm, expected clearly more than 1"
     ):
         TakeAsMeasured(ThickSliceScan())(thin)
-    with pytest.raises(InputError, match="has no affine"):
+    with pytest.raises(InputError, match="found no affine"):
         TakeAsMeasured(ThickSliceScan())(slices.as_tensor())
     with pytest.raises(InputError, match="noise_level: found -1"):
         TakeAsMeasured(ThickSliceScan(), noise_level=-1)

@@ -135,10 +135,10 @@ def test_another_head_of_the_same_file_shape_is_cropped_by_the_first(head, save)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda v: v - 1000, "are not MR magnitudes.*a CT in HU"),
-        (lambda v: (v - v.mean()) / v.std(), "are not MR magnitudes"),
-        (lambda v: -v - 1, "are not MR magnitudes"),
-        (lambda v: v * 0 + 7, "every voxel is 7, expected an MR volume"),
+        (lambda v: v - 1000, "expected MR magnitudes .*a CT in HU"),
+        (lambda v: (v - v.mean()) / v.std(), "clearly negative, expected MR magnitudes"),
+        (lambda v: -v - 1, "clearly negative, expected MR magnitudes"),
+        (lambda v: v * 0 + 7, "found 7 in every voxel, expected an MR volume"),
         (lambda v: np.where(v > 1000, np.nan, v), "NaN or infinite voxels, expected finite signal"),
         (lambda v: v[:, :, 3], "expected one 3D volume"),
     ],

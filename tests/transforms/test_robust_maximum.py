@@ -54,7 +54,7 @@ def test_one_image_decides_for_all(head):
 
 
 def test_an_image_that_was_never_scaled(head):
-    with pytest.raises(InputError, match=r'head\.nii\.gz: has no meta\["robust_maximum"\]'):
+    with pytest.raises(InputError, match=r'head\.nii\.gz: found no meta\["robust_maximum"\]'):
         RestoreSignal()(head)
 
 

@@ -26,7 +26,9 @@ def test_thick_slices(spacing):
     thick = volume(*spacing)
     assert CheckThickSlices()(thick) is thick
     assert CheckThickSlicesd("image")({"image": thick})["image"] is thick
-    with pytest.raises(InputError, match=r"head\.nii\.gz: voxels of .* mm: too thick to simulate .*without --factor"):
+    with pytest.raises(
+        InputError, match=r"head\.nii\.gz: found voxels of .* mm, too thick to simulate .*without --factor"
+    ):
         CheckThinSlices()(thick)
 
 
@@ -35,12 +37,12 @@ def test_thin_slices(spacing):
     thin = volume(*spacing)
     assert CheckThinSlices()(thin) is thin
     assert CheckThinSlicesd("image")({"image": thin})["image"] is thin
-    with pytest.raises(InputError, match=r"head\.nii\.gz: voxels of .* mm: isotropic already, expected"):
+    with pytest.raises(InputError, match=r"head\.nii\.gz: found voxels of .* mm, isotropic already, expected"):
         CheckThickSlices()(thin)
 
 
 def test_coarse_but_isotropic():
-    with pytest.raises(InputError, match="voxels of 2 x 2 x 2 mm: isotropic already"):
+    with pytest.raises(InputError, match="found voxels of 2 x 2 x 2 mm, isotropic already"):
         CheckThickSlices()(volume(2, 2, 2))
 
 

@@ -35,9 +35,9 @@ def test_the_same_thickness_changes_nothing(volume):
 
 
 def test_thinner_slices_cannot_be_had(volume):
-    with pytest.raises(InputError, match=r"thin.nii.gz: its slices are 1 mm thick, expected at most 0.5 mm"):
+    with pytest.raises(InputError, match=r"thin.nii.gz: found slices of 1 mm, expected at most 0.5 mm"):
         ThickenSlices(0.5)(volume)
-    with pytest.raises(InputError, match="8 slices do not fill one of 20 mm"):
+    with pytest.raises(InputError, match="found 8 slices of 1 mm, expected enough for one of 20 mm"):
         ThickenSlices(20.0)(volume)
     with pytest.raises(InputError, match="thickness: found 0 mm"):
         ThickenSlices(0)

@@ -60,11 +60,11 @@ UNUSABLE = {
     "truncated": (_truncated, "truncated or damaged"),
     "2D": (lambda path, v, save: save(path, v[..., 0]), "expected one 3D volume"),
     "4D": (lambda path, v, save: save(path, np.stack([v, v], -1)), "expected one 3D volume"),
-    "constant": (lambda path, v, save: save(path, np.zeros_like(v)), "every voxel is 0"),
+    "constant": (lambda path, v, save: save(path, np.zeros_like(v)), "found 0 in every voxel"),
     "NaN": (lambda path, v, save: save(path, np.where(v > 500, np.nan, v).astype(np.float32)), "NaN"),
     "not HU": (lambda path, v, save: save(path, (v + 1000) / 10), "not HU"),
-    "sheared": (lambda path, v, save: save(path, v, SHEARED), "sheared affine"),
-    "singular": (_singular, "singular affine"),
+    "sheared": (lambda path, v, save: save(path, v, SHEARED), "found a sheared affine"),
+    "singular": (_singular, "found a singular affine"),
     "beyond the detector": (
         lambda path, v, save: save(path, v, np.diag([-24.0, 24.0, 8.0, 1.0])),
         "outside the detector",
@@ -85,7 +85,9 @@ def test_volumes_that_cannot_be_used(fails, bundle, output, tmp_path, save_volum
 def test_missing_files(fails, bundle, body, tmp_path, verb):
     arguments = {"reconstruct": ["--output", tmp_path / "o"], "evaluate": [body]}[verb]
     missing = tmp_path / "missing.nii.gz"
-    assert f"{missing}: no such file" in fails(verb, missing, "--bundle", bundle, *arguments)
+    assert f"found {missing}, expected a file or folder that exists" in fails(
+        verb, missing, "--bundle", bundle, *arguments
+    )
     assert not (tmp_path / "o").exists()
 
 
@@ -128,14 +130,14 @@ def test_a_sampler_s_option_with_a_baseline(fails, bundle, body, output):
 def test_a_missing_model_file(fails, copied_bundle, body, output):
     model = copied_bundle / "models" / "model.pt"
     model.unlink()
-    assert f"{model}: missing" in fails("reconstruct", body, "--bundle", copied_bundle, "--output", output)
+    assert f"{model}: found no such file" in fails("reconstruct", body, "--bundle", copied_bundle, "--output", output)
 
 
 def test_a_truncated_model_file(fails, copied_bundle, body, output):
     model = copied_bundle / "models" / "model.pt"
     model.write_bytes(model.read_bytes()[:2000])
     line = fails("reconstruct", body, "--bundle", copied_bundle, "--output", output)
-    assert f"{model}: cannot be read as weights" in line
+    assert f"{model}: found a damaged file or one of another kind, expected weights" in line
 
 
 @pytest.mark.parametrize("weights", [{"other.weight": torch.zeros(3)}, [1, 2]], ids=["another network's", "a list"])
@@ -143,21 +145,19 @@ def test_a_model_file_that_does_not_fit(fails, copied_bundle, body, output, weig
     model = copied_bundle / "models" / "model.pt"
     torch.save(weights, model)
     line = fails("reconstruct", body, "--bundle", copied_bundle, "--output", output)
-    assert f"{model}: does not fit the network" in line
+    assert f"{model}: found weights that do not fit" in line
 
 
 def test_a_damaged_config(fails, copied_bundle, body, output):
     config = copied_bundle / "configs" / "inference.json"
     config.write_text(config.read_text()[:100])
-    assert f"{config}: cannot be read as JSON" in fails(
-        "reconstruct", body, "--bundle", copied_bundle, "--output", output
-    )
+    assert f"{config}: found no valid JSON" in fails("reconstruct", body, "--bundle", copied_bundle, "--output", output)
 
 
 def test_a_config_of_another_kind(fails, copied_bundle, body, output):
     (copied_bundle / "configs" / "inference.json").write_text('{"network_def": 1}')
     line = fails("reconstruct", body, "--bundle", copied_bundle, "--views", 3, "--output", output)
-    assert "has no entry" in line
+    assert "found no entry" in line
 
 
 @pytest.mark.parametrize("verb", ["reconstruct", "evaluate", "train"])

@@ -83,7 +83,7 @@ def test_another_version(fails, changed, body, tmp_path, version):
 
 @pytest.mark.parametrize("name", [name for name, entry in INFERENCE.items() if entry.required])
 def test_a_missing_entry(changed, name):
-    with pytest.raises(InputError, match=rf"inference.json: entry '{name}': missing, expected "):
+    with pytest.raises(InputError, match=rf"inference.json: entry '{name}': found no such entry, expected "):
         read_config(changed({name: None}), "inference", {})
 
 

@@ -40,7 +40,7 @@ def test_the_weights_of_the_other_bundle(tmp_path):
         load_network(read_config(folder, "inference", {}), torch.device("cpu"))
         shutil.copy(BUNDLES / other / "models" / "model.pt", folder / "models")
         with pytest.raises(
-            InputError, match=rf"model\.pt: holds the .* weights of the bundle {other}, expected .* {name}"
+            InputError, match=rf"model\.pt: found the .* weights of the bundle {other}, expected .* {name}"
         ):
             load_network(read_config(folder, "inference", {}), torch.device("cpu"))
 
@@ -61,7 +61,7 @@ def test_a_training_from_the_weights_of_the_other_bundle(fails, tmp_path):
     weights = BUNDLES / MRI / "models" / "model.pt"
     arguments = ["--dataset", tmp_path / "data", "--output", tmp_path / "out", "--initial-weights", weights]
     line = fails("train", "--bundle", CT, *arguments)
-    assert f"{weights}: holds the MR weights of the bundle {MRI}" in line
+    assert f"{weights}: found the MR weights of the bundle {MRI}" in line
 
 
 @pytest.mark.parametrize("name", [CT, MRI])
@@ -73,7 +73,7 @@ def test_under_monai_the_weights_are_checked_too(name, tmp_path):
     (loader,) = config.get_parsed_content("handlers")
     engine = Engine(lambda *_: None)
     loader.attach(engine)
-    with pytest.raises(InputError, match=r"model\.pt: cannot be read as weights; the checksum"):
+    with pytest.raises(InputError, match=r"model\.pt: found a wrong checksum"):
         engine.run([0])
 
 

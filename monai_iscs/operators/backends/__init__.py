@@ -21,7 +21,7 @@ from monai_iscs.operators.geometry import ConeBeamGeometry
 
 
 class Backend(Protocol):
-    """One implementation of the line integrals of a scan, made from its `RayTable` or, another project's, from it."""
+    """One implementation of a scan's line integrals; ours are made from its `RayTable`."""
 
     def __init__(self, scan: AlignedScan) -> None: ...
 
@@ -42,12 +42,12 @@ class _Entry(NamedTuple):
     package: str
     """What Python imports."""
     install: str
-    """How a user gets it."""
+    """How a user installs it."""
     automatic: bool = True
     """Whether "auto" may choose it."""
     matched: bool = True
     joseph: bool = False
-    """Whether it is Joseph's method here, whose scans a `RayTable` describes."""
+    """Whether it is our Joseph's method, which needs a `RayTable`."""
 
 
 _CPU, _CUDA = frozenset({"cpu"}), frozenset({"cuda"})
@@ -59,7 +59,7 @@ _REGISTRY = {
     "numba": _Entry("numba_joseph", "NumbaJoseph", _CPU, "numba", "pip install numba", joseph=True),
     "triton": _Entry("triton_joseph", "TritonJoseph", _TRITON, "triton", "pip install triton (Linux)", joseph=True),
     "torch": _Entry("torch_separable", "TorchSeparable", None, "torch", "pip install torch", joseph=True),
-    # other projects' projectors, imported when they are named: their licences are in their modules
+    # other projects' projectors, only imported when named; their modules name their licences
     "diffct": _Entry(
         "diffct_siddon", "DiffctSiddon", _CPU | _CUDA, "diffct", 'pip install "diffct[cu12]"', automatic=False
     ),
@@ -87,7 +87,7 @@ def check_backend(name: str) -> str:
 
 
 def is_matched(name: str) -> bool:
-    """Whether the adjoint of what `name` means is the exact transpose."""
+    """Whether the adjoint of this backend is the exact transpose."""
     return name == "auto" or _REGISTRY[name].matched
 
 
@@ -108,22 +108,22 @@ def choose_backend(name: str, device: torch.device) -> str:
                 return candidate
             if device.type == "cuda":
                 warnings.warn(
-                    f"backend {candidate!r} is left out, so that the projector is hundreds of times slower: {missing} "
+                    f"backend {candidate!r} is left out, which makes the projector hundreds of times slower: {missing} "
                     "is missing",
                     stacklevel=2,
                 )
     devices = _REGISTRY[name].devices
-    raise InputError(f"backend {name!r} got a tensor on {device}, expected one on {', '.join(sorted(devices))}")
+    raise InputError(f"backend {name!r}: found a tensor on {device}, expected one on {', '.join(sorted(devices))}")
 
 
 def _missing(entry: _Entry) -> str | None:
-    """What a backend lacks to run here: its package, and for Triton what it builds its launcher with."""
+    """What a backend lacks to run here: its package, and for Triton the tools to build its launcher."""
     if find_spec(entry.package) is None:
         return entry.install
     if entry.package == "triton":
         if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
             return "a C compiler (such as gcc)"
-        scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")  # as Triton looks for it
+        scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")  # as in Triton
         header = Path(sysconfig.get_paths(scheme)["include"]) / "Python.h"
         if not (header.exists() or "CPATH" in os.environ or "C_INCLUDE_PATH" in os.environ):
             return f"{header} (such as from the system's package python3-dev)"
@@ -131,16 +131,16 @@ def _missing(entry: _Entry) -> str | None:
 
 
 def align_scan(name: str, geometry: ConeBeamGeometry, grid: Grid) -> AlignedScan:
-    """What a backend is made from; for "auto" what all do that it may choose.
+    """The scan in the form that a backend needs; for "auto" in the form of all that it may choose.
 
     Raises:
-        InputError: a scan that none of these can do.
+        InputError: a scan that they cannot do.
     """
     return (RayTable if name == "auto" or _REGISTRY[name].joseph else AlignedScan).of(geometry, grid)
 
 
 def make_backend(name: str, scan: AlignedScan) -> Backend:
-    """Import and build the backend of this name (compilers and drivers are only imported when used).
+    """Import and build the backend of this name (compilers and drivers are imported only then).
 
     Raises:
         InputError: if its package cannot be imported, or cannot do this scan.
@@ -150,6 +150,6 @@ def make_backend(name: str, scan: AlignedScan) -> Backend:
         module = import_module(f"{__name__}.{entry.module}")
     except ImportError as error:
         raise InputError(
-            f"backend {name!r} needs {entry.package}, which cannot be imported ({error}): {entry.install}"
+            f"backend {name!r}: found no usable {entry.package} ({error}), expected it to be installed: {entry.install}"
         ) from error
     return getattr(module, entry.cls)(scan)

@@ -15,16 +15,16 @@ from monai_iscs.operators.backends.unmatched import UnmatchedBackend
 class AstraCone(UnmatchedBackend):
     """ASTRA's FP3D_CUDA and BP3D_CUDA, through host memory. The adjoint is approximate.
 
-    ASTRA takes source, detector and pixel steps of each view as vectors and the volume's borders, so that all offsets
-    are handed over as they are.
+    ASTRA takes each view's source, detector and pixel steps as vectors, and the volume's borders: any offset is
+    possible.
 
     Raises:
-        InputError: where ASTRA finds no GPU: it has no cone beam on CPUs, and asking for one ends the process.
+        InputError: if ASTRA finds no GPU: it has no cone beam on CPUs, and trying it would end the process.
     """
 
     def __init__(self, scan: AlignedScan) -> None:
         if not astra.use_cuda():
-            raise InputError("backend 'astra' found no CUDA device, expected one: ASTRA has no cone beam on CPUs")
+            raise InputError("backend 'astra': found no CUDA device, expected one: ASTRA has no cone beam on CPUs")
         super().__init__(scan)
         geometry, grid = self.geometry, self.grid
         X, Y, Z = grid.shape
@@ -48,7 +48,7 @@ class AstraCone(UnmatchedBackend):
         return torch.from_numpy(out).to(projections.device)
 
     def _run(self, algorithm: str, volume_key: str, volume: np.ndarray, projections: np.ndarray) -> None:
-        """One algorithm on both arrays in place: ASTRA reads the one and writes the other."""
+        """One algorithm in place: ASTRA reads one array and writes the other."""
         data = [
             astra.data3d.link("-vol", self._volume, volume),
             astra.data3d.link("-proj3d", self._detector, projections),

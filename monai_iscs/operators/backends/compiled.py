@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numba's compiler where there may be no folder to keep its results in, and in processes that were forked."""
+"""Numba's compiler, also without a writable cache folder and in forked processes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if hasattr(os, "register_at_fork"):
 def compiled(fastmath: Iterable[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A decorator: compile at the first call, for as many threads as there are processors.
 
-    The machine code is kept for the next process where numba finds a folder that it may write to, else compiled in each
-    process. In a forked process, such as a worker of PyTorch's DataLoader, the function runs in one thread: where its
-    parent had started threads, numba's or PyTorch's, it would wait for the others forever.
+    The machine code is cached for later processes if numba finds a writable folder, else compiled in each process. In a
+    forked process, such as a worker of PyTorch's DataLoader, the function runs in one thread: if the parent had started
+    threads, numba's or PyTorch's, it would wait for them forever.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        # a name of its own: numba keeps its files by name, not by options
+        # another name: numba names its cache files by function, not by options
         serial = FunctionType(function.__code__, function.__globals__, function.__name__)
         serial.__qualname__ = f"{function.__qualname__}_serial"
 

@@ -14,10 +14,10 @@ SAME = 1e-6  # share by which the pixels of two views may differ
 
 
 class DiffctSiddon:
-    """Siddon's method with its exact transpose, in float32: voxels are constant, so that it isn't Joseph's operator.
+    """Siddon's method with its exact transpose, in float32: voxels are constant, which differs from Joseph's method.
 
     Native CUDA kernels for CUDA tensors; diffct's portable PyTorch code, a hundred times slower than numba, for CPU
-    tensors. diffct takes any position of source and detector, so that all offsets are handed over as they are.
+    tensors. diffct takes any position of source and detector.
 
     Raises:
         InputError: pixels of another size in some view.

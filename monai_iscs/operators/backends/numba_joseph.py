@@ -12,13 +12,13 @@ from numba import njit, prange
 from monai_iscs.operators.backends.compiled import compiled
 from monai_iscs.operators.backends.rays import RayTable
 
-# Everything of fast-math but the promise that there is no NaN or infinity: bad values must stay visible.
+# All of fast-math except the assumption that there is no NaN or infinity: bad values must stay visible.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 FIXED_BITS = 32
 FIXED_ONE, FIXED_MASK, FIXED_UNIT = 2.0**FIXED_BITS, 2**FIXED_BITS - 1, np.float32(2.0**-FIXED_BITS)
 SLAB = 8  # planes that one thread of the adjoint works on at a time: they stay in its cache
-# Zeros around a z-column: what `span` lets in lies up to a voxel outside, but for rounding, and is read together with
-# its upper neighbour.
+# Zeros around a z-column: `span` accepts positions up to a voxel outside (and rounding), which are read together with
+# their upper neighbours.
 BELOW, ABOVE = 2, 2
 
 
@@ -51,7 +51,7 @@ class NumbaJoseph:
 def span(offset, slope, count, first, last):
     """The integers k in [first, last) with -1 < offset + slope * k < count, as a range (low, high).
 
-    A k whose position equals a border, but for rounding, may be among them.
+    A k whose position equals a border up to rounding may be among them.
     """
     if slope == 0.0:
         return first, (last if -1.0 < offset < count else first)
@@ -76,7 +76,7 @@ def neighbours(position, count):
 
 @njit(inline="always", fastmath=FAST)
 def blend(a, b, weight_a, weight_b, out):
-    """out = weight_a * a + weight_b * b between its padding: a column between two."""
+    """out = weight_a * a + weight_b * b, inside the padding of out: interpolates between two columns."""
     for z in range(a.shape[0]):
         out[z + BELOW] = weight_a * a[z] + weight_b * b[z]
 
@@ -85,7 +85,7 @@ def blend(a, b, weight_a, weight_b, out):
 def sample(column, offset, slope, low, high, out):
     """out[k] += the column at offset + slope * k, linearly interpolated, for k in [low, high) as `span` gives them.
 
-    The column is padded. The position runs in fixed point, 32 bits after the point: index and fraction are then a shift
+    The column is padded. The position is in fixed point, 32 bits after the point: index and fraction are then a shift
     and a mask, a third faster than conversions from floating point and more exact than float32.
     """
     position, stride = np.int64((offset + slope * low + BELOW) * FIXED_ONE), np.int64(slope * FIXED_ONE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rays of a scan as every backend of Joseph's method needs them."""
+"""The rays of a scan, for all backends of Joseph's method."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class RayTable(AlignedScan):
 
     and its path per plane is sqrt(path[0] + (path[1] + path[2] · k)²) mm.
 
-    The other way round, the point at voxel indices (x, y) lies after the fraction s = shadow[1] · (1, x, y) of the way
+    Conversely, the point at voxel indices (x, y) lies after the fraction s = shadow[1] · (1, x, y) of the way
     from source to detector, in the plane of detector column shadow[0] · (1, x, y) / s.
 
     Attributes:
@@ -79,7 +79,7 @@ class RayTable(AlignedScan):
 
         Raises:
             InputError: a grid whose axes are not at right angles, a detector that does not stand upright on its x-y
-                plane, a volume that would meet the source, or rays steeper than 45°.
+                plane, a volume that reaches the source, or rays steeper than 45°.
         """
         geometry, grid = geometry.along(grid), grid.straight
         geometry.check_upright()
@@ -99,7 +99,7 @@ class RayTable(AlignedScan):
             constant = start[:, 0, 1] * edge[:, 0] - start[:, 0, 0] * edge[:, 1]
             return np.stack([constant, edge[:, 1], -edge[:, 0]], 1)
 
-        # point - source = s · (step of column 0 + column · pixel): crossed with the one and with the other
+        # point - source = s · (step of column 0 + column · pixel): cross product with each of the two
         pixel = u[:, :2] / spacing[:2]
         area = step[:, 0, 0] * pixel[:, 1] - step[:, 0, 1] * pixel[:, 0]
         shadow = np.stack([-distance(step[:, 0]), distance(pixel)], 1) / area[:, None, None]
@@ -141,7 +141,7 @@ def _check_rays(geometry: ConeBeamGeometry, grid: Grid) -> None:
     depth = ((center - geometry.source)[:, :2] * ahead).sum(1) - np.abs(ahead) @ half[:2]
     if depth.min() <= 0:
         raise InputError(
-            f"grid: found a volume that would meet the source: its nearest corner is {depth.min():.1f} mm in front of "
+            f"grid: found a volume that reaches the source: its nearest corner is {depth.min():.1f} mm in front of "
             "it, expected more than 0 in every view"
         )
     # The steps are along x or y, never z: no ray through the volume may climb more than it advances.

@@ -15,12 +15,12 @@ _IMAGE = itk.Image[itk.F, 3]
 
 
 class RTKJoseph:
-    """RTK's Joseph pair on the CPU, in float32: ours but for voxels on the volume's border, which RTK treats otherwise.
+    """RTK's Joseph pair on the CPU, in float32: equal to ours except for voxels on the volume's border.
 
     RTK turns about its y axis; our x, y, z are its z, x, y, and its detector's x, y our u, v.
 
     Raises:
-        InputError: views that are on no circle.
+        InputError: views that are not on a circle.
     """
 
     def __init__(self, scan: AlignedScan) -> None:
@@ -45,7 +45,7 @@ class RTKJoseph:
         return torch.from_numpy(x).transpose(-1, -2).contiguous().to(projections.dtype)
 
     def _run(self, kind, target: np.ndarray, source: np.ndarray, to_volume: bool) -> np.ndarray:
-        # a filter keeps the C++ image, not the array behind it: all stay referenced until the result is copied
+        # a filter references the C++ image, not the array behind it: keep all of them until the result is copied
         images = [self._image(array, is_volume) for array, is_volume in ((target, to_volume), (source, not to_volume))]
         run = kind.New()
         run.SetInput(0, images[0])

@@ -16,7 +16,7 @@ from monai_iscs.operators.backends.unmatched import UnmatchedBackend
 from monai_iscs.operators.circle import EXACT, Circle
 
 if importlib.util.find_spec("_tkinter") is None and "turtle" not in sys.modules:
-    # torch_radon.volumes imports `width` from turtle, needlessly, which fails on servers without Tk
+    # torch_radon.volumes imports `width` from turtle without using it, which fails on servers without Tk
     sys.modules["turtle"] = ModuleType("turtle")
     sys.modules["turtle"].width = None
     import torch_radon
@@ -31,12 +31,12 @@ MAX_VIEWS = 4096
 class TorchRadonCone(UnmatchedBackend):
     """torch-radon's projector on CUDA tensors. The adjoint is approximate.
 
-    Lengths are handed over in voxels: torch-radon's back-projector adds half a millimetre where half a voxel is meant.
-    Its angles run a quarter turn ahead of ours.
+    Lengths are passed in voxels: torch-radon's back-projector adds half a millimetre instead of half a voxel. Its
+    angles are a quarter turn ahead of ours.
 
     Raises:
-        InputError: for what torch-radon lacks: views on no circle, offsets of the detector or the volume, voxels
-            that are not cubes, more than 4,096 views.
+        InputError: for what torch-radon cannot do: views not on a circle, offsets of the detector or the volume,
+            voxels that are not cubes, more than 4,096 views.
     """
 
     def __init__(self, scan: AlignedScan) -> None:
@@ -47,7 +47,7 @@ class TorchRadonCone(UnmatchedBackend):
         for name, moved in (("detector_offset", circle.detector_offset), ("volume_offset", offset)):
             if np.abs(moved).max() > EXACT * circle.source_to_detector:
                 found = tuple(round(float(mm), 3) for mm in moved)
-                raise InputError(f"{name}: found {found} mm, expected 0: backend 'torch-radon' has none")
+                raise InputError(f"{name}: found {found} mm, expected 0 for backend 'torch-radon'")
         voxel = grid.spacing[0]
         if not np.allclose(grid.spacing, voxel, rtol=1e-5):
             raise InputError(f"grid: found voxels of {grid.spacing} mm, expected cubes for backend 'torch-radon'")

@@ -30,8 +30,8 @@ class _Chunk(NamedTuple):
 class TorchSeparable:
     """The same discrete operator as `NumbaJoseph`, separated into in-plane and z interpolation.
 
-    Works in float64 for float64 tensors, else in float32. Its sums over voxels are ordered by the device: bit for bit
-    repeatable on the CPU, not on CUDA unless `torch.use_deterministic_algorithms` is set.
+    Works in float64 for float64 tensors, else in float32. The device decides the order of its sums over voxels: they
+    are bit for bit repeatable on the CPU, but on CUDA only if `torch.use_deterministic_algorithms` is set.
     """
 
     def __init__(self, rays: RayTable) -> None:
@@ -99,7 +99,7 @@ class TorchSeparable:
         offset, slope = rays.height[view, 0] + s * rays.height[view, 1] + 1, s * rays.height[view, 2]
         ends = np.stack([-offset / slope, (Z + 1 - offset) / slope])
         low, high = np.clip([math.floor(ends.min()), math.ceil(ends.max()) + 1], 0, rays.detector_shape[0])
-        row = torch.arange(high - low, device=like.device, dtype=like.dtype)  # from the lowest on: smaller numbers
+        row = torch.arange(high - low, device=like.device, dtype=like.dtype)  # counted from the lowest: smaller numbers
         position = to_device(offset + slope * low)[..., None] + to_device(slope)[..., None] * row
         position = position.clamp(0, Z + 1)  # both ends lie in the padding
         level = position.floor()

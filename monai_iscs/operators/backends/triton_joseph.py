@@ -14,7 +14,7 @@ from monai_iscs.errors import InputError
 from monai_iscs.operators.backends import triton_kernels as kernels
 from monai_iscs.operators.backends.rays import RayTable
 
-# Elements of a tile: the interpreter works on one tile after another, the faster the larger they are.
+# Elements of a tile: the interpreter works on one tile after another, and is faster with larger ones.
 WARPS = 4 if not triton.knobs.runtime.interpret else 32
 COLUMNS = 4 if not triton.knobs.runtime.interpret else 32
 LANES = kernels.LANES.value
@@ -39,10 +39,10 @@ class _Tables(NamedTuple):
 class TritonJoseph:
     """Joseph's projector and its exact transpose on CUDA tensors, in float32, deterministic: without atomics.
 
-    The same discrete operator as `NumbaJoseph`. The host never waits for the device, but for the upload of the tables
-    at the first use on it. Memory beyond input and output: one copy of the projections.
+    The same discrete operator as `NumbaJoseph`. The host never waits for the device, except for the upload of the
+    tables at the first use. Memory beyond input and output: one copy of the projections.
 
-    What it costs at the paper's size (256 x 256 x 300 voxels of 1.5 mm, 30 views, 512 x 512 pixels of 2 mm), counted in
+    Its cost at the paper's size (256 x 256 x 300 voxels of 1.5 mm, 30 views, 512 x 512 pixels of 2 mm), counted in
     the machine code for an H100 or H200 (132 processors, 528 warp instructions per cycle, 1.755 GHz), not measured:
 
     - forward: 9.65e8 samples, each 4 loads and 7 multiply-adds, 39 instructions in all: 1.3 ms;
@@ -64,13 +64,13 @@ class TritonJoseph:
         depth = (rays.shadow[:, 1] @ corners.T).min(1)
         if depth.min() <= 0:
             raise InputError(
-                "the volume reaches to less than a voxel from the source, expected more for backend 'triton'"
+                "grid: found a volume less than a voxel from the source, expected more for backend 'triton'"
             )
         rows_per_voxel = 1 / (depth * h2)
         row = [(z - h0) * rows_per_voxel - h1 / h2 for z in (-1, Z + 4 * LANES)]
         if np.abs(row).max() >= 2**19 or rows_per_voxel.max() >= 2**12:
             raise InputError(
-                f"the volume is {np.ptp(row):.0f} detector rows high, up to {rows_per_voxel.max():.0f} a voxel, "
+                f"grid: found a volume {np.ptp(row):.0f} detector rows high, up to {rows_per_voxel.max():.0f} a voxel, "
                 f"expected less than {2**19} and {2**12} for backend 'triton'"
             )
         source = np.linalg.solve(rays.shadow[:, :, 1:], -rays.shadow[:, :, :1])[..., 0]
@@ -143,11 +143,11 @@ class TritonJoseph:
 
 
 def _span(mask: np.ndarray) -> np.ndarray:
-    """The first index along the last axis where it is true and one past the last, or twice 0."""
+    """The first true index along the last axis and one past the last true one, or twice 0."""
     size = mask.shape[1]
     return np.stack([mask.argmax(1), size - mask[:, ::-1].argmax(1)], 1).astype(np.int32) * mask.any(1)[:, None]
 
 
 def _layers(size: int) -> int:
-    """Elements of a thread along a dimension: work per element that is not shared against elements beyond the end."""
+    """Elements per thread along a dimension: trades shared work per element against elements beyond the end."""
     return min((4, 2, 1), key=lambda layers: triton.cdiv(size, LANES * layers) * (layers + 1))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Joseph's method as Triton kernels: one volume, one scan.
 
-Tensors of a kernel are tiles whose last dimension is a warp's 32 lanes, along detector rows or along z, whose
-dimension before is the warps, and whose leading ones stay within a thread. What does not depend on the lane (where a
-ray crosses a plane, with which weights) is therefore computed once per warp and shared by the thread's elements.
+Tensors of a kernel are tiles: their last dimension is a warp's 32 lanes, along detector rows or along z, the dimension
+before is the warps, and the leading ones stay within a thread. Values that do not depend on the lane (where a ray
+crosses a plane, with which weights) are therefore computed once per warp and shared by the thread's elements.
 
 Positions have 32 bits after the point: index and fraction are then the two halves of a 64-bit register.
 """
@@ -21,7 +21,7 @@ MAGIC = tl.constexpr(1.5 * 2.0**20)
 MAGIC_UPPER = tl.constexpr(0x41380000)  # the upper half of MAGIC's bits; the lower half is 0
 
 
-# One compilation serves all scans: none of these numbers is worth another for being 1 or divisible by 16.
+# One compilation serves all scans: Triton must not compile again where one of these is 1 or divisible by 16.
 SIZES = ["X", "Y", "Z", "views", "rows", "columns", "padding"]
 
 

@@ -11,7 +11,7 @@ from monai_iscs.operators.backends.rays import AlignedScan
 
 
 class UnmatchedBackend(ABC):
-    """A ray-driven projector A with a voxel-driven back-projector B, scaled so that B stands in for Aᵀ.
+    """A ray-driven projector A with a voxel-driven back-projector B, scaled so that B approximates Aᵀ.
 
     B samples the measurement between rays: it is near the transpose on smooth measurements, and far from it on noise.
     Its weights differ between libraries and versions by a factor, which is therefore measured once, on a constant
