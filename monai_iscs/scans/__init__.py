@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where measurements come from: simulated scans, the noise of detectors and the estimate of it."""
+"""Where measurements come from: simulated scans, readers of projections, noise of detectors and the estimate of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from monai_iscs.scans.measured import MeasuredScan, Placed
 from monai_iscs.scans.measurement import Measurement
 from monai_iscs.scans.noise_level import estimate_noise_level
 from monai_iscs.scans.projections import Projections
+from monai_iscs.scans.readers import read_projections, write_projections
 from monai_iscs.scans.rectify import upright
 from monai_iscs.scans.scan import ConeBeamScan, Scan
 from monai_iscs.scans.signal_noise import GaussianNoise, RicianNoise
@@ -26,6 +27,8 @@ __all__ = [
     "ThickSliceScan",
     "estimate_noise_level",
     "field_of_view",
+    "read_projections",
     "seen_share",
     "upright",
+    "write_projections",
 ]

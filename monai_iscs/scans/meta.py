@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conversion between measurements and the `MetaTensor`s of MONAI's pipelines; the only place that knows both."""
+"""Conversion between measurements or projections and MONAI's `MetaTensor`s; the only place that knows both."""
 
 from __future__ import annotations
 
+import base64
+import json
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,11 +15,14 @@ from monai.data import MetaTensor
 
 from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
+from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.scans.description import describable
 from monai_iscs.scans.measurement import Measurement
+from monai_iscs.scans.projections import Projections
 
 # The entry of a measurement's meta with all but its data, as text: MONAI's batches keep texts unchanged.
 SCAN = "scan"
+PROJECTIONS = "projections"  # likewise, of projections
 
 
 def image_name(image: torch.Tensor, default: str = "image") -> str:
@@ -94,3 +100,63 @@ def from_meta_tensor(tensor: torch.Tensor) -> Measurement:
         )
     with naming(tensor):
         return Measurement.of_description(tensor.as_tensor(), text)
+
+
+def projections_to_meta_tensor(projections: Projections, *, name: str) -> MetaTensor:
+    """Projections as MONAI's pipelines carry them.
+
+    Args:
+        projections: what a scanner gave.
+        name: of the file that they were read from.
+
+    Returns:
+        The line integrals (1, view, v, u), with all the rest in `meta["projections"]`, from which `projections_of`
+        makes them again.
+    """
+    weights = projections.weights
+    if weights is not None:
+        array = weights.detach().cpu().numpy()
+        packed = base64.b64encode(zlib.compress(array.tobytes(), 1)).decode("ascii")
+        weights = {"dtype": array.dtype.str, "zlib": packed}
+    text = {
+        "geometry": projections.geometry.as_dict(),
+        "position": projections.position,
+        "weights": weights,
+        "notes": projections.notes,
+    }
+    return MetaTensor(projections.data[None], meta={"filename_or_obj": name, PROJECTIONS: json.dumps(text)})
+
+
+def projections_of(tensor: torch.Tensor) -> Projections:
+    """The projections that `LoadProjections` turned into a `MetaTensor`; one item of a batch, too.
+
+    Args:
+        tensor: (1, view, v, u).
+
+    Raises:
+        InputError: a tensor that is none of these, a whole batch, or one whose shape was changed.
+    """
+    text = tensor.meta.get(PROJECTIONS) if isinstance(tensor, MetaTensor) else None
+    if not isinstance(text, str) or tensor.ndim != 4 or len(tensor) != 1:
+        found = "nothing" if text is None else f"a tensor {tuple(tensor.shape)}"
+        raise InputError(
+            f'{image_name(tensor, "projections")}: found {found} with meta["{PROJECTIONS}"], expected projections '
+            "(1, view, v, u) of LoadProjections"
+        )
+    with naming(tensor):
+        try:
+            values = json.loads(text)
+            geometry, weights = values["geometry"], values["weights"]
+            if weights is not None:
+                data = zlib.decompress(base64.b64decode(weights["zlib"]))
+                weights = torch.from_numpy(np.frombuffer(bytearray(data), weights["dtype"]).reshape(tensor.shape[1:]))
+            position, notes = values["position"], tuple(values["notes"])
+        except (ValueError, TypeError, KeyError, zlib.error) as error:
+            raise InputError(f'meta["{PROJECTIONS}"]: found {text!r:.40}, expected its text ({error!r:.60})') from None
+        return Projections(
+            data=tensor.as_tensor()[0],
+            geometry=ConeBeamGeometry.from_dict(geometry),
+            weights=weights,
+            position=position,
+            notes=notes,
+        )

@@ -20,6 +20,12 @@ from monai_iscs.transforms.checks import (
 from monai_iscs.transforms.fit import FitInPlane, FitInPlaneD, FitInPlaned, FitInPlaneDict
 from monai_iscs.transforms.lesions import InsertLesions, Lesion
 from monai_iscs.transforms.load import LoadVolume, LoadVolumeD, LoadVolumed, LoadVolumeDict
+from monai_iscs.transforms.load_projections import (
+    LoadProjections,
+    LoadProjectionsD,
+    LoadProjectionsd,
+    LoadProjectionsDict,
+)
 from monai_iscs.transforms.measurement import (
     SimulateMeasurement,
     SimulateMeasurementD,
@@ -88,6 +94,10 @@ __all__ = [
     "InputCompose",
     "InsertLesions",
     "Lesion",
+    "LoadProjections",
+    "LoadProjectionsD",
+    "LoadProjectionsDict",
+    "LoadProjectionsd",
     "LoadVolume",
     "LoadVolumeD",
     "LoadVolumeDict",

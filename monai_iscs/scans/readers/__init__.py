@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Readers of real projections, one module a family of formats, and a writer."""
+
+from __future__ import annotations
+
+from monai_iscs.scans.readers.options import Options
+from monai_iscs.scans.readers.read import read_projections, read_with
+from monai_iscs.scans.readers.write import write_projections
+
+__all__ = ["Options", "read_projections", "read_with", "write_projections"]

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what a detector counted to line integrals, with the pixels mended that counted nothing sensible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from monai_iscs.errors import InputError
+from monai_iscs.scans.readers.mending import MOST_MENDED, fill, stuck_pixels
+from monai_iscs.scans.readers.recording import Recording
+
+DEAD = 0.01  # of the flat field's median: a pixel that counts less without the object is dead
+FULL_SCALE = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))  # largest numbers of a detector
+AIR = 0.01  # line integral up to which a ray at full scale is one through air, and not a saturated one
+WORTH_TELLING = 1e-3  # of all rays
+NONE = np.empty(0, np.intp)
+
+
+def line_integrals(recording: Recording, chosen: Sequence[int]) -> tuple[Tensor, Tensor | None, list[str]]:
+    """Line integrals of some views, p = −log((counts − dark) / (air − dark)).
+
+    Pixels that are dead (nothing in the flat field, or the same number in all views),
+    rays without a count and saturated rays are interpolated from their neighbours.
+
+    Args:
+        recording: what was recorded; with an air value unless its numbers are line integrals.
+        chosen: indices of the views, rising.
+
+    Returns:
+        Line integrals (view, v, u), float32; weights, as `Projections` has them; a sentence for each kind of mending.
+
+    Raises:
+        InputError: numbers that are not finite, more than 5 % to mend, or numbers that can't be what they are said to
+            be.
+    """
+    shape = (len(chosen), *recording.stack.shape[1:])
+    data = np.empty(shape, np.float32)
+    frames = enumerate(recording.stack.frames(chosen))
+    weights, notes = None, []
+    if recording.kind == "line-integrals":
+        for view, frame in frames:
+            data[view] = frame
+            _check_finite(data[view], chosen[view])
+    else:
+        weights, notes = _from_counts(frames, recording, chosen, data)
+    result = torch.from_numpy(data)
+    return result, None if weights is None else torch.from_numpy(weights), notes
+
+
+def _check_finite(frame: np.ndarray, view: int) -> None:
+    if not np.isfinite(frame).all():
+        count = int((~np.isfinite(frame)).sum())
+        raise InputError(f"found NaN or infinite values in {count} pixels of view {view}, expected finite numbers")
+
+
+def _from_counts(frames, recording: Recording, chosen: Sequence[int], data: np.ndarray):
+    """Fills `data`; weights and notes."""
+    views, *pixels = data.shape
+    dark = np.asarray(recording.dark, np.float64)
+    air = np.broadcast_to(np.asarray(recording.air, np.float64) - dark, pixels)
+    if not np.isfinite(air).all():
+        raise InputError("flat: found NaN or infinite values, expected finite counts")
+    middle = np.median(air)
+    if not middle > 0:
+        raise InputError(f"found {middle:g} counts of air above the dark field, expected more (flat and dark swapped?)")
+    dead = air <= DEAD * middle
+    log_air = np.log(np.where(dead, middle, air))
+    lowest, highest = np.full(pixels, np.inf), np.full(pixels, -np.inf)
+    starved, saturated, peak, at_peak = [], [], -np.inf, 0
+    for view, frame in frames:
+        frame = frame.astype(np.float64)
+        _check_finite(frame, chosen[view])
+        np.minimum(lowest, frame, out=lowest)
+        np.maximum(highest, frame, out=highest)
+        if (top := frame.max()) > peak:
+            peak, at_peak, saturated = top, 0, [NONE] * view
+        full = (frame == peak) & ~dead
+        frame -= dark
+        nothing = frame <= 0
+        starved.append(np.flatnonzero(nothing & ~dead))
+        frame[nothing] = 1.0
+        data[view] = log_air - np.log(frame)
+        at_peak += int(full.sum())
+        saturated.append(np.flatnonzero(full & (data[view] > AIR)))
+    dead |= stuck_pixels(lowest, highest, views) | ((highest <= dark) & (views > 1))
+    notes = []
+    if recording.kind != "counts" or peak not in FULL_SCALE:
+        saturated = [NONE] * views
+    elif (share := at_peak / data.size - sum(map(len, saturated)) / data.size) > WORTH_TELLING:
+        notes.append(f"found {share:.1%} of the rays at the detector's largest number ({peak:g}): they count as air")
+    starved, saturated = ([at[~dead.flat[at]] for at in indices] for indices in (starved, saturated))
+    counted = {
+        "dead pixels": int(dead.sum()),
+        "rays without a count": sum(map(len, starved)),
+        "saturated rays": sum(map(len, saturated)),
+    }
+    lost = int(dead.sum()) * views + counted["rays without a count"] + counted["saturated rays"]
+    if lost > MOST_MENDED * data.size:
+        found = ", ".join(f"{count:,} {name}" for name, count in counted.items() if count)
+        raise InputError(f"found {found} ({lost / data.size:.1%} of all rays), expected at most {MOST_MENDED:.0%}")
+    if not lost:
+        return None, notes
+    weights = np.ones(data.shape, np.uint8)
+    for view in range(views):
+        missing = dead.copy()
+        missing.flat[starved[view]] = True
+        missing.flat[saturated[view]] = True
+        if missing.any():
+            fill(data[view], missing, chosen[view])
+            weights[view] = ~missing
+    notes += [f"found {count:,} {name}, filled in from their neighbours" for name, count in counted.items() if count]
+    return weights, notes

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading of real projections, whatever scanner or program wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from monai_iscs.errors import InputError
+from monai_iscs.operators import ConeBeamGeometry
+from monai_iscs.scans.projections import Projections
+from monai_iscs.scans.readers.counts import line_integrals
+from monai_iscs.scans.readers.formats import open_recording
+from monai_iscs.scans.readers.naming import naming_file
+from monai_iscs.scans.readers.options import PATIENT, Images, Options
+from monai_iscs.scans.readers.plausible import check_line_integrals
+
+
+def read_projections(
+    path: str | PathLike[str],
+    *,
+    geometry: str | PathLike[str] | ConeBeamGeometry | None = None,
+    kind: str | None = None,
+    flat: Images | None = None,
+    dark: Images | None = None,
+    air: float | None = None,
+    unit: str | float | None = None,
+    detector_pitch: float | Sequence[float] | None = None,
+    axis_column: float | None = None,
+    every: int = 1,
+    position: str | None = None,
+) -> Projections:
+    """Read projections and the geometry that they were taken with.
+
+    `docs/projections.md` lists the formats. Images are read one at a time, so that the memory that is needed is that of
+    the result. What was mended or assumed is in the result's `notes`.
+
+    Args:
+        path: a file, a folder of numbered files, or a pattern such as `scan_*.tif`.
+        geometry: file of the geometry where the images don't carry it, or the geometry itself. None: a file of the same
+            name with the suffix .xml, or the images' own.
+        kind: what the numbers are, "line-integrals", "transmission" (shares of the air's counts) or "counts". None: as
+            the format says.
+        flat: images without the object: a file, folder or pattern, several of them, or an array (rows, columns) or (n,
+            rows, columns); they are averaged. None: those of the format.
+        dark: images without X-rays, likewise; None: those of the format, or 0.
+        air: counts of a ray that meets nothing, instead of `flat`.
+        unit: of the lengths in a geometry that says none, "um", "mm", "cm" or "m", or one unit in mm.
+        detector_pitch: pixel size at the detector in mm, or (along v, along u), where no file says it.
+        axis_column: detector column (from 0, fractional) that the rotation axis is seen in, where parallel rays leave
+            it open. None: found from opposite views.
+        every: reads only each so many-th view, from the first one on.
+        position: how the patient lay, see `Projections`; "RAS": the file's frame is the patient's. None: "HFS" for
+            files of RTK, Varian and Elekta, else "RAS".
+
+    Raises:
+        InputError: files that are missing, damaged, unknown or contradict each other; numbers that can't be what they
+            are said to be; something that has to be said and isn't. One line, which names the file.
+    """
+    options = Options(
+        geometry=geometry,
+        kind=kind,
+        flat=flat,
+        dark=dark,
+        air=air,
+        unit=unit,
+        detector_pitch=detector_pitch,
+        axis_column=axis_column,
+        every=every,
+        position=position,
+    )
+    return read_with(path, options)
+
+
+def read_with(path: str | PathLike[str], options: Options) -> Projections:
+    """`read_projections`, with its options in one piece."""
+    path = Path(path).expanduser()
+    with naming_file(path):
+        recording = open_recording(path, options).checked().told(options)
+        views = recording.geometry.views
+        if options.every >= views > 1:
+            raise InputError(f"every: found {options.every} with {views} views, expected fewer than there are")
+        chosen = range(0, views, options.every)
+        data, weights, notes = line_integrals(recording, chosen)
+        notes += check_line_integrals(data, sure=options.kind == "line-integrals")
+        position = options.position or recording.position
+        return Projections(
+            data=data,
+            geometry=recording.geometry.chosen(np.asarray(chosen)),
+            weights=weights,
+            position=None if position == PATIENT else position,
+            notes=(*recording.notes, *notes),
+        )

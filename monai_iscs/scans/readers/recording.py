@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every format's reader gives: images, the geometry of all of them, and what their numbers are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from monai_iscs.errors import InputError
+from monai_iscs.operators import ConeBeamGeometry
+from monai_iscs.scans.readers.options import KINDS, Options
+from monai_iscs.scans.readers.stack import Stack, open_frames
+
+WIDEST = 75.0  # degrees between a ray and the middle one
+NARROWEST = 1e-4  # a detector's width as a share of its distance; below, one of the two is in another unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """Images as they were recorded.
+
+    Attributes:
+        stack: the images.
+        geometry: of all of them.
+        kind: of their numbers, one of `KINDS`; None: the format leaves it open.
+        air: counts of a ray that meets nothing: a number, or an image (rows, columns); None: the format has none.
+        dark: counts without X-rays, likewise.
+        position: of the patient where nobody says another; None: the frame is the patient's.
+        notes: for the user, one sentence each.
+    """
+
+    stack: Stack
+    geometry: ConeBeamGeometry
+    kind: str | None = None
+    air: float | np.ndarray | None = None
+    dark: float | np.ndarray = 0.0
+    position: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def checked(self) -> Recording:
+        """The same, once its parts fit each other.
+
+        Raises:
+            InputError: another number of images than views, other pixels than the detector's, or impossible lengths.
+        """
+        views, *pixels = self.stack.shape
+        if views != self.geometry.views:
+            raise InputError(f"found {views} images, expected the geometry's {self.geometry.views} views")
+        if tuple(pixels) != self.geometry.detector_shape:
+            expected = " x ".join(map(str, self.geometry.detector_shape))
+            raise InputError(f"found {' x '.join(map(str, pixels))} pixels, expected the geometry's {expected}")
+        _check_lengths(self.geometry)
+        return self
+
+    def told(self, options: Options) -> Recording:
+        """The same with what the user says about its numbers, which overrides what the format says.
+
+        Raises:
+            InputError: numbers of which nobody says what they are, or counts without an air value.
+        """
+        self = replace(self, kind=options.kind) if options.kind else self
+        given = [name for name in ("flat", "air", "dark") if getattr(options, name) is not None]
+        if given and self.kind not in (None, "counts"):
+            raise InputError(
+                f"{given[0]}: found one for {self.kind}, expected none; kind='counts' if the numbers are counts"
+            )
+        if self.kind is None and (given or self.stack.dtype.kind != "f"):
+            self = replace(self, kind="counts")
+        if self.kind is None:
+            raise InputError(
+                f"found {self.stack.dtype} numbers in a format that doesn't say what they are, expected "
+                f"kind={' or '.join(map(repr, KINDS))} (these with air=COUNTS or flat=FILE)"
+            )
+        if self.kind == "transmission":
+            return replace(self, air=1.0, dark=0.0)
+        pixels = self.stack.shape[1:]
+        if options.dark is not None:
+            self = replace(self, dark=open_frames(options.dark, pixels, "dark"))
+        if options.flat is not None:
+            self = replace(self, air=open_frames(options.flat, pixels, "flat"))
+        if options.air is not None:
+            self = replace(self, air=float(options.air))
+        if self.kind == "counts" and self.air is None:
+            raise InputError(
+                f"found counts ({self.stack.dtype}) without an air value, expected flat=FILE (images without the "
+                "object) or air=COUNTS"
+            )
+        return self
+
+
+def _check_lengths(scan: ConeBeamGeometry) -> None:
+    """Raise an `InputError` where lengths must be in different units."""
+    rows, columns = scan.detector_shape
+    corner = np.hypot(
+        (rows - 1) / 2 * np.linalg.norm(scan.v, axis=1), (columns - 1) / 2 * np.linalg.norm(scan.u, axis=1)
+    )
+    distance = np.abs(scan.plane_depth) / np.linalg.norm(scan.normals, axis=1)
+    ratio = corner / distance
+    angle = np.degrees(np.arctan(ratio))
+    found = f"a detector whose corner is {corner[0]:.4g} mm from its middle, {distance[0]:.4g} mm from the source"
+    if angle.max() > WIDEST:
+        raise InputError(
+            f"found {found}: rays of {angle.max():.1f} degrees, expected at most {WIDEST:g} (another unit?)"
+        )
+    if rows * columns > 1 and ratio.min() < NARROWEST:
+        raise InputError(f"found {found}: rays of {angle.min():.2g} degrees, expected a wider fan (another unit?)")
