@@ -90,6 +90,10 @@ _HOME = {
     "transforms": (
         "LoadProjections",
         "LoadProjectionsd",
+        "PlaceProjections",
+        "PlaceProjectionsd",
+        "RegridResult",
+        "RegridResultd",
         "ScaleByRobustMaximum",
         "ScaleByRobustMaximumd",
         "SimulateMeasurement",

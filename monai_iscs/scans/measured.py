@@ -19,6 +19,7 @@ from monai_iscs.scans.noise_level import noise_of_images
 from monai_iscs.scans.projections import Projections
 from monai_iscs.scans.rectify import upright
 
+Region = tuple[tuple[int, int], ...]  # (start, stop) in voxels along each axis
 NEGLIGIBLE = 0.25  # voxels that rays may meet beyond a grid
 
 
@@ -32,7 +33,7 @@ class Placed:
     """
 
     measurement: Measurement
-    region: tuple[tuple[int, int], ...]
+    region: Region
 
 
 @dataclass(frozen=True, kw_only=True)

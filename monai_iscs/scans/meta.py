@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,12 +15,15 @@ from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.scans.description import describable
+from monai_iscs.scans.measured import Region
 from monai_iscs.scans.measurement import Measurement
 from monai_iscs.scans.projections import Projections
+from monai_iscs.scans.weights import packed, unpacked
 
 # The entry of a measurement's meta with all but its data, as text: MONAI's batches keep texts unchanged.
 SCAN = "scan"
 PROJECTIONS = "projections"  # likewise, of projections
+REGION = "region"  # likewise, the wanted part of a measurement's grid
 
 
 def image_name(image: torch.Tensor, default: str = "image") -> str:
@@ -53,7 +54,11 @@ def grid_of(image: torch.Tensor) -> Grid:
 
 
 def to_meta_tensor(
-    measurement: Measurement, *, like: torch.Tensor | None = None, affine: np.ndarray | None = None
+    measurement: Measurement,
+    *,
+    like: torch.Tensor | None = None,
+    affine: np.ndarray | None = None,
+    region: Region | None = None,
 ) -> MetaTensor:
     """A measurement as a `MetaTensor` for MONAI's pipelines.
 
@@ -62,6 +67,7 @@ def to_meta_tensor(
             given again where the measurement is used.
         like: the image that it was made from: meta such as the file's name, affine and history are copied.
         affine: (4, 4), of the data as an image; None: that of `like`.
+        region: the part of the grid that is wanted; None: all.
 
     Returns:
         The data (C, ...) with `meta["scan"]`, from which `from_meta_tensor` restores the measurement.
@@ -71,10 +77,19 @@ def to_meta_tensor(
         result.copy_meta_from(like)
     if affine is not None:
         result.affine = torch.as_tensor(np.asarray(affine))
-    result.meta.pop(SCAN, None)
+    for entry in (SCAN, PROJECTIONS, REGION):
+        result.meta.pop(entry, None)
     if describable(measurement.operator):
         result.meta[SCAN] = measurement.description()
+    if region is not None:
+        result.meta[REGION] = json.dumps(region)
     return result
+
+
+def region_of(tensor: torch.Tensor) -> Region | None:
+    """The part of its grid that is wanted of a measurement: (start, stop) in voxels along each axis; None: all."""
+    text = tensor.meta.get(REGION) if isinstance(tensor, MetaTensor) else None
+    return None if text is None else tuple(tuple(ends) for ends in json.loads(text))
 
 
 def carries_scan(tensor: torch.Tensor) -> bool:
@@ -113,15 +128,10 @@ def projections_to_meta_tensor(projections: Projections, *, name: str) -> MetaTe
         The line integrals (1, view, v, u), with all the rest in `meta["projections"]`, from which `projections_of`
         makes them again.
     """
-    weights = projections.weights
-    if weights is not None:
-        array = weights.detach().cpu().numpy()
-        packed = base64.b64encode(zlib.compress(array.tobytes(), 1)).decode("ascii")
-        weights = {"dtype": array.dtype.str, "zlib": packed}
     text = {
         "geometry": projections.geometry.as_dict(),
         "position": projections.position,
-        "weights": weights,
+        "weights": None if projections.weights is None else packed(projections.weights),
         "notes": projections.notes,
     }
     return MetaTensor(projections.data[None], meta={"filename_or_obj": name, PROJECTIONS: json.dumps(text)})
@@ -146,12 +156,9 @@ def projections_of(tensor: torch.Tensor) -> Projections:
     with naming(tensor):
         try:
             values = json.loads(text)
-            geometry, weights = values["geometry"], values["weights"]
-            if weights is not None:
-                data = zlib.decompress(base64.b64decode(weights["zlib"]))
-                weights = torch.from_numpy(np.frombuffer(bytearray(data), weights["dtype"]).reshape(tensor.shape[1:]))
+            geometry, weights = values["geometry"], unpacked(values["weights"], tensor.shape[1:])
             position, notes = values["position"], tuple(values["notes"])
-        except (ValueError, TypeError, KeyError, zlib.error) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise InputError(f'meta["{PROJECTIONS}"]: found {text!r:.40}, expected its text ({error!r:.60})') from None
         return Projections(
             data=tensor.as_tensor()[0],

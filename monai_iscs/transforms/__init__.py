@@ -27,6 +27,10 @@ from monai_iscs.transforms.load_projections import (
     LoadProjectionsDict,
 )
 from monai_iscs.transforms.measurement import (
+    PlaceProjections,
+    PlaceProjectionsD,
+    PlaceProjectionsd,
+    PlaceProjectionsDict,
     SimulateMeasurement,
     SimulateMeasurementD,
     SimulateMeasurementd,
@@ -43,6 +47,13 @@ from monai_iscs.transforms.mr_preprocessing import (
     thick_slice_preprocessing,
 )
 from monai_iscs.transforms.preprocessing import InputCompose, ct_postprocessing, ct_preprocessing
+from monai_iscs.transforms.regrid import (
+    RegridResult,
+    RegridResultD,
+    RegridResultd,
+    RegridResultDict,
+    regrid,
+)
 from monai_iscs.transforms.robust_maximum import (
     RestoreSignal,
     RestoreSignalD,
@@ -102,6 +113,14 @@ __all__ = [
     "LoadVolumeD",
     "LoadVolumeDict",
     "LoadVolumed",
+    "PlaceProjections",
+    "PlaceProjectionsD",
+    "PlaceProjectionsDict",
+    "PlaceProjectionsd",
+    "RegridResult",
+    "RegridResultD",
+    "RegridResultDict",
+    "RegridResultd",
     "RestoreSignal",
     "RestoreSignalD",
     "RestoreSignalDict",
@@ -126,4 +145,5 @@ __all__ = [
     "robust_maximum",
     "thick_slice_postprocessing",
     "thick_slice_preprocessing",
+    "regrid",
 ]

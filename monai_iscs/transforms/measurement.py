@@ -14,7 +14,8 @@ from monai.transforms import MapTransform, Transform
 from monai_iscs.errors import InputError
 from monai_iscs.operators import LinearOperator
 from monai_iscs.randomness import random_stream
-from monai_iscs.scans.meta import grid_of, naming, to_meta_tensor
+from monai_iscs.scans.meta import grid_of, naming, projections_of, to_meta_tensor
+from monai_iscs.scans.measured import MeasuredScan
 from monai_iscs.scans.scan import Noise, Scan, measure
 from monai_iscs.scans.thick_slices import ThickSliceScan
 from monai_iscs.transforms.checks import real_image
@@ -130,6 +131,34 @@ class TakeAsMeasured(Transform):
         return to_meta_tensor(measurement.changed(noise_level=self.noise_level), like=img)
 
 
+class PlaceProjections(Transform):
+    """Make a measurement of a real scanner's projections: on upright detectors, on a grid that holds what they met.
+
+    Args:
+        scan: the voxels that are wanted.
+        noise_level: see `SimulateMeasurement`.
+
+    Raises:
+        InputError: a level out of range.
+    """
+
+    def __init__(self, scan: MeasuredScan, *, noise_level: float | None = None) -> None:
+        self.scan = scan
+        self.noise_level = _checked_level(noise_level)
+
+    def __call__(self, img: torch.Tensor) -> MetaTensor:
+        """Take `img` (1, view, v, u), which `LoadProjections` has made.
+
+        Raises:
+            InputError: another tensor, or what `MeasuredScan.place` refuses.
+        """
+        projections = projections_of(img)
+        with naming(img):
+            placed = self.scan.place(projections)
+        measurement = placed.measurement.changed(noise_level=self.noise_level)
+        return to_meta_tensor(measurement, like=img, region=placed.region)
+
+
 class _Measurementd(MapTransform):
     """Writes the measurement of each key to another key.
 
@@ -215,6 +244,30 @@ class TakeAsMeasuredd(_Measurementd):
         super().__init__(keys, take, measurement_key, allow_missing_keys)
 
 
+class PlaceProjectionsd(_Measurementd):
+    """Dictionary version of `PlaceProjections`: the measurement of `keys` goes to `measurement_key`.
+
+    Args:
+        keys: key of the projections.
+        scan: see `PlaceProjections`.
+        measurement_key: key of the measurement (one per key).
+        noise_level: see `SimulateMeasurement`.
+        allow_missing_keys: don't raise if a key is missing.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        scan: MeasuredScan,
+        *,
+        measurement_key: KeysCollection = "measurement",
+        noise_level: float | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        place = PlaceProjections(scan, noise_level=noise_level)
+        super().__init__(keys, place, measurement_key, allow_missing_keys)
+
+
 def _checked_level(noise_level: float | None) -> float | None:
     if noise_level is not None and not noise_level >= 0:
         raise InputError(f"noise_level: found {noise_level:g}, expected a number of at least 0, or None")
@@ -223,3 +276,4 @@ def _checked_level(noise_level: float | None) -> float | None:
 
 SimulateMeasurementD = SimulateMeasurementDict = SimulateMeasurementd
 TakeAsMeasuredD = TakeAsMeasuredDict = TakeAsMeasuredd
+PlaceProjectionsD = PlaceProjectionsDict = PlaceProjectionsd
