@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
-if not torch.cuda.is_available():  # Triton reads it when it is first imported, by MONAI; the projector's backends too
+if not torch.cuda.is_available():  # read by Triton when MONAI imports it, and by the projector's backends
     os.environ["TRITON_INTERPRET"] = "1"
 
 from monai.bundle import ConfigParser
@@ -100,7 +100,7 @@ def cone_beam() -> Callable[..., ConeBeamProjector]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """``small_disk(megabytes=1, files=20)``: the folder of a file system of its own, which is soon full."""
+    """``small_disk(megabytes=1, files=20)``: a folder on its own small file system."""
     folder = tmp_path / "disk"
     mounted = []
 
@@ -121,7 +121,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 @pytest.fixture
 def taken() -> Iterator[Callable[[Path], None]]:
-    """``taken(folder)``: another process holds the lock of a folder till the test ends."""
+    """``taken(folder)``: another process has the lock of a folder until the test ends."""
     others = []
     code = "import sys; from pathlib import Path; from monai_iscs.files import FolderLock; "
     code += "lock = FolderLock(Path(sys.argv[1])); print(flush=True); sys.stdin.read()"
@@ -138,14 +138,14 @@ def taken() -> Iterator[Callable[[Path], None]]:
 
 
 class Published:
-    """A reference network with weights by a formula: its checkpoint, and what it answers, see `tests/data/README.md`.
+    """A reference network with weights by a formula: its checkpoint and its outputs, see `tests/data/README.md`.
 
     Attributes:
         settings: of the same network here.
         weights: by the names and in the order of the reference's checkpoints.
         x: an input.
-        every: how far the kept outputs lie apart.
-        answers: noise level or timestep, and the first of those outputs, for each of some levels.
+        every: distance of the kept outputs.
+        answers: sigma or timestep, and the first of those outputs, for some of them.
     """
 
     def __init__(self, kind: str) -> None:
@@ -159,14 +159,14 @@ class Published:
 
     @staticmethod
     def numbers(seed: int, shape: Sequence[int]) -> Tensor:
-        """Numbers from -1 to 1 that are the same everywhere: a hash of 32 bits of each index and the seed."""
+        """Numbers from -1 to 1 that are the same on every machine: a 32-bit hash of each index and the seed."""
         value = np.arange(math.prod(shape), dtype=np.uint32) * np.uint32(2654435761) + np.uint32(seed * 40503 + 97)
         for shift, factor in ((15, 2246822519), (13, 3266489917), (16, 1)):
             value = (value ^ (value >> np.uint32(shift))) * np.uint32(factor)
         return torch.from_numpy(value.astype(np.float64) / 2**31 - 1).float().reshape(tuple(shape))
 
     def _weight(self, index: int, name: str, shape: Sequence[int]) -> Tensor:
-        """So large that every layer keeps about the variance of its input."""
+        """Scaled so that every layer about keeps the variance of its input."""
         numbers, (layer, _, part) = self.numbers(index, shape), name.rpartition(".")
         if layer == "all_modules.0":
             return 16 * numbers
@@ -176,7 +176,7 @@ class Published:
         return numbers * math.sqrt(3 / math.prod(shape[1:] if len(shape) > 2 else shape[-1:]))
 
     def difference(self, answer: Callable[[Tensor, Tensor], Tensor]) -> float:
-        """The largest relative error (L2) of ``answer(x, level)`` over the levels."""
+        """The largest relative error (L2) of ``answer(x, level)`` over sigmas or timesteps."""
 
         def error(level: float, values: Tensor) -> float:
             with torch.inference_mode():
@@ -186,10 +186,10 @@ class Published:
         return max(error(level, values) for level, values in self.answers)
 
     def training_checkpoint(self, prefix: str = "module.") -> dict[str, Any]:
-        """As ISCS, TPDM and DiffusionMBIR publish it: `weights` are its averages, those last trained are others."""
+        """In the format of ISCS, TPDM and DiffusionMBIR: `weights` are the averages; the trained weights differ."""
         untrained = ("sigmas", "all_modules.0.W")
         optimiser = torch.optim.Adam([torch.nn.Parameter(torch.ones(3))])
-        optimiser.param_groups[0]["lr"] = 2e-4 * np.minimum(100 / 5000, 1.0)  # a NumPy number, as warming up leaves it
+        optimiser.param_groups[0]["lr"] = 2e-4 * np.minimum(100 / 5000, 1.0)  # a NumPy number, as after a warm-up
         return {
             "optimizer": optimiser.state_dict(),
             "model": {prefix + name: value + (name not in untrained) for name, value in self.weights.items()},
@@ -313,7 +313,7 @@ def thin(tmp_path_factory, save_volume, brain, affine) -> Path:
 
 @pytest.fixture
 def fails(capsys) -> Callable[..., str]:
-    """Runs the command line, which must fail in one line, and gives that line."""
+    """Runs the command line, which must fail with one line, and returns that line."""
 
     def run(*arguments: object, code: int = 2) -> str:
         assert main([str(argument) for argument in arguments]) == code

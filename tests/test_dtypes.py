@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Complex tensors are refused by name wherever one comes in; integers, booleans and halves are the numbers they are."""
+"""Complex tensors are refused by name everywhere; integers, booleans and halves are used with their exact values."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PSEUDO = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(0))
 
 
 class Answer(torch.nn.Module):
-    """A network that answers with a share of its input."""
+    """A network that returns a share of its input."""
 
     def forward(self, x, *given, **named):
         return 0.3 * x
@@ -76,7 +76,7 @@ def step(scheduler):
     return lambda x: scheduler.step(x, int(scheduler.timesteps[0]), x)[0]
 
 
-# what takes a volume (1, 12, 12, 12) of whole numbers from 0 to 7, as a function of it
+# functions of a volume (1, 12, 12, 12) of whole numbers from 0 to 7
 TAKES_A_VOLUME = {
     "operator": THICK,
     "adjoint of an operator": SliceAveraging(SHAPE, factor=3).pseudo_inverse.T,

@@ -25,7 +25,7 @@ def _wrapped(inner: Exception) -> RuntimeError:
 def test_the_last_line_says_what_to_mend(monkeypatch, capsys, error):
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     explain_uncaught()
-    explain_uncaught()  # as two workflows in one process do
+    explain_uncaught()  # like two workflows in one process
     sys.excepthook(type(error), error, error.__traceback__)
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1] == "monai_iscs: error: a.nii: is flat"
@@ -43,5 +43,5 @@ def test_a_defect_ends_as_python_ends_it(monkeypatch, capsys):
 @pytest.mark.parametrize("file", sorted(BUNDLES.glob("*/configs/*.json")), ids=lambda f: f"{f.parts[-3]}/{f.stem}")
 def test_every_bundle_explains_its_errors_first_of_all(file):
     initialize = json.loads(file.read_text()).get("initialize")
-    # the second one explains them first of all too, see there
+    # the second one also explains errors first, see there
     assert initialize is None or initialize[0] in ("$errors.explain_uncaught()", "$engines.begin_training(@seed)")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real kills at any point of a swap, locks of real processes, disks that are really full."""
+"""Real kills at any point of a swap, locks of other processes, and full disks."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from monai_iscs.errors import InputError, OutputError
 from monai_iscs.files import OWN, FolderLock, output_error, recover, sha256, staged, telling
 from monai_iscs.reports import RunFolder, read_results, write_json
 
-# Replaces the results of copies of a folder; the process of copy n dies before the n-th of the calls that change the
-# disk. Until one lives.
+# Replaces the results of copies of a folder; the process of copy n is killed before the n-th call that changes the
+# disk, until one process survives.
 KILLS = """
 import json, os, shutil, signal, sys
 from pathlib import Path
@@ -81,7 +81,7 @@ def _visible(folder: Path) -> dict[str, str]:
 
 
 def _version(folder: Path) -> str:
-    """Of complete results, which are alone with the user's file."""
+    """The set of complete results, which are alone with the user's file."""
     record = read_results(folder)
     assert _visible(folder) == FILES[record["version"]]
     assert set(record["files"]) == set(_visible(folder))
@@ -102,7 +102,7 @@ def test_a_kill_at_any_point_leaves_no_mixture_and_the_next_run_mends_it(tmp_pat
             assert not any(file.name.startswith(OWN) for file in folder.iterdir())
         versions.append(_version(folder))
     assert len(versions) > 20
-    assert versions == sorted(versions, reverse=True)  # undone until all was on the disk, finished from then on
+    assert versions == sorted(versions, reverse=True)  # undone until all was on the disk, finished after that
     assert set(versions) == {"old", "new"}
 
 
@@ -173,11 +173,11 @@ def test_a_folder_belongs_to_one_process_until_that_ends(earlier):
                 RunFolder(earlier).__enter__()
             with pytest.raises(OutputError, match="another run"), staged(earlier):
                 pass
-        assert list(earlier.glob(f"{OWN}*/half"))  # a living process's
+        assert list(earlier.glob(f"{OWN}*/half"))  # of a running process
     finally:
         other.kill()
         other.communicate()
-    with RunFolder(earlier), RunFolder(earlier).results():  # a process may lock again what it has locked
+    with RunFolder(earlier), RunFolder(earlier).results():  # a process may lock a folder again
         pass
     assert not list(earlier.glob(f"{OWN}*"))
 
@@ -207,7 +207,7 @@ def test_a_disk_that_fills_up(small_disk):
         (stage / "volume").write_bytes(b"n" * 2**21)
 
     def save_much(stage: Path) -> None:
-        with (stage / "volume").open("wb") as file:  # PyTorch hides the system's error behind one of its own
+        with (stage / "volume").open("wb") as file:  # PyTorch replaces the system's error by its own
             torch.save(torch.zeros(2**20), file)
 
     def write_many(stage: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_disk_that_fills_up(small_disk):
         with pytest.raises(InputError, match=f"^{disk}: .*{message}"), folder.results() as stage:
             write(stage)
     assert {file.name: file.read_text() for file in disk.iterdir()} == {"volume": "old"}
-    with pytest.raises(InputError, match=r"the disk is full \(1 MB free\), expected at least 2 MB"):
+    with pytest.raises(InputError, match="found 1 MB free on the disk, expected at least 2 MB"):
         folder.expect(size=2**21)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order of the house: no module imports upward, none in a circle, and no file is too long to be read at once."""
+"""The order of the house: no module imports upward, none in a circle, and no file is too long."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "monai_iscs"
-# From the ground up; rooms of one floor do not import each other. "" are the modules beside the rooms.
+# From the bottom up; rooms of one floor do not import each other. "" are the modules beside the rooms.
 FLOORS = (
     ("",),
     ("operators",),
@@ -28,7 +28,7 @@ FLOORS = (
     ("cli",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-PLAIN = ("", "operators", "solvers", "classical", "sampling")  # they need PyTorch and no MONAI
+PLAIN = ("", "operators", "solvers", "classical", "sampling")  # they need PyTorch but not MONAI
 MODULES = {
     ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): file
     for file in PACKAGE.rglob("*.py")
@@ -38,13 +38,13 @@ for entrance in ("monai_iscs", "monai_iscs.__main__"):  # the doors of the house
 
 
 def room(module: str) -> str:
-    """The folder of a module, or "" where it lies beside the folders."""
+    """The folder of a module, or "" if it is beside the folders."""
     _, *inner = module.split(".")
     return inner[0] if inner and (PACKAGE / inner[0]).is_dir() else ""
 
 
 def imported(module: str) -> Iterator[str]:
-    """Full names of the modules that one imports, at its top or inside its functions; not for type checkers alone."""
+    """Full names of a module's imports, at its top or inside its functions, except those for type checkers only."""
     skipped: set[ast.AST] = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -72,7 +72,7 @@ def test_no_module_imports_upward(module):
 
 
 def test_no_circles():
-    """A package imports what its `__init__` does; a module of it that asks for a sibling alone is no circle."""
+    """A package imports what its `__init__` does; a module of it that only imports a sibling is not a circle."""
     graph = {module: {name for name in names if name in MODULES} - {module} for module, names in IMPORTS.items()}
     list(TopologicalSorter(graph).static_order())
 

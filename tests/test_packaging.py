@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an installation carries."""
+"""The content of an installation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BUNDLE_FILES = (
 
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory):
-    """Wheel and sdist of a copy of the package, with a stand-in bundle: no build may write into the checkout."""
+    """Wheel and sdist of a copy of the package, with a small bundle: no build may write into the checkout."""
     source = tmp_path_factory.mktemp("source")
     for name in SOURCES:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
@@ -81,7 +81,7 @@ def test_version_and_entry_point(distributions):
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_make_repairs_an_environment_without_pip(tmp_path):
-    """What Debian leaves where python3-venv is missing: a Python, but no pip."""
+    """As on Debian without python3-venv: a Python, but no pip."""
     for name in ("Makefile", "setup.cfg", "setup.py", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
     half, made = tmp_path / ".venv" / "bin" / "python", "printf '#!/bin/sh\\n' > .venv/bin/python"

@@ -15,7 +15,7 @@ def newer() -> list[str]:
 
 
 def older() -> tuple[str, bool, bool]:
-    """What PyTorch's compiler and other packages read; PyTorch raises where the two interfaces disagree."""
+    """Settings that PyTorch's compiler and other packages read; PyTorch raises if the two interfaces disagree."""
     return (
         torch.get_float32_matmul_precision(),
         torch.backends.cuda.matmul.allow_tf32,

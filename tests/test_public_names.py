@@ -21,6 +21,6 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_importing_the_package_alone_is_quick() -> None:
-    """It pulls in neither PyTorch nor MONAI."""
+    """It imports neither PyTorch nor MONAI."""
     code = "import sys, monai_iscs; sys.exit(any(name in sys.modules for name in ('torch', 'monai', 'numba')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -28,11 +28,11 @@ def test_no_two_seeds_or_purposes_give_the_same_numbers():
     draws = {first_draws(seed, purpose) for seed, purpose in cases}
     assert len(draws) == len(cases)
     plain = {tuple(torch.randn(8, generator=torch.Generator().manual_seed(seed)).tolist()) for seed in range(300)}
-    assert not draws & plain  # nor those of a user's own generator, or of PyTorch's after `manual_seed`
+    assert not draws & plain  # nor those of a user's generator, or of PyTorch's after `manual_seed`
 
 
 def test_purposes_can_never_meet():
-    """What PyTorch is seeded with says the purpose, whatever the seed."""
+    """The seed for PyTorch contains the purpose, for any seed."""
     for purpose, number in PURPOSES.items():
         words = [random_stream(seed, purpose).initial_seed() for seed in (*SEEDS, *range(300))]
         assert {word % 8 for word in words} == {number}
@@ -40,7 +40,7 @@ def test_purposes_can_never_meet():
 
 
 def test_a_stream_stays_what_it_is():
-    """Results of a seed can be made again: neither a new purpose nor another version may change them."""
+    """Results of a seed are reproducible: neither a new purpose nor another version may change them."""
     assert PURPOSES["measurement"] == 0
     assert PURPOSES["noise"] == 1
     for purpose, word in (("measurement", 1019069104), ("noise", 3182061593)):
@@ -71,7 +71,7 @@ def test_what_is_no_seed_is_refused(seed):
 @pytest.mark.parametrize("make", [IndependentNoise, IdenticalNoise, SlerpNoise])
 @pytest.mark.parametrize("settings", [{"noise_std": 1.0}, {"noise": GaussianNoise(1.0)}], ids=["std", "relative"])
 def test_a_measurement_s_noise_is_never_a_sampler_s(make, settings):
-    """Measurement and stack of the same shape: bit for bit the same numbers before, whatever is drawn first."""
+    """Measurement and stack of the same shape: they once were the same numbers bit for bit, for any first draw."""
     volume = torch.ones(1, 32, 32, 4)
     volume[..., 0, 0] = 1.5  # the robust maximum of bright voxels
     operator = SliceAveraging(volume.shape[1:], factor=2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What users write around the package, each in a few lines and without a change of it; all on a real CT volume."""
+"""Plugs that users write, each in a few lines and without a change of the package; all on a real CT volume."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DATA = Path(__file__).parent / "data"
 
 @dataclass(frozen=True)
 class Triplets(SlicePrior):
-    """Shows the network each slice between its neighbours (DiffusionBlend)."""
+    """Gives the network each slice between its neighbours (DiffusionBlend)."""
 
     shown = 3
 
@@ -72,7 +72,7 @@ class BoundAlternating:
 
 @dataclass(frozen=True)
 class ExponentialNoise(SliceNoise):
-    """Slices correlate by how far they are apart: exp(-d / length)."""
+    """Slices correlate by their distance: exp(-d / length)."""
 
     length_mm: float = 10.0
     label = "Exponential"
@@ -149,7 +149,7 @@ class Wiener:
 
 
 def test_a_prior_that_sees_three_neighbouring_slices(truth, y):
-    """The network is shown the neighbours, gives the slice between them, and finds it better than from it alone."""
+    """The network gets the neighbours, returns the slice between them, and is better than from that slice alone."""
     triplets, single = Wiener(truth, 3), Wiener(truth, 1)
     found = make(WHOLE, prior=Triplets())(y, triplets)
     assert len(triplets.seen) == 6
@@ -175,7 +175,7 @@ def test_a_prior_that_sees_three_neighbouring_slices(truth, y):
 
 
 def test_three_slices_of_any_axis_in_wrappers_and_a_network_that_needs_padding(truth, y):
-    """What the package does around a prior, it does around a user's: an untrained network of MONAI's."""
+    """The package does the same for a user's prior: an untrained network of MONAI."""
     torch.manual_seed(0)
     network = DiffusionModelUNet(
         spatial_dims=2,
@@ -201,7 +201,7 @@ def test_three_slices_of_any_axis_in_wrappers_and_a_network_that_needs_padding(t
 
 
 class Blur:
-    """A denoiser that only smooths in its plane, and tells nobody anything across it."""
+    """A denoiser that only smooths in its plane, not across it."""
 
     def __init__(self):
         self.shapes = []
@@ -212,7 +212,7 @@ class Blur:
 
 
 def test_a_prior_that_alternates_between_two_axes(truth, y):
-    """Each network sees the slices of its own axis every other step, and each one's smoothing reaches the result."""
+    """Each network gets the slices of its axis every other step, and the smoothing of both reaches the result."""
     prior = Alternating((SlicePrior(2, "axial"), SlicePrior(1, "coronal")))
     networks = {"axial": Blur(), "coronal": Blur()}
     found = make(WHOLE, prior=prior)(y, networks)
@@ -247,7 +247,7 @@ def test_an_alternating_run_goes_on_with_the_axis_it_was_at(truth, y):
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_a_noise_whose_correlation_falls_with_the_distance_in_mm(truth, y, share):
-    """In what the prior is shown first, over some seeds: unit variance, and exp(-d / 10 mm) whatever the voxels."""
+    """In the prior's first input, over some seeds: unit variance, and exp(-d / 10 mm) for any voxels."""
     affine = torch.diag(torch.tensor([share] * 3 + [1.0], dtype=torch.float64)) @ truth.affine
     measured, drawn = MetaTensor(y.as_tensor(), affine=affine), []
     recipe = replace(RECIPE, sigmas=Geometric(1, 0.5, 0.02), noise=ExponentialNoise())
@@ -279,7 +279,7 @@ def test_a_noise_of_one_s_own_reconstructs(truth, y):
 
 
 def test_an_ensemble_of_four_seeds(truth, y):
-    """What the measurement says, all members agree on; what it leaves open, their spread tells."""
+    """All members agree on what is measured; their spread shows what is not."""
     recipe, network = replace(RECIPE, rule=DDIMRule(1.0)), Wiener(truth, 1)
     mean, std = Ensemble(recipe, range(4), scan=THICK)(y, network)
     members = [SliceDiffusionInferer(recipe, scan=THICK, seed=seed, progress=False)(y, network) for seed in range(4)]
@@ -295,6 +295,6 @@ def test_an_ensemble_of_four_seeds(truth, y):
     open_ = stack - THICK.pseudo_inverse(seen)
     torch.testing.assert_close(open_.std(0), stack.std(0), atol=1e-4, rtol=0)
     assert float(std.mean()) > 0.01
-    # the mean's error is a member's, less the spread (of four, about their mean)
+    # the mean's error is a member's minus the spread (of four, about their mean)
     single, spread = (stack - truth.as_tensor()).square().mean(), stack.var(0, correction=0).mean()
     assert error(mean, truth) ** 2 == pytest.approx(float(single - spread), rel=1e-3)

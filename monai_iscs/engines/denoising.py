@@ -123,7 +123,7 @@ def denoising_psnr(sigmas: Sequence[float]) -> dict[str, PSNRHandler]:
 
 
 def mean_psnr() -> PSNRHandler:
-    """PSNR (data range 1) over all noise levels: the validation's key metric."""
+    """PSNR (data range 1) over all sigmas: the validation's key metric."""
     return PSNRHandler(max_val=1.0, output_transform=lambda output: (output["pred"], output["label"]))
 
 

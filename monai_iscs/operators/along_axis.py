@@ -16,7 +16,7 @@ class AlongAxis(LinearOperator):
     """A matrix applied to every line along one axis.
 
     Args:
-        shape: of what it takes.
+        shape: of its input.
         matrix: (n, shape[axis]), float64.
         axis: of `shape`.
     """

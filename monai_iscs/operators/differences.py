@@ -14,7 +14,7 @@ from monai_iscs.operators.linear_operator import LinearOperator
 class Differences(LinearOperator):
     """Forward differences x[i+1] − x[i] along chosen axes, 0 at the last voxel: the two ends are not neighbours.
 
-    The range is (len(axes), *shape), one map for each axis. Differences are per voxel, whatever its size in mm.
+    The range is (len(axes), *shape), one map for each axis. Differences are per voxel, for any size in mm.
     ‖D‖² < 4 · len(axes).
 
     Args:

@@ -144,7 +144,7 @@ class RunFolder:
         free = shutil.disk_usage(self.path).free
         if free < size:
             raise OutputError(
-                f"{self.path}: the disk is full ({free / 2**20:.0f} MB free), expected at least {size / 2**20:.0f} MB"
+                f"{self.path}: found {free / 2**20:.0f} MB free on the disk, expected at least {size / 2**20:.0f} MB"
             )
 
     @contextmanager

@@ -139,7 +139,7 @@ class Measurement:
         """The measurement again, from its data and its `description`.
 
         Raises:
-            InputError: a text that is not a description, or whatever the constructor refuses.
+            InputError: a text that is not a description, or an error of the constructor.
         """
         try:
             found = json.loads(text)

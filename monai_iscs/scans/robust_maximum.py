@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How bright an image is, whatever its units."""
+"""The brightness of an image, in any units."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped CT bundle, as its users use it."""
+"""The shipped CT bundle in use."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_every_config_has_the_same_network() -> None:
 
 
 def test_load_returns_the_working_prior(prior: EDMDenoiser) -> None:
-    """It denoises an unseen patient far better than the noise it is given, at every level the recipes use."""
+    """It removes most of the noise from an unseen patient, at every sigma of the recipes."""
     volume = ct_preprocessing("image", size=128)({"image": str(BUNDLE / "demo" / "body_ct.nii.gz")})["image"]
     clean = volume.as_tensor().movedim(3, 0)[::16]
     for sigma, least in ((0.02, 37.0), (0.1, 28.5), (0.5, 22.0)):
@@ -136,7 +136,7 @@ def test_what_the_256_config_trains_can_be_used() -> None:
 
 
 def test_the_limited_angle_config(small_input: Path) -> None:
-    """100 views over 100 degrees, as in the paper, with settings of their own."""
+    """100 views over 100 degrees, as in the paper, with their own settings."""
     use = ConfigParser()
     use.read_config([str(CONFIGS / name) for name in ("inference.json", "limited_angle.json")])
     operator = use.get_parsed_content("scan").operator(Grid.centered((32, 32, 16), (1, 1, 1)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped MRI bundle, as its users use it, with a small untrained network."""
+"""The shipped MRI bundle in use, with a small untrained network."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_simulated_scans_of_any_factor_are_scored(dataset: Path, factor: float) 
 
 
 def test_measured_scans_are_scored_by_their_own_slices(dataset: Path) -> None:
-    """Their truth is unknown: only how far the result explains the slices can be said."""
+    """Their truth is unknown: only the fit to the slices can be measured."""
     run = inference(dataset, "inference.json", "evaluate.json", dataset_dir=str(dataset / "thick"))
     run.initialize()
     run.run()
@@ -161,7 +161,7 @@ def test_training_sees_coronal_slices_at_one_millimetre(dataset: Path) -> None:
 
 
 def test_the_shipped_prior_denoises() -> None:
-    """Air, and a plateau of white matter with a straight edge: 20 dB at this level, were nothing done."""
+    """Air, and a plateau of white matter with a straight edge: 20 dB at this sigma without a network."""
     prior = load_bundle(BUNDLE.name, bundle_dir=BUNDLE.parent, workflow_type="inference").eval()
     assert sum(weight.numel() for weight in prior.parameters()) > 5e6
     clean = torch.zeros(2, 1, 96, 96)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the bundles' ``inference.json`` writes: one file for each volume of the folder."""
+"""The bundles' ``inference.json`` writes one file for each volume of the folder."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_a_box_from_few_views_beats_sirt_and_follows_the_objective_down(phantom)
     assert rmse(goal, phantom) < 0.4 * rmse(SIRT(A, non_negative=True, rtol=0)(y), phantom)
     gaps = [objective(A, x, y, lam) - objective(A, goal, y, lam) for x in ladder]
     assert gaps[0] > gaps[1] > gaps[2] > -1e-3 * objective(A, goal, y, lam)
-    # the default stops by itself, near the minimum
+    # the default stops near the minimum
     default = ADMMTV(A, non_negative=True)(y)
     assert rmse(default, goal) < 0.1 * rmse(goal, torch.zeros(()))
 
@@ -138,7 +138,7 @@ def test_a_noise_level_keeps_the_noise_out(phantom):
     y = clean + level * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     plain, told = (ADMMTV(A, noise_level=given)(y) for given in (0.0, level))
     assert rmse(told, phantom) < 0.7 * rmse(plain, phantom)
-    # lam is the least: a weaker noise changes nothing
+    # lam is the minimum: weaker noise changes nothing
     assert torch.equal(ADMMTV(A, lam=0.1, noise_level=1e-4 * level)(y), ADMMTV(A, lam=0.1)(y))
 
 
@@ -151,7 +151,7 @@ def test_the_noise_s_weight_means_the_same_for_other_units():
 
 
 def test_of_a_measurement(phantom):
-    """Without negative values, and with the noise level that the measurement has."""
+    """Without negative values, and with the measurement's noise level."""
     A = 2.0 * scan()
     y = A(phantom - 0.2)[None]
     noisy = admm_tv(Measurement(y, A, noise_level=0.3), iterations=5)

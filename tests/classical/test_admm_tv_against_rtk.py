@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ITK-RTK's ADMM-TV minimises the same, with Joseph's projector on the same grid. It is optional: itk-rtk."""
+"""ITK-RTK's ADMM-TV minimises the same function, with Joseph's projector on the same grid. itk-rtk is optional."""
 
 from __future__ import annotations
 

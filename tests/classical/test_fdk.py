@@ -75,7 +75,7 @@ def test_scale_follows_the_number_of_views_and_the_arc():
 
 
 def test_limited_angle_is_sane():
-    """100 degrees see little over half of the directions: the object is there, too faint and never blown up."""
+    """100 degrees cover little more than half of the directions: the object is too faint, but never too bright."""
     image, r = reconstruct(scan(views=100, arc=100.0))
     assert 0.4 < image[r < 0.5].mean().item() < 0.8
     truth = (r < 1).float()
@@ -125,7 +125,7 @@ def test_a_multiple_s_volume_is_the_operator_s(scale):
 
 
 def test_a_scan_that_is_moved_or_turned_with_its_volume_gives_the_same():
-    """The axis is found from the sources, wherever they are."""
+    """The axis is computed from the sources, for any centre."""
     plain, moved = scan(views=20, detector_shape=(48, 56), detector_offset=(0.0, 120.0)), [-300.0, 70.0, 1500.0]
     turn = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]])
     y = plain((radius(plain.grid) < 1).float())[None]

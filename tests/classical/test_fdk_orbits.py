@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FDK of a cylinder whose line integrals are known in closed form, on every orbit that a scanner may have travelled."""
+"""FDK of a cylinder with line integrals in closed form, for many orbits of a scanner."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_cylinder_is_one_at_every_radius(angles, changes):
 
 
 def askew(geometry: ConeBeamGeometry, *, swivel: float = 0.0, aside: float = 0.0) -> ConeBeamGeometry:
-    """Each detector turned about its own upright axis, and each source moved along u, up to these radians and mm."""
+    """Each detector rotated about its upright axis and each source moved along u, by at most these radians and mm."""
     random = np.random.default_rng(1)
     u, v = geometry.u, geometry.v
     pitch_v, pitch_u = (np.linalg.norm(step[0]) for step in (v, u))
@@ -122,7 +122,7 @@ def askew(geometry: ConeBeamGeometry, *, swivel: float = 0.0, aside: float = 0.0
 
 @pytest.mark.parametrize("changes", [{}, HALF, {"angles": arc(205)}], ids=["full", "half fan", "short"])
 def test_sources_and_detectors_that_stand_askew(changes):
-    """The detector's normal is u × v, whatever the direction to the source."""
+    """The detector's normal is u × v, for any direction to the source."""
     check(askew(scan(**changes), swivel=0.1))
     check(askew(scan(**changes), aside=6.0))
 
@@ -133,7 +133,7 @@ def test_half_fan_off_the_middle():
 
 @pytest.mark.parametrize("changes", [{}, HALF, OTHER_HALF], ids=["full", "half fan", "half fan, other side"])
 def test_each_line_counts_once(changes):
-    """A column and the one as far on the other side of the axis share a line; the detector is continued on one side."""
+    """A column and its mirror column on the other side of the axis share a line; the detector is padded on one side."""
     shares = shares_of(scan(**changes))
     side = changes.get("detector_offset", (0.0, 0.0))[1]
     assert (shares.before, shares.after) == pytest.approx((max(side / 2, 0), max(-side / 2, 0)), abs=1)
@@ -142,7 +142,7 @@ def test_each_line_counts_once(changes):
 
 
 def test_a_limited_angle_is_not_tapered():
-    """No line of 100° and a narrow fan is measured twice: each view counts for its own step."""
+    """No line of 100° and a narrow fan is measured twice: each view counts with its own step."""
     for angles in (arc(100, 100), -arc(100, 100)):
         shares = shares_of(scan(angles))
         assert shares.angles == pytest.approx(np.full((100, 96), np.radians(1)))

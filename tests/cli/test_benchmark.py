@@ -33,7 +33,7 @@ def benchmark(bundle, volume, tmp_path):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Methods and seeds that were really run."""
+    """Methods and seeds that were run."""
     runs = []
     sample = Pipeline.sample
 
@@ -89,7 +89,7 @@ def test_a_changed_setting_reruns_what_it_touches(benchmark, counted, tmp_path):
 
 
 class FlatDistance:
-    """A stand-in for LPIPS: the test needs no weights."""
+    """Replaces LPIPS: the test needs no weights."""
 
     net, smallest_side = "alex", 11
 
@@ -112,7 +112,7 @@ def test_another_metric_measures_kept_results(benchmark, counted, tmp_path, monk
     assert "axial LPIPS" in (tmp_path / "out" / "table.md").read_text()
 
     monkeypatch.setattr("monai_iscs.cli.benchmark.choose_lpips", lambda _: (None, None))
-    assert main([*benchmark, "dds+identical"]) == 0  # of which no LPIPS is measured
+    assert main([*benchmark, "dds+identical"]) == 0  # without LPIPS
     (mixed,) = (row for row in (tmp_path / "out" / "table.md").read_text().splitlines() if "DDS+BCS" in row)
     assert mixed.count("|") == 13
 
@@ -154,7 +154,7 @@ def test_where_the_file_has_the_prior_s_grid_its_figures_are_those_of_reconstruc
     alone = json.loads((tmp_path / "one" / "metrics.json").read_text())
     (cell,) = [cell for cell in _results(tmp_path / "out") if cell["method"] == "DDS+ISCS"]
     for view in ("axial", "coronal", "sagittal"):
-        # the file's values are clipped to the prior's range, the benchmark's are not
+        # the file's values are clipped to the prior's range, those of the benchmark are not
         assert cell["metrics"][view]["psnr"] == pytest.approx(alone[view]["psnr"], abs=0.1)
 
 

@@ -15,7 +15,7 @@ from monai_iscs.errors import InputError, InputWarning, explain
 
 
 def _wrapped(inner: Exception) -> RuntimeError:
-    """As MONAI wraps what happens in a transform."""
+    """As MONAI wraps an error of a transform."""
     try:
         raise RuntimeError("applying transform <long description>") from inner
     except RuntimeError as error:
@@ -48,7 +48,7 @@ def test_errors_of_the_program_are_not_explained_away():
 
 
 class Finalised:
-    """Sends SIGTERM where Python can only report an exception and go on."""
+    """Sends SIGTERM where Python only reports an exception and goes on."""
 
     def __del__(self):
         signal.raise_signal(signal.SIGTERM)
@@ -72,7 +72,7 @@ def test_sigterm_stops_as_ctrl_c_does(monkeypatch, fails, inside):
     monkeypatch.setattr("monai_iscs.cli.demo.demo", verb)
     assert fails("demo", code=143) == "monai-iscs: stopped"
     assert signal.getsignal(signal.SIGTERM) is before
-    monkeypatch.setenv("RANK", "1")  # of several processes the first one talks
+    monkeypatch.setenv("RANK", "1")  # only the first of several processes prints
     assert main(["demo"]) == 143
 
 

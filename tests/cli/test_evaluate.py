@@ -49,7 +49,7 @@ def test_lpips_is_measured_where_it_can_be(body, noisy, tmp_path, capsys):
 
 
 def test_lpips_that_is_not_installed(fails, body, noisy, tmp_path, monkeypatch, capsys):
-    """Null with one line that says why; an error for who asked for it."""
+    """Null with one line that says why; an error if it was asked for."""
     monkeypatch.setitem(sys.modules, "lpips", None)
     output = tmp_path / "out"
     command = ["evaluate", str(noisy), str(body), "--window", "-1000", "1600", "--output", str(output)]
@@ -67,7 +67,7 @@ def test_the_bundle_judges_a_reconstruction_as_reconstruct_does(bundle, body, tm
     assert main(["evaluate", str(result), str(body), *base, str(tmp_path / "b"), "--lpips", "none"]) == 0
     run, judged = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in "ab")
     assert judged.pop("files").keys() == {"preview.png"}
-    assert judged == run  # to the last digit, though the prior's grid is 32 x 32 and the file's 36 x 32
+    assert judged == run  # to the last digit, although the prior's grid is 32 x 32 and the file's 36 x 32
 
 
 def test_what_is_measured_is_the_file_s_own_grid(bundle, body, noisy, phantom, tmp_path):

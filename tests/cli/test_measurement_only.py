@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nothing but the measurement reaches a method: the reference is poisoned as soon as the measurement exists."""
+"""Only the measurement reaches a method: the reference is changed as soon as the measurement exists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monai_iscs.workflows.pipeline import Pipeline
 
 
 def _results(bundle, file, overrides):
-    """Every method's volume, the noise of each sampler the bundle's own; and what the measurement was scaled by."""
+    """The volume of every method, with the bundle's noise; and the scale of the measurement."""
     pipeline = Pipeline(bundle, overrides={"seed": 0, **overrides})
     shared = MeasuredVolume(pipeline, pipeline.load(file))
     results = {name: shared.baseline(name) for name in pipeline.config["baselines"]}

@@ -15,7 +15,7 @@ from monai_iscs.cli import main
 
 @pytest.fixture(scope="module")
 def thick(tmp_path_factory, save_volume, brain, affine) -> Path:
-    """What a scanner gives: five slices of 4 mm, of which the brain's last two millimetres are missing."""
+    """A scanner's file: five slices of 4 mm, without the brain's last two millimetres."""
     slices = brain[..., :20].reshape(*brain.shape[:2], 5, 4).mean(-1)
     step = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 4, 1.5], [0, 0, 0, 1]])
     return save_volume(tmp_path_factory.mktemp("thick") / "thick.nii.gz", slices, affine @ step)
@@ -23,7 +23,7 @@ def thick(tmp_path_factory, save_volume, brain, affine) -> Path:
 
 @pytest.fixture
 def run(mri, tmp_path):
-    """Reconstructs; gives the volume, the metrics (None where there are none) and the run's record."""
+    """Reconstructs; returns the volume, the metrics (or None) and the run's record."""
 
     def reconstruct(*arguments: object, output: str = "out"):
         folder = tmp_path / output
@@ -39,7 +39,7 @@ def run(mri, tmp_path):
 
 @pytest.fixture
 def no_figure(monkeypatch):
-    """Leaves out what takes longest where it does not matter."""
+    """Leaves out the slowest steps where they do not matter."""
     for module in ("cli.reconstruct", "cli.evaluate", "studies.drawing"):
         figure = f"monai_iscs.{module}.three_view_figure"
         monkeypatch.setattr(figure, lambda *given, **_: given[3].touch())
@@ -53,7 +53,7 @@ def test_a_simulated_scan_is_scored_and_comes_back_on_the_file_s_grid(
     assert image.shape == brain.shape
     np.testing.assert_allclose(image.affine, affine, atol=1e-9)
     values = image.get_fdata()
-    # the averages of the thick slices are met, whatever the untrained network says
+    # the result's averages are the thick slices, for any untrained network
     means, expected = (v[..., :20].reshape(*brain.shape[:2], 4, 5).mean(-1) for v in (values, brain))
     assert np.median(np.abs(means - expected)[expected > 700]) < (50 if method == "cubic" else 2)
     assert metrics["coronal"]["psnr"] > 12
@@ -71,14 +71,14 @@ def test_a_fraction_and_a_last_partial_slice(run, no_figure, thin, brain):
 @pytest.mark.parametrize("method", ["dds", "cubic"])
 def test_measured_slices_become_isotropic_without_scores(run, thick, brain, affine, capsys, tmp_path, method):
     (tmp_path / "out").mkdir()
-    for name in ("metrics.json", "run.json"):  # of an earlier version: its record names no files
+    for name in ("metrics.json", "run.json"):  # of an earlier version, whose record names no files
         (tmp_path / "out" / name).write_text("{}")
     image, metrics, record = run(thick, "--method", method)
     assert metrics is None
     assert record["settings"]["factor"] is None
     assert image.shape == (30, 34, 20)
     np.testing.assert_allclose(image.header.get_zooms(), 1, atol=1e-6)
-    # in world coordinates it is the brain that was scanned; the result's x runs to the right
+    # in world coordinates it is the scanned brain; the result's x goes to the right
     values = image.get_fdata()[::-1]
     shift = image.affine @ [29, 0, 0, 1]
     np.testing.assert_allclose(shift, affine[:, 3], atol=1e-9)

@@ -60,7 +60,7 @@ from monai_iscs.priors import published
     ],
 )
 def test_unusable_options_are_one_line_that_names_them(capsys, bundle, body, arguments, expected):
-    # "--option=value", so that a negative number is not taken for another option
+    # "--option=value", so that a negative number is not read as another option
     given = [f"{arguments[0]}={arguments[1]}"]
     assert main(["reconstruct", str(body), "--bundle", str(bundle), "--output", "out", *given]) == 2
     captured = capsys.readouterr()

@@ -15,7 +15,7 @@ FILES = {"reconstruction.nii.gz", "preview.png", "metrics.json", "run.json"}
 
 @pytest.fixture
 def run(bundle, body, tmp_path):
-    """Reconstructs the phantom; gives the volume, the metrics and the run's record."""
+    """Reconstructs the phantom; returns the volume, the metrics and the run's record."""
 
     def reconstruct(*options: str, output: str = "out"):
         folder = tmp_path / output
@@ -30,7 +30,7 @@ def run(bundle, body, tmp_path):
 
 @pytest.fixture
 def no_figure(monkeypatch):
-    """Leaves out what takes longest where it does not matter."""
+    """Leaves out the slowest steps where they do not matter."""
     monkeypatch.setattr("monai_iscs.cli.reconstruct.three_view_figure", lambda *given, **_: given[-1].touch())
 
 
@@ -100,7 +100,7 @@ def test_the_noise_changes_the_result(run, no_figure):
 
 
 def test_photon_noise_has_a_seed_of_its_own(run, no_figure):
-    """The sampler's seed does not draw another measurement: FDK sees it alone."""
+    """The sampler's seed does not change the measurement: FDK depends on nothing else."""
     results = {}
     for name, given in {"a": [], "b": ["--seed=5"], "c": ["--measurement-seed=1"]}.items():
         image, _, record = run("--method=fdk", "--photons=1000", *given, output=name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the verbs may write over, and what they leave."""
+"""Files that the verbs may overwrite, and files that they keep."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monai_iscs.workflows.pipeline import Pipeline
 
 @pytest.fixture(scope="module", autouse=True)
 def no_figures():
-    """Leaves out what takes longest: a file that is no picture, of the same name."""
+    """Leaves out the slowest step: writes a file of the same name that is not a picture."""
     with pytest.MonkeyPatch.context() as patch:
         for verb in ("reconstruct", "evaluate"):
             patch.setattr(f"monai_iscs.cli.{verb}.three_view_figure", lambda *given, **_: given[3].write_text("drawn"))
@@ -35,7 +35,7 @@ def done(bundle, body, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run(done, tmp_path) -> Path:
-    """A copy of it, which must be as it was when the test is over."""
+    """A copy of it, which the test must not change."""
     folder = shutil.copytree(done, tmp_path / "run")
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     yield folder
@@ -44,7 +44,7 @@ def run(done, tmp_path) -> Path:
 
 @pytest.fixture
 def no_work(monkeypatch):
-    """Refusals come before anything is read."""
+    """Errors come before anything is read."""
     monkeypatch.setattr(Pipeline, "load", lambda *_: pytest.fail("the work has begun"))
 
 
@@ -139,7 +139,7 @@ def test_an_earlier_run_goes_as_a_whole(reconstruct, body, run, tmp_path):
 def test_an_evaluation_keeps_out_of_a_run(fails, run, body, tmp_path):
     command = ["evaluate", run / "reconstruction.nii.gz", body, "--window", -1000, 1600, "--lpips", "none", "--output"]
     assert f"{run}: found the results of another run there, expected another folder" in fails(*command, run)
-    for _ in range(2):  # its own it replaces
+    for _ in range(2):  # it replaces its own file
         assert main([*map(str, command), str(tmp_path / "judged")]) == 0
         record = read_results(tmp_path / "judged", "metrics.json")
         assert list(record["files"]) == ["preview.png"]

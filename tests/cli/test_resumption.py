@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stopped `reconstruct` goes on by itself, where nothing that its result depends on has changed."""
+"""A stopped `reconstruct` goes on, if nothing that its result depends on has changed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from monai_iscs.workflows import checkpoint
 
 @pytest.fixture
 def stop(monkeypatch):
-    """``stop(steps)``: Ctrl-C comes when so many steps are kept."""
+    """``stop(steps)``: Ctrl-C after that many saved steps."""
     save = checkpoint.Checkpoint.save
-    monkeypatch.setattr(checkpoint, "MOST_TIME", 1e9)  # keep every step, however fast
+    monkeypatch.setattr(checkpoint, "MOST_TIME", 1e9)  # save every step, even a fast one
 
     def after(steps: int) -> None:
         def save_and_stop(self: checkpoint.Checkpoint, run: object) -> None:

@@ -60,7 +60,7 @@ def test_a_stopped_training_goes_on_from_its_last_complete_epoch(fails, train, b
 
 
 def test_a_seeded_training_in_the_home_folder(bundle, dataset, tmp_path, monkeypatch, capsys):
-    """The tilde stands for the home folder in all that is written; the terminal shows the validation."""
+    """The tilde means the home folder in all paths; the terminal shows the validation."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     weights = []

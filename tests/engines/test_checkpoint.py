@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training leaves on disk, whatever happens to it, and starts from: on an engine without slices."""
+"""Files that a training writes and starts from, also after errors; with an engine without slices."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from monai_iscs.priors import EDMDenoiser
 
 
 class Training:
-    """A training of a linear layer, whose weights become what `step` makes of them."""
+    """A training of a linear layer whose weights are changed by `step`."""
 
     def __init__(self, folder: Path, step: Callable[[Engine, torch.nn.Linear], object] | None = None) -> None:
         self.network = torch.nn.Linear(2, 2)
@@ -49,14 +49,14 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def epoch_of_both(folder: Path) -> int:
-    """The epoch of the checkpoint, to which the weights for inference must belong."""
+    """The epoch of the checkpoint; the weights for inference must be of the same."""
     last, weights = (torch.load(folder / name, weights_only=True) for name in ("last.pt", "model.pt"))
     assert all(torch.equal(weights[name], value.half()) for name, value in last["ema"].items())
     return last["trainer"]["iteration"] // 3
 
 
 def test_checkpoint_and_weights_change_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever of the renames fails, both are of the epoch before."""
+    """If any of the renames fails, both are of the epoch before."""
     Training(tmp_path).run(1)
     replace, left = os.replace, 0
 

@@ -53,7 +53,7 @@ def test_the_seed_alone_decides_what_a_training_draws(denoiser: EDMDenoiser) -> 
     clean = torch.rand(6, 1, 8, 8)
 
     def draws(seed: int) -> list[torch.Tensor]:
-        torch.rand(torch.seed() % 7)  # whatever else drew from the global generator
+        torch.rand(torch.seed() % 7)  # even if something else used the global generator
         batch = TrainingBatch(denoiser, noise_levels=NoiseLevels(), seed=seed)
         return [batch({"image": clean})[0] for _ in range(2)]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixed precision on a CPU: with the loss scaler that MONAI keeps for CUDA."""
+"""Mixed precision on a CPU, with the loss scaler that MONAI only uses on CUDA."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from monai_iscs.engines import GradientClipping, UnscaledBFloat16, has_bfloat16,
 
 
 class Scaled:
-    """The trainer goes through a loss scaler of the CPU, as on a GPU."""
+    """The trainer uses a loss scaler on the CPU, as on a GPU."""
 
     def attach(self, engine: SupervisedTrainer) -> None:
         @engine.on(Events.STARTED)
@@ -36,7 +36,7 @@ def train(
         loss_function=lambda pred, target: slope / 2 * (pred - target),
         train_handlers=[*handlers, GradientClipping(network)],
         amp=amp,
-        amp_kwargs={"dtype": torch.bfloat16, "enabled": False},  # the scaler alone: autocast is CUDA's there
+        amp_kwargs={"dtype": torch.bfloat16, "enabled": False},  # only the scaler: autocast is for CUDA there
         decollate=False,
         **settings,
     )
@@ -46,7 +46,7 @@ def train(
 
 @pytest.fixture
 def scaled(monkeypatch: pytest.MonkeyPatch) -> Scaled:
-    monkeypatch.setattr(torch.cuda.amp, "GradScaler", lambda: None)  # deprecated, and nothing on a CPU
+    monkeypatch.setattr(torch.cuda.amp, "GradScaler", lambda: None)  # deprecated, and without effect on a CPU
     return Scaled()
 
 
@@ -55,7 +55,7 @@ def scaled(monkeypatch: pytest.MonkeyPatch) -> Scaled:
 def test_a_loss_scaler_changes_no_clipped_update(scaled: Scaled, slope: float, optimiser: str) -> None:
     plain = train(slope=slope, amp=False, optimiser=optimiser)
     torch.testing.assert_close(train(scaled, slope=slope, amp=True, optimiser=optimiser), plain, rtol=1e-6, atol=0)
-    if optimiser == "SGD":  # two steps of half the gradient: as it is when it is small, of norm 1 otherwise
+    if optimiser == "SGD":  # two steps of half the gradient: unchanged if it is small, else of norm 1
         assert float(plain.norm()) == pytest.approx(min(slope, 1.0), rel=1e-4)
 
 

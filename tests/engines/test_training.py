@@ -21,7 +21,7 @@ from monai.bundle.utils import DEFAULT_HANDLERS_ID
 from monai_iscs.errors import InputError
 from monai_iscs.transforms import ct_preprocessing
 
-# DataLoader says so where two worker processes share one core.
+# DataLoader warns if two worker processes share one core.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "body_ct_reconstruction" / "configs"
@@ -85,7 +85,7 @@ def run_until_killed(workflow: ConfigWorkflow, iteration: int) -> None:
 
 
 def batches_of(workflow: ConfigWorkflow) -> list[torch.Tensor]:
-    """What each epoch of a training prepares: the slices, augmented, in their order."""
+    """The batches of each epoch: the augmented slices in their order."""
     epochs: list[list[torch.Tensor]] = []
     workflow.initialize()
     trainer = workflow.parser.get_parsed_content("train::trainer")
@@ -150,7 +150,7 @@ def test_an_epoch_prepares_every_slice_once_as_the_seed_says(dataset: Path, tmp_
     assert sorted(numbers[0]) == sorted(numbers[1]) == list(range(24))
     assert numbers[0] != numbers[1]
 
-    settings["train::dataset::data"] = ALIKE  # whatever the order
+    settings["train::dataset::data"] = ALIKE  # in any order
     first, again, other = (
         batches_of(training(dataset, **settings, seed=seed, output_dir=str(tmp_path / name)))
         for name, seed in (("first", 0), ("again", 0), ("other", 1))
@@ -158,7 +158,7 @@ def test_an_epoch_prepares_every_slice_once_as_the_seed_says(dataset: Path, tmp_
     torch.testing.assert_close(first, again, atol=0, rtol=0)
     assert not torch.equal(first[0], other[0])
     images = torch.cat(first)
-    assert len(images.unique(dim=0)) == len(images) == 48  # nor do workers or epochs repeat each other
+    assert len(images.unique(dim=0)) == len(images) == 48  # workers and epochs do not repeat each other
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -176,7 +176,7 @@ def test_processes_augment_differently(
 def test_in_bfloat16_only_the_products_inside_the_network_are_rounded(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a GPU does, on a CPU: its autocast and its order of the weights."""
+    """The autocast and the order of the weights of a GPU, on a CPU."""
     autocast = torch.autocast
     monkeypatch.setattr(torch, "autocast", lambda _, **settings: autocast("cpu", **settings))
     monkeypatch.setattr(torch.cuda.amp, "GradScaler", lambda: None)
@@ -201,12 +201,12 @@ def test_in_bfloat16_only_the_products_inside_the_network_are_rounded(
     weights = [*network.parameters(), *trained.averaged.parameters()]
     assert {value.dtype for value in weights} | {value.grad.dtype for value in network.parameters()} == {torch.float32}
     plain = training(dataset, initial_weights=str(dataset / "run" / "model.pt")).parser
-    plain.get_parsed_content("initialize")  # the weights of one order fit a network of the other
+    plain.get_parsed_content("initialize")  # weights in one order fit a network in the other
 
 
 @pytest.mark.parametrize("size", [24, 96])
 def test_it_sees_the_slices_that_inference_sees(dataset: Path, size: int) -> None:
-    """Of a volume that is not square: neither squeezed nor, if it is small, enlarged."""
+    """For a volume that is not square: neither squeezed nor, if it is small, enlarged."""
     file = dataset / "val" / "totalseg_example_ct_sm.nii.gz"
     image = nib.load(file)
     nib.save(nib.Nifti1Image(image.get_fdata()[:-9].astype(np.float32), image.affine), file)
@@ -252,7 +252,7 @@ def test_tensorboard_gets_the_loss_and_the_validation(dataset: Path) -> None:
 
 
 def test_handlers_of_the_users_own_come_along(dataset: Path) -> None:
-    """As MONAI's experiment tracking adds them."""
+    """As in MONAI's experiment tracking."""
     saver = {"_target_": "CheckpointSaver", "save_dir": str(dataset), "save_dict": "$dict(net=@trained.network)"}
     configs = {"trainer": {**saver, "save_final": True, "final_filename": "mine.pt"}, "save_execute_config": False}
     run(training(dataset, tracking={"handlers_id": DEFAULT_HANDLERS_ID, "configs": configs}))
@@ -260,7 +260,7 @@ def test_handlers_of_the_users_own_come_along(dataset: Path) -> None:
 
 
 def test_processes_share_one_training(dataset: Path) -> None:
-    """``torchrun -m monai.bundle run`` on a CPU: as many steps as half of the slices give, and one process writes."""
+    """``torchrun -m monai.bundle run`` on a CPU: steps for half of the slices, and one process writes."""
     run(training(dataset, output_dir=str(dataset / "one")))
     config = {**training(dataset, output_dir=str(dataset / "two")).parser.config, "device": "$torch.device('cpu')"}
     del config["_meta_"]

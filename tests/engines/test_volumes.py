@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every volume of a folder is found or named as left out, and no two results share a file."""
+"""Every volume of a folder is found or reported as left out, and no two results share a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ with warnings.catch_warnings():  # ITK's lazily loaded modules crash where this 
 
 
 def save(path: Path) -> None:
-    """Writes a small volume; NIfTI under any spelling of its ending, as other systems leave it."""
+    """Writes a small volume; NIfTI with any spelling of its ending."""
     values = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
     path.parent.mkdir(parents=True, exist_ok=True)
     if ".nii" in path.name.lower():
@@ -65,7 +65,7 @@ def test_every_volume_that_can_be_read_is_found(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("three patients")
     (tmp_path / ".DS_Store").write_bytes(b"\0\1")
     assert any(file.suffix == ".raw" or file.name.endswith(".raw.gz") for file in tmp_path.iterdir())
-    found = list_volumes(tmp_path)  # and no word of the raw data, which belongs to its header
+    found = list_volumes(tmp_path)  # the raw data belong to their header and are not reported
     assert sorted(Path(file).name for file in found) == sorted([*files, "series"])
     for file in found:
         assert LoadVolume()(file).ndim == 4
@@ -102,7 +102,7 @@ def test_names_of_volumes(tmp_path: Path) -> None:
     expected = ["1.2.840.1", "1.2.840.2", "same.nii.gz", "same.nrrd", "UPPER", "scan", "1.2.3"]
     assert volume_names([tmp_path / name for name in names]) == expected
     (tmp_path / "1.2.nii").mkdir()
-    assert volume_names([tmp_path / "1.2.nii"]) == ["1.2.nii"]  # a folder is no file
+    assert volume_names([tmp_path / "1.2.nii"]) == ["1.2.nii"]  # a folder is not a file
 
 
 def test_names_are_never_shared(tmp_path: Path) -> None:

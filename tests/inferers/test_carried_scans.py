@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measurements that carry their scan: the inferer needs no operator, and the volume lies where the scan says."""
+"""Measurements that carry their scan: the inferer needs no operator, and the volume gets the scan's grid."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_thick_slices_of_a_scanner_become_thin_ones():
     y = TakeAsMeasured(ThickSliceScan(spacing=1.0))(MetaTensor(torch.rand(1, 6, 6, 3), affine=affine))
     found = inferer()(y[None], prior)
     assert found.shape == (1, 1, 6, 6, 12)
-    # the first thin slice lies one and a half of them before the first thick one's centre
+    # the first thin slice is one and a half of them before the first thick one's centre
     torch.testing.assert_close(found.affine @ torch.tensor([0.0, 0, 1.5, 1]).double(), affine[:, 3])
     assert [float(found.affine[axis, axis]) for axis in range(3)] == [1.0, 1.0, 1.0]
 
@@ -66,7 +66,7 @@ def test_thick_slices_of_a_scanner_become_thin_ones():
 @pytest.mark.parametrize("scan", [ThickSliceScan(factor=2), ConeBeamScan(views=6)])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_each_volume_of_a_loaded_batch_has_its_own_scan(scan, workers):
-    """Of other voxels, and so of other geometries: each is reconstructed as if it were alone, where it lies."""
+    """With different voxels, and so different geometries: each is reconstructed as if alone, on its own grid."""
     items = [{"image": volume(20.0, "a.nii", 1)}, {"image": volume(25.0, "b.nii", 2)}]
     measure = SimulateMeasurementd("image", scan, measurement_key="y")
     batch = next(iter(DataLoader(Dataset(items, measure), batch_size=2, num_workers=workers)))["y"]
@@ -79,7 +79,7 @@ def test_each_volume_of_a_loaded_batch_has_its_own_scan(scan, workers):
 
 
 def test_a_carried_noise_level_is_heard():
-    """The level that a user names travels with the measurement to the consistency step."""
+    """A user's noise level reaches the consistency step with the measurement."""
     y = SimulateMeasurement(ThickSliceScan(factor=2), noise_level=0.25)(volume())
     assert measurement_of(y, None).noise_level == 0.25
     near, far = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inferer on CUDA: what pretended tensors tell without a GPU, and, where there is one, the CPU's volume."""
+"""The inferer on CUDA: checks with fake tensors without a GPU; with one, the same volume as on the CPU."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ THICK = SliceAveraging(SHAPE, factor=5)
 
 @dataclass(frozen=True)
 class Levels(Geometric):
-    """Numbers that no tensor is asked for: a pretended one would not say them."""
+    """Replaces numbers that are read from tensors: fake tensors have no values."""
 
     def levels(self):
         return [0.5, 0.2, 0.1]
@@ -52,9 +52,9 @@ def prior() -> ScoreDenoiser:
 
 @pytest.fixture
 def pretended(monkeypatch):
-    """Tensors without content: operations on two devices fail, and so does the host asking a GPU for a number."""
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)  # cannot be pretended
-    # looks at the measurement, once a volume
+    """Tensors without values: operations across devices fail, and so does reading a number from a GPU."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)  # not possible for fake tensors
+    # reads the measurement, once per volume
     monkeypatch.setattr(torch, "isfinite", lambda tensor: SimpleNamespace(all=lambda: True))
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield torch.device("cuda", 0)

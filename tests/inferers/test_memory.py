@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many stacks of slices a reconstruction holds at a time, counted in PyTorch's own allocations."""
+"""How many stacks of slices a reconstruction keeps at a time, counted by PyTorch's allocations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHAPE = (48, 40, 56)
 
 
 class Memory(TorchDispatchMode):
-    """Bytes of the tensors that any operation has seen and that are still alive: now, and at most."""
+    """Bytes of all tensors of operations that are still alive: now, and at most."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def test_the_count():
 @pytest.mark.parametrize(
     ("settings", "at_work", "stacks"),
     [
-        ({"consistency": DDS()}, 4, 7),  # x0, Aᵀy, conjugate gradients' x, r, p, and AᵀA p with what it is made of
+        ({"consistency": DDS()}, 4, 7),  # x0, Aᵀy, conjugate gradients' x, r, p, and AᵀA p with its intermediate
         ({"consistency": DDS(solver=ConjugateGradient(smoothing=0.65))}, 4, 8),
         ({"consistency": DDS(), "rule": DDIMRule(0.85), "noise": IndependentNoise()}, 4, 8),
         ({"consistency": DDNM(iterations=3)}, 4, 7),
@@ -76,9 +76,9 @@ def test_the_count():
     ],
 )
 def test_stacks_that_are_held(cone_beam, settings, at_work, stacks):
-    """Beside the network: some stacks while it is at work, and `stacks` and two measurements in the consistency step.
+    """Besides the network: some stacks while it runs, and `stacks` and two measurements in the consistency step.
 
-    At work it has x, its mirrored copy, the estimate so far, and Aᵀy.
+    While it runs there are x, its mirrored copy, the estimate so far, and Aᵀy.
     """
     scan = cone_beam(SHAPE, 3.0, views=2)
     y = scan(torch.rand(1, *SHAPE))

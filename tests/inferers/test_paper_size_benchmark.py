@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""benchmarks/paper_size.py and what it takes from network.py, at a tiny size on the CPU."""
+"""benchmarks/paper_size.py with its parts of network.py, at a tiny size on the CPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TINY = {"device": ["cpu"], "shape": [8, 8, 4], "channels": [4] * 4, "views": [2]
 
 @pytest.fixture
 def benchmark(monkeypatch):
-    """The script as a module; those that it takes from beside it are forgotten again."""
+    """The script as a module; the modules that it imports from its folder are removed again."""
     names = ("paper_size", "network", "projector", "projector_gpu", "phantoms")
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     for name in names:
@@ -37,7 +37,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_loops(benchmark, monkeypatch, tmp_path):
-    """Each loop has its row, the peer's three steps count for four, and a loop that fails costs its own row only."""
+    """Each loop has its row, the peer's three steps count for four, and a failing loop only loses its own row."""
     whole = benchmark.whole
 
     def broken(*arguments, recipe=benchmark.RELEASED, **settings):
@@ -59,7 +59,7 @@ def test_loops(benchmark, monkeypatch, tmp_path):
 
 
 def test_scaled_by_steps(benchmark, monkeypatch):
-    """The start counts once, each step that is not made as much as those after the first."""
+    """The start counts once, each missing step as much as those after the first."""
     now = [0.0]
     monkeypatch.setattr(sys.modules["network"].time, "process_time", lambda: now[0])
 
@@ -94,7 +94,7 @@ def test_killed_run_keeps_its_lines(benchmark, tmp_path):
 
 
 def test_section_that_fails(benchmark, monkeypatch, tmp_path):
-    """The others are measured all the same, and the run says that it failed."""
+    """The others are still measured, and the run reports the failure."""
     monkeypatch.setattr(benchmark, "network_table", lambda *_, **__: 1 / 0)
     for name in ("SLICES", "VIEWS"):
         monkeypatch.setattr(benchmark, name, (4, 8, 16))

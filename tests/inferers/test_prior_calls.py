@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lies between the loop and the prior: the level it is told, mirrored slices, values kept above zero."""
+"""Steps between the loop and the prior: its sigma, mirrored slices, non-negative values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def make(shape, prior, *, steps=3, first=0.4, last=0.1, callback=None, **plugs):
 
 
 def test_the_prior_is_told_more_than_the_noise_that_was_added():
-    """With an excess of 2 the prior hears twice the levels at which the noise is drawn."""
+    """With a factor of 2 the prior gets twice the sigmas of the noise."""
     told, drawn = [], []
 
     @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def test_the_prior_is_told_more_than_the_noise_that_was_added():
 
 
 def test_every_other_step_shows_the_prior_mirrored_slices():
-    """What comes back is mirrored back: a prior that returns what it sees changes nothing."""
+    """Results are mirrored back: an identity prior changes nothing."""
     seen = []
 
     def prior(x, sigma):

@@ -49,7 +49,7 @@ def scan(views, slices):
 
 
 class Triple(SlicePrior):
-    # shows three images and is given one: the shares of the processes are told from what the network gives
+    # gets three images and returns one: the shares of the processes depend on the network's output
     def ask(self, network, stack, sigma):
         return network(torch.cat([stack, stack, stack], 1), sigma)
 
@@ -118,7 +118,7 @@ def test_the_processes_hold_the_same_volume(volumes):
 
 
 class TwoParts(LinearOperator):
-    """A scanner whose views are summed in two parts, as by two processes."""
+    """A scanner that sums its views in two parts, like two processes."""
 
     def __init__(self, operator):
         self.domain_shape, self.range_shape = operator.domain_shape, operator.range_shape
@@ -134,7 +134,7 @@ class TwoParts(LinearOperator):
 
 
 def test_two_processes_change_as_much_as_the_last_bit_of_the_measurement(cone_beam):
-    """The other order of the sums is rounding, which conjugate gradients amplify: no more than any other rounding."""
+    """Another order of sums is rounding, which conjugate gradients amplify like any other rounding."""
     operator = 0.052 * cone_beam((20, 20, 6), 16.0, views=12, backend="torch")
     generator = torch.Generator().manual_seed(0)
     x0, truth = torch.rand(2, 1, 20, 20, 6, generator=generator)

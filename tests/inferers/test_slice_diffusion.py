@@ -25,7 +25,7 @@ RECIPE = Recipe(start=Zeros(), sigmas=Geometric(3, 1.0, 0.05))
 
 
 class Shrink(nn.Module):
-    """The exact denoiser of pixels that are N(0.3, 0.1 squared), with a parameter that says its device."""
+    """The exact denoiser of pixels that are N(0.3, 0.1 squared), with a parameter that has its device."""
 
     def __init__(self, size_divisor=1):
         super().__init__()
@@ -42,7 +42,7 @@ class Shrink(nn.Module):
 
 
 class UNetDenoiser(nn.Module):
-    """A small convolutional prior: its results depend in the last digits on how many slices it takes."""
+    """A small convolutional prior: the last digits of its results depend on the number of slices."""
 
     size_divisor = 4
 
@@ -170,7 +170,7 @@ def test_the_network_is_put_back_in_training_mode(make, measurement):
 
 
 def test_gradients_are_as_they_were(make, measurement):
-    """After a call, a step of a run that nobody finishes, and an error."""
+    """After a call, a step of an unfinished run, and an error."""
     network, inferer = Shrink(), make()
     inferer(measurement, network)
     assert torch.is_grad_enabled()
@@ -194,7 +194,7 @@ def test_the_scan_of_the_call_overrides_the_constructor_s(make, operator, measur
 
 
 def test_the_grid_is_the_measurement_s(make, measurement):
-    """Plugs hear how large the voxels are."""
+    """Plugs get the size of the voxels."""
     seen = []
 
     @dataclass(frozen=True)
@@ -273,7 +273,7 @@ def test_callback_and_progress_bar(make, measurement, capsys):
 
 
 def test_a_run_is_the_call_step_by_step(make, operator, measurement):
-    """What stands outside the loop needs no callback: who walks through the run sees every step."""
+    """Code outside the loop needs no callback: iterating over the run gives every step."""
     expected = make()(measurement, UNetDenoiser())
     network = UNetDenoiser().eval()
     given = Measurement(measurement[0], operator)

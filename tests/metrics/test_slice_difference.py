@@ -29,7 +29,7 @@ def test_metrics_accumulate(reconstruction, reference):
         gap(x[i : i + 1], y[i : i + 1])
     rough, smooth = slice_difference(reconstruction, 1), slice_difference(reference, 1)
     assert float(difference.aggregate()) == pytest.approx((rough + smooth) / 2)
-    # signed: rougher than the truth is positive
+    # signed: positive if rougher than the truth
     assert gap.aggregate().flatten().tolist() == pytest.approx([rough - smooth, smooth - rough], rel=1e-5)
     assert rough > smooth
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The notebooks run from the first cell to the last, in a short mode: other values after their parameters."""
+"""The notebooks run from the first cell to the last, in a short mode: with other parameters."""
 
 from __future__ import annotations
 

@@ -15,18 +15,18 @@ from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
 
 @pytest.fixture(scope="session")
 def phantoms():
-    """benchmarks/phantoms.py, which is no package."""
+    """benchmarks/phantoms.py, which is not a package."""
     path = Path(__file__).parents[2] / "benchmarks" / "phantoms.py"
     spec = spec_from_file_location("phantoms", path)
     module = module_from_spec(spec)
-    sys.modules["phantoms"] = module  # dataclasses look their module up
+    sys.modules["phantoms"] = module  # dataclasses look up their module
     spec.loader.exec_module(module)
     return module
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """A circular scan about the origin and the grid of its volumes, in numbers that tests change one by one."""
+    """A circular scan about the origin and the grid of its volumes, as numbers that tests can change."""
 
     volume_shape: tuple[int, int, int] = (20, 20, 20)
     voxel_spacing: tuple[float, float, float] = (10.0, 10.0, 10.0)

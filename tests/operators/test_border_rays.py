@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""benchmarks/border_rays.py on a hundred of its scans; what it takes thousands of there."""
+"""benchmarks/border_rays.py with a hundred scans, instead of the thousands there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def border_rays():
     path = Path(__file__).parents[2] / "benchmarks" / "border_rays.py"
     spec = spec_from_file_location("border_rays", path)
     module = module_from_spec(spec)
-    sys.modules["border_rays"] = module  # typing looks the module up
+    sys.modules["border_rays"] = module  # typing looks up the module
     spec.loader.exec_module(module)
     return module
 

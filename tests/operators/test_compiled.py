@@ -63,7 +63,7 @@ assert ConeBeamProjector(geometry, grid, backend="numba")(torch.ones(grid.shape)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes aren't forked here")
 @pytest.mark.parametrize("started", ["numba", "torch"])
 def test_forked_workers_of_a_loader_end_and_agree(started):
-    """The threads that the parent has started, of numba or of PyTorch alone, aren't in its children."""
+    """Threads that the parent has started, of numba or only of PyTorch, don't exist in its children."""
     done = subprocess.run(
         [sys.executable, "-c", LOADER, started],
         env=os.environ | {"NUMBA_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"},
@@ -76,7 +76,7 @@ def test_forked_workers_of_a_loader_end_and_agree(started):
 
 
 def test_starts_where_nothing_can_be_written():
-    """As in a package that belongs to another user, for one without a home (root, which tests may be, writes there)."""
+    """As with a package of another user, for a user without a home (tests may run as root, who can write there)."""
     env = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
     done = subprocess.run(
         [sys.executable, "-c", STARTED], env=env, capture_output=True, text=True, timeout=300, check=False
@@ -90,7 +90,7 @@ def double(values: np.ndarray) -> None:
 
 
 def test_without_a_source_file():
-    """Numba finds no folder for what was typed in."""
+    """Numba finds no folder for interactive code."""
     names = {}
     exec(compile("def double(values):\n    values[:] *= 2", "<typed>", "exec"), names)
     values = np.ones(3)

@@ -18,7 +18,7 @@ BACKENDS = ("numba", "torch", "triton")
 
 @pytest.fixture(params=BACKENDS)
 def backend(request):
-    """The name; tensors are made where the backend runs: Triton on the GPU, else in its interpreter."""
+    """The name; tensors are on the backend's device: for Triton the GPU, else the CPU of its interpreter."""
     if request.param == "triton":
         pytest.importorskip("triton")
     with torch.device("cuda" if request.param == "triton" and torch.cuda.is_available() else "cpu"):
@@ -26,7 +26,7 @@ def backend(request):
 
 
 def interpreted(request) -> bool:
-    """Triton's interpreter needs a tenth of a millisecond for each operation: it gets less to do."""
+    """Triton's interpreter needs a tenth of a millisecond for each operation: it gets smaller sizes."""
     return "backend" in request.fixturenames and request.getfixturevalue("backend") == "triton"
 
 
@@ -134,7 +134,7 @@ def test_ellipsoids_within_the_voxelisation_floor(phantoms, plain, backend, opti
         (0.0, (0.0, 0.0, 40.0), (40 * 1200 / 700, 0.0)),
         (0.0, (60.0, 50.0, 40.0), (40 * 1200 / 640, 50 * 1200 / 640)),
         (0.0, (-60.0, 50.0, 40.0), (40 * 1200 / 760, 50 * 1200 / 760)),
-        # a quarter turn on, the source is on +y and u = -x
+        # after a quarter turn, the source is on +y and u = -x
         (math.pi / 2, (50.0, 0.0, 0.0), (0.0, -50 * 1200 / 700)),
         (math.pi / 2, (50.0, 60.0, 40.0), (40 * 1200 / 640, -50 * 1200 / 640)),
         (-math.pi / 2, (50.0, 60.0, 40.0), (40 * 1200 / 760, 50 * 1200 / 760)),
@@ -163,7 +163,7 @@ def test_axis_signs(phantoms, plain, backend, angle, center, expected_vu, offset
 
 
 def test_clockwise_is_the_mirrored_rotation(plain, backend):
-    """Turning the other way is the same scan of the volume mirrored in y, with u mirrored."""
+    """The other direction is the same scan of the volume mirrored in y, with u mirrored."""
     names = ("source_to_isocenter", "source_to_detector", "detector_shape", "detector_pitch")
     fields = {name: getattr(plain, name) for name in names}
     there, back = (
@@ -273,7 +273,7 @@ def test_wrong_shapes_name_found_and_expected(plain):
 
 
 def test_smooth_corrections_leave_no_sampling_pattern_in_thin_slices():
-    """Slices of 1 mm under detector rows 2.3 mm apart: a free correction writes the rows into the volume."""
+    """Slices of 1 mm under detector rows 2.3 mm apart: a correction without smoothing shows the rows in the volume."""
     grid = Grid.centered((32, 32, 16), (12.0, 12.0, 1.0))
     paper = ConeBeamGeometry.paper(grid, views=8)
     projector = ConeBeamProjector(replace(paper, v=paper.v * 4 / 16), grid)

@@ -11,7 +11,7 @@ MATRIX = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
 
 
 class Physics:
-    """What deepinv's linear physics look like: batched, with parameters in the graph."""
+    """Like deepinv's linear physics: batched, with parameters in the graph."""
 
     def __init__(self) -> None:
         self.weight = MATRIX.clone().requires_grad_()
@@ -24,7 +24,7 @@ class Physics:
 
 
 class Callable:
-    """What a tomosipo operator looks like."""
+    """Like a tomosipo operator."""
 
     def __init__(self, matrix):
         self.matrix = matrix
@@ -81,7 +81,7 @@ def test_unknown_form_and_wrong_shape():
 
 
 def test_a_claimed_adjoint_is_tested():
-    """A factor, another matrix, a constant, a dropped row: each is found, and the mismatch is told."""
+    """A factor, another matrix, a constant, a dropped row: each is found, and the message has the mismatch."""
     wrong = {
         "a factor": (lambda x: MATRIX @ x, lambda y: 1.01 * (MATRIX.T @ y)),
         "another matrix": (lambda x: MATRIX @ x, lambda y: MATRIX.flip(0).T @ y),
@@ -116,7 +116,7 @@ def test_an_exact_adjoint_is_tested_once_and_draws_no_random_numbers_of_the_user
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rounding_is_no_mismatch(dtype):
-    """A long sum of many rounded products in an order of its own."""
+    """A long sum of many rounded products in another order."""
     matrix = torch.randn(2000, 3000, generator=torch.Generator().manual_seed(0))
     pair = (lambda x: matrix @ x.float(), lambda y: matrix.T.contiguous() @ y.float())
     A = ForeignOperator(pair, domain_shape=[3000], range_shape=[2000])

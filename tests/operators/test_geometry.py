@@ -49,7 +49,7 @@ def test_paper_geometry():
 
 
 def test_paper_geometry_goes_where_the_grid_is():
-    """The same operator for a volume that lies elsewhere, is turned or is stored the other way round."""
+    """The same operator for a volume that is moved, rotated or stored in the opposite direction."""
     volume = torch.rand(GRID.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = ConeBeamProjector(PAPER, GRID, backend="torch")(volume)
     for axes in (np.eye(3), TURN, np.diag([-1.0, -1.0, 1.0]), np.diag([-1.0, 1.0, 1.0]), TURN[:, [2, 0, 1]]):
@@ -218,7 +218,7 @@ def test_truncated_fraction_of_what_fits_is_zero():
 
 
 def test_truncated_fraction_ignores_air_in_the_corners():
-    grid = Grid.centered((16, 16, 8), (40.0, 40.0, 20.0))  # 640 mm wide: the corners leave the field
+    grid = Grid.centered((16, 16, 8), (40.0, 40.0, 20.0))  # 640 mm wide: the corners are outside the field
     volume = torch.full((16, 16, 8), 0.039)
     volume[6:10, 6:10] = 1
     assert PAPER.truncated_fraction(volume, grid) > 0.01
@@ -242,7 +242,7 @@ def test_truncated_fraction_counts_what_leaves_above_and_below():
 def test_truncated_fraction_takes_the_worst_view():
     geometry = circular(views=None, angles=(0.0, math.pi / 2), detector_shape=(32, 6))  # sees |u| < 96 mm
     volume = torch.zeros(16, 16, 8)
-    volume[1, 7:9] = 1  # in the fan of the first view, far outside of the second's
+    volume[1, 7:9] = 1  # in the fan of the first view, far outside the second's
     assert geometry.truncated_fraction(volume, GRID) == pytest.approx(1.0)
     assert geometry.part(0, 1).truncated_fraction(volume, GRID) == pytest.approx(0.0)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every operator and every wrapper of one promises."""
+"""The contract of every operator and every wrapper."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ WRAPPERS: dict[str, Callable[[LinearOperator], LinearOperator]] = {
 WITH_ROWS = {"cone beam"}
 
 
-# What processes can share has rows.
+# Operators that processes can share have rows.
 PAIRS = [(name, wrapper) for name in OPERATORS for wrapper in WRAPPERS if "shared" not in wrapper or name in WITH_ROWS]
 
 
@@ -210,13 +210,13 @@ def test_the_factor_is_taken_out(A, inner, wrap):
     assert (operator.domain_shape, operator.range_shape) == (A.domain_shape, A.range_shape)
     x = random(*A.domain_shape)
     torch.testing.assert_close(factor * operator(x), A(x))
-    if "smoothing" not in wrap.label:  # its type tells a method what it is
+    if "smoothing" not in wrap.label:  # methods check its type
         assert operator is (inner.T if "transposed" in wrap.label else inner)
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0, -0.3])
 def test_ddnm_uses_a_multiple_s_own_inverse(scale):
-    """One step meets the measurement exactly, which SIRT does not."""
+    """One step fits the measurement exactly, unlike SIRT."""
     A = scale * SliceAveraging(SHAPE, factor=2.5)
     x0, y = random(1, *SHAPE).float(), random(1, *A.range_shape, seed=1).float()
     found = DDNM().bind(Measurement(y, A), axis=2)(x0, 0.3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Projectors of other projects: the contract where they are installed, what they are handed where they are not."""
+"""Projectors of other projects: the contract if they are installed, else the arguments that they get."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_missing_package_says_how_to_install_it(plain, monkeypatch, name, pack
 
 
 def build(monkeypatch, name: str, package: str, fake, setup):
-    """The backend on a stand-in for its package."""
+    """The backend with a fake of its package."""
     module = f"monai_iscs.operators.backends.{backends._REGISTRY[name].module}"
     monkeypatch.setitem(sys.modules, package, fake)
     monkeypatch.delitem(sys.modules, module, raising=False)
@@ -113,7 +113,7 @@ def build(monkeypatch, name: str, package: str, fake, setup):
 
 
 class FakeAstra(ModuleType):
-    """Records what it is given; FP3D doubles the mean of the volume, BP3D triples that of the projections."""
+    """Records its arguments; FP3D doubles the mean of the volume, BP3D triples that of the projections."""
 
     def __init__(self, cuda: bool = True) -> None:
         super().__init__("astra")
@@ -231,7 +231,7 @@ def test_torch_radon_refuses_what_it_lacks(monkeypatch, plain, options, message)
 
 
 class FakeITK(ModuleType):
-    """Images that know their spacing and origin."""
+    """Images with spacing and origin."""
 
     F = "F"
 

@@ -53,12 +53,12 @@ def test_work_is_counted(benchmark, plain):
     )
     samples, visits = benchmark.work(rays)
     assert not rays.axis.any()
-    assert samples == 28 * crossings  # three thick slices: no row misses them
+    assert samples == 28 * crossings  # three thick slices: all rows meet them
     assert visits == 1.25 * 3 * crossings
 
 
 def test_peer_that_breaks(benchmark, plain, monkeypatch):
-    """A peer's own error costs its row only, Triton's its comparison with the floor too."""
+    """An error of a peer only loses its row; one of Triton also its comparison with the floor."""
     monkeypatch.setattr(benchmark, "PEERS", ("triton", "torch"))
     monkeypatch.setattr(benchmark, "LONG_ENOUGH", 0.0)
     floors = {"memory": 1.0, "forward": 1.0, "adjoint": 1.0}

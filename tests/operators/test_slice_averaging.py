@@ -21,7 +21,7 @@ def factor(request) -> float:
 
 @pytest.fixture(params=PROFILES, ids=repr)
 def operator(request, factor) -> SliceAveraging:
-    """11 slices: none of the factors but the last divides them."""
+    """11 slices: only the last factor divides them."""
     return SliceAveraging((3, 4, 11), factor=factor, profile=request.param)
 
 
@@ -92,7 +92,7 @@ def test_positions_are_the_centres_of_what_is_averaged():
 
 
 def test_profiles():
-    """A gap leaves out what lies between the slices; a Gaussian is half as sensitive half its width off the centre."""
+    """A gap leaves out the space between the slices; a Gaussian is half as sensitive half its width off the centre."""
     weights = SliceAveraging((1, 1, 10), factor=5, profile=BoxProfile(0.6)).matrix[0]
     torch.testing.assert_close(weights[:5], torch.tensor([0, 1, 1, 1, 0], dtype=torch.float64) / 3)
     fine = SliceAveraging((1, 1, 2001), factor=667, profile=GaussianProfile(0.5)).matrix[1]

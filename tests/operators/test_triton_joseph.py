@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Triton's kernels add to the tests that all backends share (test_cone_beam.py)."""
+"""Tests of Triton's kernels beside those of all backends (test_cone_beam.py)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def both(geometry: ConeBeamGeometry, grid: Grid) -> tuple[float, float]:
-    """How far Triton's forward and adjoint are from numba's."""
+    """The difference of Triton's forward and adjoint to numba's."""
     numba, triton = (ConeBeamProjector(geometry, grid, backend=name) for name in ("numba", "triton"))
     generator = torch.Generator().manual_seed(0)
     x, y = torch.rand(numba.domain_shape, generator=generator), torch.rand(numba.range_shape, generator=generator)
@@ -35,7 +35,7 @@ def both(geometry: ConeBeamGeometry, grid: Grid) -> tuple[float, float]:
     [
         # more than one tile in every direction: 33 planes, 35 columns, 129 slices, 130 rows
         {"volume_shape": (33, 35, 129), "voxel_spacing": (5.0, 5.0, 2.0), "detector_shape": (130, 3), "angles": (0.4,)},
-        # thick slices under a fine detector: many rows a voxel, most of them beyond the unrolled ones
+        # thick slices and a fine detector: many rows per voxel, most of them beyond the unrolled ones
         {"voxel_spacing": (10.0, 10.0, 120.0), "volume_shape": (6, 5, 2), "detector_pitch": (7.0, 12.0)},
         # a detector so wide that a fan steps along y, x and y again
         {
@@ -54,7 +54,7 @@ def test_agrees_with_numba(plain, options):
 
 
 def test_agrees_with_numba_in_the_tiles_of_a_gpu(plain, monkeypatch):
-    """The interpreter is given larger ones elsewhere."""
+    """Elsewhere the interpreter gets larger ones."""
     from monai_iscs.operators.backends import triton_joseph
 
     monkeypatch.setattr(triton_joseph, "WARPS", 4)

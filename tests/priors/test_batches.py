@@ -60,7 +60,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost():
     prior = SliceBatches(denoiser, CPU, slice_batch=10)
     torch.testing.assert_close(prior(x, 0.5), x + 0.5)
     assert denoiser.sizes == [10, 5, 2, 2, 2, 2, 2]
-    prior(x, 0.5)  # remembered
+    prior(x, 0.5)  # kept for later calls
     assert denoiser.sizes[7:] == [2] * 5
     with pytest.raises(torch.OutOfMemoryError):
         SliceBatches(Recorder(room=0), CPU)(x, 0.5)
@@ -91,14 +91,14 @@ def test_a_library_s_workspace_that_does_not_fit(error, batches):
 
 
 def test_a_network_may_give_fewer_channels_than_it_is_shown():
-    """As one that sees a slice with its neighbours."""
+    """Like a network that gets a slice with its neighbours."""
     x = torch.rand(7, 3, 4, 4)
     prior = SliceBatches(lambda x, sigma: x[:, 1:2] + sigma, CPU, slice_batch=3)
     torch.testing.assert_close(prior(x, 0.5), x[:, 1:2] + 0.5)
 
 
 def test_batches_are_contiguous_whatever_the_stack_is():
-    """A volume's slices along its last axis lie in memory as nothing that a convolution likes."""
+    """A volume's slices along its last axis have a memory layout that is bad for convolutions."""
     seen = []
     x = torch.rand(1, 6, 5, 7).movedim(3, 0)
     prior = SliceBatches(lambda x, sigma: seen.append(x.is_contiguous()) or x + sigma, CPU, slice_batch=3)
@@ -134,7 +134,7 @@ def test_the_free_memory_keeps_to_the_process_s_share(monkeypatch):
 
 
 def test_one_slice_tells_how_many_fit(monkeypatch):
-    """10 bytes are held before, one slice takes 40 more, 300 are free beside the loop's stacks: 0.8 · 300 / 40 fit."""
+    """10 bytes are in use, one slice needs 40 more, 300 are free beside the loop's stacks: 0.8 · 300 / 40 fit."""
     peak = {"bytes": 1000}
     for name, answer in {
         "memory_allocated": lambda _: 10,
@@ -152,7 +152,7 @@ def test_one_slice_tells_how_many_fit(monkeypatch):
 
     prior = SliceBatches(network, CPU)
     prior._given = None  # as on CUDA
-    for _ in range(2):  # told once
+    for _ in range(2):  # estimated once
         torch.testing.assert_close(prior(x, 0.5), x + 0.5)
     assert denoiser.sizes == [1, 5, 5, 5, 5]
 
@@ -183,7 +183,7 @@ def test_bfloat16_rounds_inside_the_network_only():
 
 
 def test_compiled_once_for_one_size(monkeypatch):
-    """The compiler's own backend takes minutes: here it only tells the shapes that it is asked for."""
+    """The compiler's own backend takes minutes: this one only records the shapes."""
     asked = []
 
     def backend(graph, inputs):

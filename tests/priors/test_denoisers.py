@@ -14,7 +14,7 @@ from monai_iscs.priors import EDMDenoiser, EpsilonDenoiser, PatchNetwork, ScoreD
 
 
 class Recorder(nn.Module):
-    """Returns a constant and remembers what it was given."""
+    """Returns a constant and records its inputs."""
 
     def __init__(self, value: float = 0.0) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ def test_epsilon_denoiser_recovers_the_image_from_the_exact_noise() -> None:
 
 
 def test_epsilon_denoiser_with_another_training_range() -> None:
-    """A network trained on [-1, 1] serves a prior on [0, 1]."""
+    """A network trained on [-1, 1] as a prior on [0, 1]."""
     scheduler = DDPMScheduler(num_train_timesteps=100)
     x0, noise = torch.rand(1, 1, 8, 8), torch.randn(1, 1, 8, 8)
     network = Recorder()
@@ -128,7 +128,7 @@ def test_patch_network_keeps_the_shape_and_says_what_divides_it() -> None:
 
 
 def test_patch_network_sees_every_pixel_once() -> None:
-    """The network inside gets a rearrangement of the image, and its answer is put back in the same order."""
+    """The inner network gets a rearranged image, and its output is rearranged back."""
     inside = Recorder()
     network = PatchNetwork(inside, patch_size=2)
     assert network.size_divisor == 2
@@ -148,7 +148,7 @@ def test_impossible_patches_are_refused(settings: dict[str, int], message: str) 
 
 
 def test_a_trained_patch_network_learns_to_denoise() -> None:
-    """Gradients reach every weight: a few steps on one image bring the loss down."""
+    """Gradients reach every weight: a few steps on one image reduce the loss."""
     torch.manual_seed(0)
     denoiser = EDMDenoiser(small_network(), sigma_data=0.3)
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=1e-2)
@@ -169,7 +169,7 @@ def test_a_trained_patch_network_learns_to_denoise() -> None:
 
 
 class GaussianScore(nn.Module):
-    """The score of N(0.4, 0.3^2) with noise of level sigma: -(x - 0.4) / (0.3^2 + sigma^2)."""
+    """The score of N(0.4, 0.3^2) with noise of sigma: -(x - 0.4) / (0.3^2 + sigma^2)."""
 
     size_divisor = 8
 
@@ -179,7 +179,7 @@ class GaussianScore(nn.Module):
 
 
 def test_score_denoiser_gives_the_posterior_mean() -> None:
-    """Of a Gaussian prior it is known: the mean of 0.4 and x, weighted by the inverse variances."""
+    """Known for a Gaussian prior: the mean of 0.4 and x, weighted by the inverse variances."""
     denoiser, x = ScoreDenoiser(GaussianScore()), torch.randn(3, 1, 8, 8)
     sigma = torch.tensor([0.02, 0.5, 100.0])
     share = (0.3**2 / (0.3**2 + sigma**2))[:, None, None, None]
@@ -194,7 +194,7 @@ def test_score_denoiser_asks_for_no_noise_level_that_was_not_trained() -> None:
     for sigma, known in ((0.001, 0.1), (0.1, 0.1), (1.0, 1.0), (50.0, 2.0)):
         found = denoiser(noise, sigma)
         assert float(network.sigma) == pytest.approx(known)
-        # the noise that it sees at the level that it knows, times the level that there is
+        # the noise that it predicts at its nearest sigma, times the actual sigma
         torch.testing.assert_close(found, noise + sigma * known * network(noise, torch.tensor([known])))
 
 

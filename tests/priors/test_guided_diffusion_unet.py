@@ -34,7 +34,7 @@ def test_the_learnt_variance_is_not_given() -> None:
 
 
 def test_an_untrained_network_predicts_no_noise() -> None:
-    """The field's start: last layers at zero."""
+    """The usual initial weights: last layers at zero."""
     assert not small()(torch.rand(1, 1, 8, 8), 5).any()
 
 

@@ -14,7 +14,7 @@ def small(**settings: object) -> NCSNpp:
 
 
 def awake(network: NCSNpp) -> NCSNpp:
-    """With weights in the layers that start at nearly zero, without which the network says next to nothing."""
+    """With larger weights in the layers that start at nearly zero, so that the output is not nearly zero."""
     for parameter in network.parameters():
         if parameter.abs().max() < 1e-3:
             torch.nn.init.normal_(parameter, std=0.1)
@@ -31,7 +31,7 @@ def test_the_default_is_the_paper_s_network() -> None:
 
 
 def test_attention_belongs_to_a_level_not_to_a_width() -> None:
-    """The reference decides by the width of an input, and breaks where a level of it happens to be 16."""
+    """The reference decides by the width of an input, and fails if a level is 16 wide by chance."""
     network = awake(small(attention_levels=(False, True, False)))
     for height, width in ((16, 16), (32, 64), (8, 24)):
         assert network(torch.rand(1, 1, height, width), 0.3).shape == (1, 1, height, width)
@@ -97,7 +97,7 @@ def test_it_learns_to_denoise() -> None:
 
 
 def test_nothing_in_it_depends_on_values() -> None:
-    """What torch.compile needs: it runs where tensors have shapes only."""
+    """Needed for torch.compile: it runs with tensors that only have shapes."""
     network = small(attention_levels=(False, True, False)).to("meta")
     out = network(torch.empty(2, 1, 16, 24, device="meta"), torch.empty(2, device="meta"))
     assert out.shape == (2, 1, 16, 24)

@@ -16,7 +16,7 @@ class Seen(nn.Module):
 
 
 def test_rows_run_to_the_back_and_columns_to_the_left() -> None:
-    """A slice whose values tell where they lie: 10 x + y, with x to the right and y to the front."""
+    """A slice whose values are positions: 10 x + y, with x to the right and y to the front."""
     slices = (10 * torch.arange(3)[:, None] + torch.arange(2))[None, None].float()
     network = DisplayOriented(Seen())
     answer = network(slices, 2.0)

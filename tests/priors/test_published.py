@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints in the published layouts, and the reference networks' answers to equal weights."""
+"""Checkpoints in the published layouts, and the reference networks' outputs for equal weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 from monai_iscs.errors import InputError
 from monai_iscs.priors import load_published_prior
 
-CLOSE = 1e-5  # relative; what is asked for is 1e-4
+CLOSE = 1e-5  # relative; 1e-4 is required
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_weights_alone_are_taken_as_they_are(save, score_sde, wrapped):
 
 
 def test_files_of_older_pytorch_and_numpy(save, score_sde):
-    """No archive but one pickle after another, and NumPy's core under its former name."""
+    """Not an archive but several pickles, with the former name of NumPy's core."""
     path = save(score_sde.training_checkpoint(), _use_new_zipfile_serialization=False)
     content = path.read_bytes()
     path.write_bytes(content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))
@@ -90,7 +90,7 @@ def test_the_definition_makes_the_same_denoiser(save, published, kind):
 
 
 def test_dds_is_seen_as_in_its_own_step(save, guided_diffusion):
-    """x0 = (x_t - sqrt(1 - a) eps) / sqrt(a), on images in [0, 1] as they are."""
+    """x0 = (x_t - sqrt(1 - a) eps) / sqrt(a), on unscaled images in [0, 1]."""
     denoiser = load_published_prior(save(guided_diffusion.weights), orientation="array").denoiser
     alpha = float((1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)[500])
     x = guided_diffusion.x

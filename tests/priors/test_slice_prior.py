@@ -19,7 +19,7 @@ IDENTITY = ForeignOperator((torch.clone, torch.clone), domain_shape=VOLUME, rang
 
 
 class Network:
-    """Gives back what it sees, a little darker, and remembers it."""
+    """Returns its input, a little darker, and records it."""
 
     def __init__(self, size_divisor=1, in_channels=None):
         self.size_divisor, self.in_channels = size_divisor, in_channels
@@ -75,7 +75,7 @@ def test_other_axes_are_refused(axis):
 
 @pytest.mark.parametrize("sigma", [0.1, 40.0])
 def test_the_border_is_air_with_noise_of_the_level(sigma):
-    """As the network knows it from training: N(0, sigma²), the same map for all slices, another one at each call."""
+    """As in training: N(0, sigma²), the same map for all slices, another one at each call."""
     network = Network(256)
     shape = (200, 190, 3)
     operator = ForeignOperator((torch.clone, torch.clone), domain_shape=shape, range_shape=shape)
@@ -145,7 +145,7 @@ def test_channels_that_the_network_does_not_take_are_named():
 
 @dataclass(frozen=True)
 class Twice(SlicePrior):
-    """Shows every slice twice."""
+    """Gives the network every slice twice."""
 
     shown = 2
 
@@ -155,7 +155,7 @@ class Twice(SlicePrior):
 
 @pytest.mark.parametrize("axis", [0, 2])
 def test_a_prior_may_show_its_network_something_else(volume, axis):
-    """What it adds is between the stack and the network: axis, padding and channels are looked after."""
+    """It only changes the network's input: axis, padding and channels are handled for it."""
     network = Network(4, in_channels=4)
     found = bind(network, Twice(axis))(volume, 0.3)
     assert network.seen[0][0].shape[1:] == (4, 8, (4 if axis == 0 else 8))

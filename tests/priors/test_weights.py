@@ -25,7 +25,7 @@ def test_weights_are_loaded(file):
 
 
 def test_a_flipped_byte(file):
-    """Anywhere in the numbers: PyTorch reads it without a word."""
+    """Anywhere in the numbers: PyTorch loads it without an error."""
     whole = file.read_bytes()
     start = whole.index(torch.load(file)["weight"].numpy().tobytes())
     for place in range(start, start + 24_000, 2_999):

@@ -18,7 +18,7 @@ IDENTITY = ForeignOperator((torch.clone, torch.clone), domain_shape=VOLUME, rang
 
 
 class Network:
-    """Gives back what it sees, and remembers it."""
+    """Returns its input, and records it."""
 
     def __init__(self, size_divisor=1):
         self.size_divisor = size_divisor
@@ -83,7 +83,7 @@ NESTED = [
 
 @pytest.mark.parametrize("prior", NESTED)
 def test_wrappers_go_around_wrappers(prior, volume):
-    """In any order all of them act, and the outermost one knows the axis and the bound of what is inside."""
+    """All of them work in any order, and the outermost one has the inner axis and bound."""
     assert prior.axis == 1
     assert prior.lower_bound == 0
     network = Network()
@@ -104,7 +104,7 @@ def test_mirrors_along_two_axes(volume):
 
 
 def test_a_wrapper_of_one_s_own(volume):
-    """It says what happens at a call; axis, bound, turns and state come with it."""
+    """It only defines a call; axis, bound, turns and state are inherited."""
 
     @dataclass(frozen=True)
     class Growing(WrappedPrior):
@@ -123,7 +123,7 @@ def test_a_wrapper_of_one_s_own(volume):
 
 @pytest.mark.parametrize("prior", NESTED)
 def test_the_state_has_the_turn_and_what_is_inside(prior, volume):
-    """Padding draws random numbers inside: three calls are one call and, elsewhere, two more."""
+    """Padding draws random numbers: three calls equal one call and two more after loading its state."""
     network = Network(4)
     bound = bind(prior, network)
     bound(volume, 0.3)

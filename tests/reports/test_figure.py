@@ -19,7 +19,7 @@ def patient() -> torch.Tensor:
     """HU: a body of water in air with bright marks at its right, front and head."""
     hu = torch.full((40, 30, 12), -1000.0)
     hu[5:35, 5:25] = 0
-    hu[30:35, 14:16, 5:7] = 1000  # right: x grows to the right in RAS
+    hu[30:35, 14:16, 5:7] = 1000  # right: in RAS x grows to the right
     hu[19:21, 20:25, 5:7] = 1000  # anterior
     hu[19:21, 14:16, 10:] = 1000  # head
     return hu

@@ -24,7 +24,7 @@ def test_results_appear_when_all_are_complete(tmp_path):
     with folder.results() as stage:
         (stage / "one.txt").write_text("1")
         (stage / "two.txt").write_text("2")
-        assert stage.parent == folder.path  # so that the final names come by renaming alone
+        assert stage.parent == folder.path  # so that the final names appear by renaming only
         assert not (folder.path / "one.txt").exists()
     assert contents(folder.path) == {"one.txt": "1", "two.txt": "2"}
 

@@ -11,7 +11,7 @@ from monai_iscs.reports.step_figure import PANELS
 
 
 def _records(steps: int, **known: float) -> list[dict[str, float | None]]:
-    """Records in which what is known falls with the steps."""
+    """Records whose known numbers decrease with the steps."""
     nothing = dict.fromkeys(PANELS)
     return [
         {"step": i + 1, "sigma": 2.0**-i, **nothing, **{key: value / (i + 1) for key, value in known.items()}}

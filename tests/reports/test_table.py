@@ -39,7 +39,7 @@ def test_lpips_has_columns_on_demand():
     )
     cells = [dict(zip(columns, line, strict=True)) for line in lines]
     assert cells[0]["axial LPIPS"] == "0.0813"
-    assert cells[0]["coronal LPIPS"] == "-"  # a view too thin for it
+    assert cells[0]["coronal LPIPS"] == "-"  # a view that is too thin for it
     assert cells[1]["axial LPIPS"] == "not measured"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the sampler's tests share: the loop with plugs that are given as functions, and noise for a stack."""
+"""Shared by the sampler's tests: the loop with functions as plugs, and noise for a stack."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def walk() -> Callable[..., Tensor]:
 
 @dataclass(frozen=True)
 class OwnSteps:
-    """Conjugate gradients in which every slice of every channel has step lengths of its own: a user's solver."""
+    """Conjugate gradients with separate step lengths for every slice of every channel: a user's solver."""
 
     iterations: int
 
@@ -77,5 +77,5 @@ class OwnSteps:
 
 @pytest.fixture(scope="session")
 def own_steps() -> type[OwnSteps]:
-    """``own_steps(iterations)``: a solver for operators that act slice by slice, with slices along axis 0."""
+    """``own_steps(iterations)``: a solver for operators that work slice by slice, with slices along axis 0."""
     return OwnSteps

@@ -62,7 +62,7 @@ def ddnm(operator, y, *, noise_level=0.0, **settings):
 
 
 def test_dds_without_gamma_moves_x0_onto_the_measurement(operator, matrix, x0, y):
-    # converged: the point nearest to x0 that meets the measurement
+    # converged: the point nearest to x0 that fits the measurement
     expected = x0.flatten() + torch.linalg.pinv(matrix) @ (y[0] - matrix @ x0.flatten())
     found = dds(operator, y, iterations=20)(x0, 0.3)
     torch.testing.assert_close(found.flatten(), expected, atol=1e-3, rtol=0)
@@ -85,7 +85,7 @@ def test_dds_iterations_and_tolerance(operator, x0, y):
 
 
 def test_another_solver_with_scalars_per_slice(x0, own_steps):
-    # an operator that acts slice by slice, and a solver that solves each slice as if it were alone
+    # an operator that works slice by slice, and a solver that solves each slice as if it were alone
     weights = torch.rand(3, 4, generator=torch.Generator().manual_seed(3))
 
     def slicewise(count):
@@ -166,7 +166,7 @@ def test_ddnm_with_sirt_meets_the_measurement(operator, x0, y):
 
 @pytest.mark.parametrize("step", [dds, ddnm])
 def test_smoothing_binds_the_correction_to_smooth_ones(step, matrix, x0, y):
-    # converged: of the volumes that meet the measurement, one that differs from x0 by something smooth across slices
+    # converged: a volume that fits the measurement and whose difference to x0 is smooth across slices
     matrix, y = matrix[:2], y[:, :2]
     operator = scanner(matrix, resolution=(2.0, 1.0, 1.0))
     found = step(operator, y, smoothing=0.6, **MANY)(x0, 0.3)
@@ -252,7 +252,7 @@ def test_an_exact_pseudo_inverse_goes_as_far_as_the_noise(operator, matrix, x0, 
 
 
 def test_an_unused_noise_level_is_not_estimated(operator, y):
-    """The estimate costs a thought, and refuses what is no image: only who uses it pays."""
+    """The estimate takes time, and refuses what is not an image: it is only computed when used."""
 
     class Unknown(Measurement):
         @property

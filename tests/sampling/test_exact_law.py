@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""With a Gaussian prior the denoiser is linear, so the law of the sampler's output has a closed form: the loop must
-follow it.
+"""With a Gaussian prior the denoiser is linear, so the law of the sampler's output has a closed form, which
+the loop must follow.
 
-Volumes here are (R, S, H, W): their slices lie along axis 0, and the R channels are independent repetitions of one
+Volumes here are (R, S, H, W): their slices are along axis 0, and the R channels are independent repetitions of one
 experiment.
 """
 
@@ -73,10 +73,10 @@ def propagate(
     """Mean (S * pixels,) and covariance of the sampler's output, in float64.
 
     Args:
-        prior: gives the denoiser.
+        prior: with the denoiser.
         consistency: from sigma to the matrix G and the vector h of x0_hat = G x0 + h, both over S * pixels.
         correlation: of the noise between slices, (S, S).
-        sigmas: noise levels.
+        sigmas: of the sampler.
         rule: re-noising rule.
         start_mean: of the start without noise.
         start_covariance: of the start without noise.
@@ -97,7 +97,7 @@ def propagate(
         step = estimate + kept * (torch.eye(len(mean), dtype=torch.float64) - gain)
         mean = step @ mean + estimate_offset - kept * offset
         covariance = step @ covariance @ step.T + (levels[index + 1] * k) ** 2 * noise
-    raise AssertionError("no noise level")
+    raise AssertionError("no sigma")
 
 
 def largest_deviation(volume: Tensor, mean: Tensor, covariance: Tensor) -> float:
@@ -215,7 +215,7 @@ def test_with_a_converged_linear_consistency_the_loop_follows_its_law(world, wal
     ("rule", "correlation"), [(DDSRule(0.9), NOISES["slerp"][1]), (DDSRule(0.6), torch.eye(SLICES))]
 )
 def test_a_wrong_law_is_noticed(world, walk, rule, correlation):
-    # the comparison has teeth: another rule, or another noise, is many standard errors away
+    # the comparison is sensitive: another rule or noise is many standard errors away
     sigmas = geometric_sigmas(6, sigma_max=3, sigma_min=0.05)
     start = world.prior.draw(SLICES, REPETITIONS)
     found = walk(world.prior, unchanged, NOISES["slerp"][0], sigmas, start, rule=DDSRule(0.6), seed=11)
@@ -251,7 +251,7 @@ def test_the_dds_rule_keeps_a_known_share_of_the_variance(world, k):
 
 def test_truncated_conjugate_gradients_come_near_the_law_of_converged_ones(world, walk, own_steps, capsys):
     # truncated conjugate gradients are not linear, so there is no closed form: the distance is measured. The operator
-    # acts in each slice, so that each repetition can have step lengths of its own.
+    # works in each slice, so that each repetition can have its own step lengths.
     rows_of_slice = world.matrix[:3, :PIXELS]
     whole = GaussianWorld(
         prior=world.prior,

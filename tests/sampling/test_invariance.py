@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where scanner and consistency act slice by slice, the correlation between slices cannot change a single slice's law.
+"""If scanner and consistency work slice by slice, the correlation between slices cannot change a single slice's law.
 
-Volumes are (R, S, H, W): their slices lie along axis 0, the R channels are repetitions with the same truth and other
+Volumes are (R, S, H, W): their slices are along axis 0, the R channels are repetitions with the same truth and other
 noise.
 """
 
@@ -74,7 +74,7 @@ def test_in_plane_psnr_is_the_same_for_every_noise(truth, operator, walk, own_st
 
 
 def test_with_shared_step_lengths_the_slices_are_coupled(truth, operator, own_steps):
-    # the counter-example that shows what the invariance rests on: one truncated system for the whole volume
+    # a counter-example without the invariance: one truncated system for the whole volume
     y = operator(truth)
     changed = y.clone()
     changed[:, 0] += 1

@@ -57,7 +57,7 @@ def test_an_exact_denoiser_leaves_no_error(truth, operator, walk, steps, rule):
 
 
 def test_a_noise_oracle_leaves_no_error(truth, walk):
-    # the denoiser removes exactly the noise that is in x: any error would be one of the re-noising's arithmetic
+    # the denoiser removes exactly the noise that is in x: any error would come from the re-noising
     for rule in (DDSRule(0), DDSRule(0.7), DDIMRule(1)):
         seen = []
 
@@ -94,7 +94,7 @@ def test_steps_levels_and_returned_estimate(truth, walk):
 
 
 def test_a_step_s_tensors_are_dropped_at_the_next_one(truth):
-    """The loop's memory is the prior's: who wants to keep an estimate clones it."""
+    """The loop frees its memory for the prior: to keep an estimate, clone it."""
     plugs = Plugs(truth.clone, lambda x, sigma: x / 2, unchanged, lambda sigma: torch.zeros(SHAPE), DDSRule(0.5).bind())
     steps = sample(plugs, [2.0, 1.0])
     first = next(steps)
@@ -122,7 +122,7 @@ def test_the_loop_by_hand(truth, walk, bound):
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.8])
 def test_momentum_takes_fewer_steps(truth, momentum):
-    """Where a step leaves 0.9 of the error, e[n+1] = 0.9 ((1 + momentum) e[n] - momentum e[n-1])."""
+    """If a step leaves 0.9 of the error, e[n+1] = 0.9 ((1 + momentum) e[n] - momentum e[n-1])."""
     plugs = Plugs(
         start=lambda: torch.zeros(SHAPE),
         prior=lambda x, sigma: truth + 0.9 * (x - truth),
@@ -144,7 +144,7 @@ def test_levels_must_fall(truth, walk):
 
 
 def test_the_start_is_the_loop_s_own(truth):
-    """A start that the caller keeps is not changed, one that is computed is not held: the loop asks for it once."""
+    """A start that the caller keeps is not changed, a computed one is not kept: the loop calls for it once."""
     asked = []
 
     def start():

@@ -67,7 +67,7 @@ def test_every_slice_is_standard_normal(noise, draw):
 
 @pytest.mark.parametrize("slices", [1, 2, 5])
 def test_every_pixel_is_standard_normal_over_draws_even_on_tiny_maps(noise, draw, slices):
-    # channels are independent draws: the exact law, without any help from large numbers of pixels
+    # channels are independent draws: the exact law, not only for large numbers of pixels
     draws = 40_000
     found = draw(noise, (slices, draws, 1, 3), seed=2).double()
     assert found.mean(1).abs().max() < 5 / math.sqrt(draws)

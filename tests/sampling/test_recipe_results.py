@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What whole recipes make of a measurement."""
+"""Results of whole recipes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_consistency_step_without_smoothing_is_left_alone():
 @pytest.mark.parametrize("name", ["default", "fast", "limited-angle", "released", "paper"])
 @pytest.mark.parametrize("consistency", [None, DDNM(smoothing=0.65), DDS()])
 def test_recipes_meet_the_measurement_of_a_cone_beam(recipes, cone_beam, name, consistency):
-    """The volume is not what the prior alone would give: without the consistency step it is missed."""
+    """The volume differs from the prior's mean: without the consistency step the result is wrong."""
     operator = 0.052 * cone_beam((16, 16, 4), 8.0, views=8)
     x = torch.linspace(0, 3, 16)
     volume = 0.3 + 0.2 * torch.sin(x)[:, None, None] * torch.cos(x)[:, None] * torch.tensor([1.0, 0.9, 0.8, 0.7])
@@ -66,7 +66,7 @@ def test_recipes_meet_the_measurement_of_a_cone_beam(recipes, cone_beam, name, c
 @pytest.mark.parametrize("method", ["dds+iscs", "ddnm+iscs"])
 @pytest.mark.parametrize("noise", [0.0, 0.02])
 def test_super_resolution_from_thick_slices(recipes, method, noise):
-    """The volume changes smoothly in the thick slices' plane, so that their noise can be told."""
+    """The volume is smooth in the thick slices' plane, so that their noise can be estimated."""
     x = torch.linspace(0, 3, 24)
     volume = (0.3 + 0.2 * torch.sin(x)[:, None, None] * torch.cos(x)[:, None] * torch.sin(2 * x[:20]))[None]
     operator = SliceAveraging((24, 24, 20), factor=4)

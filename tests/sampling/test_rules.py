@@ -53,7 +53,7 @@ def test_what_is_dropped_need_not_be_given():
 
 
 def test_a_bound_rule_keeps_what_it_needs_and_no_more():
-    """The predicted noise where some of it stays, the estimate before where there is momentum."""
+    """The predicted noise if some of it stays, the estimate before if there is momentum."""
     x, x0, noise = torch.randn(3, 1, 4, 4, 4)
     assert DDSRule(1.0).bind().predicted_noise(x, x0, 0.5, 0.2) is None
     assert DDSRule(0.5).bind().predicted_noise(x, x0, 0.5, None) is None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run that is stopped after any step, saved and gone on with elsewhere has the bits of one that never stopped."""
+"""A run that is stopped after any step, saved and continued elsewhere has the same bits as without the stop."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ PRIORS = {
 
 
 class Network:
-    """A denoiser that knows left from right, and whose slices are padded with noise: both leave traces."""
+    """A denoiser that is not symmetric, and whose slices are padded with noise: both change the result."""
 
     size_divisor = 4
 
@@ -93,7 +93,7 @@ def bind(recipe, measurement=None, seed=0):
 
 
 def saved(run):
-    """The state as a file has it."""
+    """The state from a file."""
     file = io.BytesIO()
     torch.save(run.state_dict(), file)
     return file.getvalue()
@@ -152,7 +152,7 @@ def test_whole_recipes_can_be_resumed(recipes, name):
 
 
 def test_a_state_belongs_to_what_the_steps_need(recipes):
-    """Nothing more is kept, and what is kept is plain."""
+    """The state has no more than needed, and only plain values."""
     run = bind(replace(recipes["fast"].changed(steps=3), start=Zeros()))
     next(iter(run))
     state = loaded(saved(run))
@@ -190,7 +190,7 @@ def test_the_volume_is_that_of_the_last_finished_step():
 
 
 def test_between_the_steps_only():
-    """Neither before the first step nor after an interrupted one is there anything to keep."""
+    """There is no state to save before the first step or after an interrupted one."""
     run = bind(RECIPE)
     for ask in (run.state_dict, lambda: run.volume):
         with pytest.raises(InputError, match="run: found it before its first step, expected it between two steps"):

@@ -30,7 +30,7 @@ def test_fdk_start_is_in_the_units_of_a_scaled_projector(cone_beam):
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_cubic_start_goes_through_the_thick_slices_centres(axis):
-    """A straight line, averaged, comes back between the outermost centres."""
+    """An averaged straight line is restored between the outermost centres."""
     operator = SliceAveraging((15, 15, 15), factor=5, axis=axis)
     line = torch.arange(15.0).reshape([-1 if a == axis else 1 for a in range(3)]).expand(1, 15, 15, 15)
     found = start(Cubic(), operator, line, 2.0)
@@ -66,7 +66,7 @@ def test_shape_and_type_are_the_measurement_s(plug, dtype):
 
 
 def test_a_start_of_one_s_own():
-    """It is given the measurement and nothing else, once it is needed."""
+    """It only gets the measurement, when it is needed."""
     asked = []
 
     @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from monai_iscs.sampling import DDS, DDSTV, ConjugateGradient
 from monai_iscs.scans import Measurement
 from monai_iscs.solvers import voxel_weight
 
-SHAPE = (4, 2, 2)  # slices lie along axis 0
+SHAPE = (4, 2, 2)  # slices are along axis 0
 
 
 def bind(operator, y, **settings):
@@ -48,7 +48,7 @@ def test_it_minimises_what_it_says(operator, x0, y):
     gamma, lam = 2.0, 0.05
     found = bind(operator, y, lam=lam, iterations=10, admm_iterations=100, gamma=gamma)(x0, 0.3)
     slope = operator.T(operator(found) - y) + (found - x0) / gamma
-    # at the minimum the slope is -lam w Dᵀ p, p the sign of each difference, or between -1 and 1 where it vanishes
+    # at the minimum the slope is -lam w Dᵀ p, p the sign of each difference, or between -1 and 1 if it is 0
     p = slope.cumsum(1)[:, :-1] / (lam * voxel_weight(operator, y))
     difference = found.diff(dim=1)
     differ = difference.abs() > 1e-3
@@ -84,7 +84,7 @@ def test_split_and_dual_go_on_from_step_to_step(operator, x0, y):
 
 
 def test_the_ends_of_the_stack_are_no_neighbours(x0):
-    # a ramp costs its rise once; with circular differences the jump back would cost it twice
+    # a ramp's penalty is its rise; circular differences would add the jump back
     ramp = torch.linspace(0, 1, 4).view(1, 4, 1, 1).expand(1, *SHAPE).contiguous()
     identity = ForeignOperator((lambda x: x, lambda y: y), domain_shape=SHAPE, range_shape=SHAPE)
     found = bind(identity, ramp, lam=0.1, rho=1.0, iterations=4, admm_iterations=100)(x0, 0.3)
@@ -99,7 +99,7 @@ def test_units_of_the_measurement_change_nothing(operator, x0, y):
 
 
 def test_of_a_noisy_measurement_gamma_follows_sigma(operator, x0, y):
-    """The prior's estimate weighs (noise level / sigma)²."""
+    """The weight of the prior's estimate is (noise level / sigma)²."""
     for sigma in (0.3, 0.1):
         told = DDSTV(discrepancy=True).bind(Measurement(y, operator, noise_level=0.2), 0)
         expected = bind(operator, y, gamma=(sigma / 0.2) ** 2)(x0, sigma)

@@ -179,7 +179,7 @@ def test_damage_anywhere_is_found(tmp_path):
     for place in range(0, len(whole), len(whole) // 200):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
         found = load_or_line(path)
-        if found is not None:  # a byte that says nothing, such as a date
+        if found is not None:  # a byte without effect, such as in a date
             assert torch.equal(found.data, expected.data)
             assert found.description() == expected.description()
 

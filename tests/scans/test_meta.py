@@ -17,7 +17,7 @@ TURN = np.array([[0.96, -0.28, 0], [0.28, 0.96, 0], [0, 0, 1]])
 
 
 def image(number: int, spacing: float = 8.0) -> MetaTensor:
-    """Of one of several volumes, each elsewhere and turned its own way."""
+    """One of several volumes, each at another place and with another rotation."""
     affine = np.eye(4)
     affine[:3, :3] = np.linalg.matrix_power(TURN, number) @ np.diag([8.0, 9.0, spacing + number / 7])
     affine[:3, 3] = [-31.4 * number, 17, 1000 / 3]

@@ -17,7 +17,7 @@ def measured(axes=(-2, -1), even_noise=False):
 
 @pytest.fixture(scope="module")
 def projections():
-    """Line integrals of a round body that thins out towards its edge, 4 views of 96 x 96."""
+    """Line integrals of a round body with a soft edge, 4 views of 96 x 96."""
     v, u = torch.meshgrid(torch.linspace(-1, 1, 96), torch.linspace(-1, 1, 96), indexing="ij")
     view = 6 * (0.7 - u.square() - v.square()).clamp(min=0) ** 1.5
     return view.expand(1, 4, 96, 96)
@@ -31,7 +31,7 @@ def test_white_noise(projections):
 
 
 def test_photon_noise(projections):
-    """Several times as strong behind the middle of the body as beside it."""
+    """Several times stronger behind the middle of the body than beside it."""
     counts = torch.poisson(1e4 * torch.exp(-projections), generator=torch.Generator().manual_seed(0))
     noisy = -torch.log(counts.clamp(min=1) / 1e4)
     truth = float((noisy - projections).square().mean().sqrt())

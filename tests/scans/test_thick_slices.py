@@ -28,7 +28,7 @@ def head() -> torch.Tensor:
 
 @pytest.mark.parametrize("factor", [2, 3, 5, 2.5])
 def test_a_thick_slice_lies_at_the_mean_of_its_thin_ones(head, factor):
-    """Averaged like a signal, the voxels' coordinates become those that the thick grid gives."""
+    """Averaged like a signal, the voxels' coordinates become those of the thick grid."""
     scan = ThickSliceScan(factor=factor)
     measurement = scan.simulate(head, GRID)
     assert measurement.grid == GRID
@@ -68,7 +68,7 @@ def test_thin_slices_tile_measured_ones(distance, count, slices):
 
 
 def test_the_grids_undo_each_other():
-    """Thick slices of thin ones are measured back to the same thin grid."""
+    """Thick slices made of thin ones give the same thin grid again."""
     thick = ThickSliceScan(factor=4).thick_grid(GRID)
     measurement = ThickSliceScan().measured(torch.rand(1, *thick.shape), thick)
     assert measurement.grid.shape == GRID.shape

@@ -22,7 +22,7 @@ def truth():
 
 
 class Oracle:
-    """A network that knows the clean stack: it predicts exactly what the scheduler's prediction type asks for."""
+    """A network that knows the clean stack: it predicts exactly the scheduler's prediction type."""
 
     def __init__(self, scheduler, truth):
         self.alphas = scheduler.alphas_cumprod.double()
@@ -48,14 +48,14 @@ def test_an_exact_network_leaves_no_error_for_any_number_of_steps(truth, steps, 
 
 @pytest.mark.parametrize("steps", STEPS)
 def test_a_constant_noise_prediction_is_carried_to_the_end(truth, steps):
-    # eta = 0 and a network that always answers the noise of the start: any mismatch between the levels that the
-    # network is asked at and those that the step computes with would add up (MONAI's DDIMScheduler: 0.69 at 10 steps)
+    # eta = 0 and a network that always predicts the noise of the start: any difference between the sigmas of the
+    # network and those of the step would add up (MONAI's DDIMScheduler: 0.69 at 10 steps)
     scheduler = ISCSScheduler(rule=DDIMRule(0.0))
     scheduler.set_timesteps(steps)
     noise = scheduler.start(truth)
     x = scheduler.add_noise(truth, noise, scheduler.timesteps[:1].expand(len(truth)))
     found = DiffusionInferer(scheduler).sample(x, lambda x, timesteps, context=None: noise, verbose=False)
-    assert (found - truth).square().mean().sqrt() < 1e-4  # float32 at a noise level of 157
+    assert (found - truth).square().mean().sqrt() < 1e-4  # float32 at a sigma of 157
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
@@ -82,11 +82,11 @@ def test_it_is_the_sampling_loop_seen_from_a_variance_preserving_network(truth, 
     def denoiser(x, sigma):
         return x - sigma * network(x / (1 + sigma**2) ** 0.5, timestep_of[sigma])
 
-    # the variance preserving start is pure noise; the loop's start is that noise at its first level
+    # the variance preserving start is pure noise; the loop's start is that noise at its first sigma
     first = scheduler.start(truth)
     found = DiffusionInferer(scheduler).sample(first, network, verbose=False)
     noise = SlerpNoise().bind(Grid.centered((4, 8, 8), (1, 1, 1)), 0, random_stream(1, "noise"))
-    # its slices lie along the volume's first axis
+    # its slices are along the volume's first axis
     start = (1 / float(alphas[0]) ** 0.5 - float(sigmas[0])) * first.movedim(0, 1)
 
     def prior(x, sigma):

@@ -42,7 +42,7 @@ def test_a_new_penalty_keeps_the_multiplier():
 
 @pytest.mark.parametrize("relaxation", [1.0, 1.7])
 def test_converges_to_a_fixed_point(relaxation):
-    # |difference| costs more than it is worth: both become the mean
+    # the penalty of the difference is larger than its gain: both become the mean
     b = torch.tensor([1.0, 2.0])
     admm = ADMM(Differences((2,)), soft_threshold, rho=1.0, relaxation=relaxation)
     x = b

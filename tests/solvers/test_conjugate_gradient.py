@@ -56,7 +56,7 @@ def test_zero_iterations_copy_the_start():
 
 def test_arguments_are_left_alone():
     b, x0 = B.clone(), torch.ones_like(B)
-    conjugate_gradient(lambda x: x, b, x0, iterations=3)  # the identity hands back the very tensor it was given
+    conjugate_gradient(lambda x: x, b, x0, iterations=3)  # the identity returns the same tensor
     assert torch.equal(b, B)
     assert torch.equal(x0, torch.ones_like(B))
 
@@ -86,7 +86,7 @@ def test_fixed_count_and_early_stop():
 
 
 def test_a_fixed_count_never_waits_for_the_device():
-    """A meta tensor has no values: whatever asked for one would raise."""
+    """A meta tensor has no values: reading one would raise."""
     b = B.to("meta")
     x = conjugate_gradient(lambda x: x @ MATRIX.to("meta"), b, iterations=3, rtol=0)
     assert (x.device.type, x.shape) == ("meta", b.shape)
@@ -130,7 +130,7 @@ def test_the_inverse_as_preconditioner_needs_one_step():
 
 
 def test_stops_once_the_objective_has_fallen_enough():
-    """For normal equations x'AAx - 2b'x is the squared residual less that of zero."""
+    """For normal equations x'AAx - 2b'x is the squared residual minus that of zero."""
     generator = torch.Generator().manual_seed(7)
     A, y = torch.randn(9, 6, generator=generator).double(), torch.randn(9, generator=generator).double()
     x0 = torch.randn(6, generator=generator).double()

@@ -70,7 +70,7 @@ def test_stops_at_the_level_of_the_noise():
 
 
 def test_nothing_is_computed_twice_or_for_nothing():
-    """The sums once, the start from its shape, and no residual after the last iteration."""
+    """The sums once, no residual for a zero start, and none after the last iteration."""
     A = Counted([[2.0, 1.0], [1.0, 3.0]])
     sirt = SIRT(A.operator, iterations=4, rtol=0)
     y = torch.ones(2, dtype=torch.float64)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A benchmark goes on from what is whole, and from nothing else."""
+"""A benchmark goes on only from complete results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DAMAGE = {
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    """Leaves out what takes longest: files that are no pictures, of the same names."""
+    """Leaves out the slowest step: writes files of the same names that are not pictures."""
     for draw, position in (("three_view_figure", 3), ("psnr_curve", 3), ("step_curves", 1)):
         drawn = lambda *given, position=position, **_: given[position].write_text("drawn")  # noqa: E731
         monkeypatch.setattr(f"monai_iscs.studies.drawing.{draw}", drawn)
@@ -46,7 +46,7 @@ def command(bundle):
 
 @pytest.fixture(scope="module")
 def finished(bundle, body, tmp_path_factory) -> Path:
-    """A benchmark without its figures, as a kill after the last cell leaves it; treat as read-only."""
+    """A benchmark without its figures, as after a kill at the last cell; treat as read-only."""
     folder = tmp_path_factory.mktemp("finished") / "out"
     given = ["benchmark", str(body), "--bundle", str(bundle), "--output", str(folder)]
     with pytest.MonkeyPatch.context() as patch:
@@ -62,7 +62,7 @@ def output(finished, tmp_path) -> Path:
 
 @pytest.fixture
 def reconstructed(monkeypatch) -> list[str]:
-    """The methods that really ran."""
+    """The methods that were run."""
     ran = []
     reconstruct = Study._reconstruct
 

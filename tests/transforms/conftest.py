@@ -38,7 +38,7 @@ def affine() -> np.ndarray:
 
 @pytest.fixture
 def save(tmp_path: Path, affine: np.ndarray) -> Callable[..., Path]:
-    """Writes an array as NIfTI; the affine goes into the sform as it is, broken or not."""
+    """Writes an array as NIfTI; the affine is written to the sform unchanged, even if it is invalid."""
 
     def write(array: np.ndarray, name: str = "ct.nii.gz", *, affine: np.ndarray = affine) -> Path:
         image = nibabel.Nifti1Image(array, None)

@@ -50,7 +50,7 @@ def test_padding_below_air_passes(phantom, affine):
         (lambda hu: hu + 1024, "not HU"),  # stored values without the rescale intercept
         (lambda hu: (hu + 1024) / 8, "not HU"),
         (lambda hu: (hu + 24) / 1000, "not HU"),  # scaled to [-1, 1]
-        (lambda hu: hu.clip(-2000, -900), "not HU"),  # nothing but air
+        (lambda hu: hu.clip(-2000, -900), "not HU"),  # only air
         (lambda hu: np.where(hu == 40, np.nan, hu), "NaN or infinite voxels"),
         (lambda hu: np.where(hu == 700, np.inf, hu), "NaN or infinite voxels"),
     ],

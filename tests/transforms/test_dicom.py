@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DICOM series and multi-frame files: read exactly as their own tags say, or refused by name."""
+"""DICOM series and multi-frame files: read exactly by their own tags, or refused by name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OBLIQUE = [0.8, 0.6, 0, -0.48, 0.64, 0.6]
 
 
 def image(values: np.ndarray, uid: str = "1.2.3.4.1") -> pydicom.Dataset:
-    """An image without a place: (rows, columns) or (frames, rows, columns), int16 HU + 1024."""
+    """An image without a position: (rows, columns) or (frames, rows, columns), int16 HU + 1024."""
     data = pydicom.Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -115,7 +115,7 @@ def expected_affine(directions: Sequence[float], corner: Sequence[float] = (-40,
 
 
 def check(path: Path, hu: np.ndarray, directions: Sequence[float] = AXIAL) -> None:
-    """The file holds exactly these values in this place."""
+    """The volume has exactly these values at this position."""
     volume = LoadVolume()(path)
     np.testing.assert_array_equal(volume[0].numpy(), hu)
     np.testing.assert_allclose(volume.affine, expected_affine(directions), atol=2e-6)
@@ -170,7 +170,7 @@ def test_monochrome1_says_how_to_display_values(phantom, write):
 
 @pytest.mark.parametrize("signed", [0, 1])
 def test_bits_above_those_stored_are_no_values(phantom, write, signed):
-    """12 bits of 16, as many scanners write them; those above may hold anything."""
+    """12 bits of 16, as from many scanners; the other bits may be anything."""
     slices = series(phantom)
     for k, data in enumerate(slices):
         stored = phantom[:, :, k].T + (0 if signed else 1024)
@@ -190,7 +190,7 @@ def test_padding_is_neither_air_nor_tissue(phantom, write, syntax):
         data.PixelPaddingValue = -2000
     hu[0] = phantom.min()
     check(write(slices), hu)
-    body = np.where(hu < -500, 0, hu)  # a field of view within the body
+    body = np.where(hu < -500, 0, hu)  # a field of view inside the body
     body[0] = -3024
     slices = series(body)
     for data in slices:
@@ -244,7 +244,7 @@ def test_frames_lie_where_each_says(phantom, tmp_path):
     path = tmp_path / "enhanced.dcm"
     enhanced(phantom, order).save_as(path, enforce_file_format=True)
     check(path, phantom)
-    shutil.copy(path, tmp_path / "enhanced")  # known by what it holds
+    shutil.copy(path, tmp_path / "enhanced")  # recognised by its content
     check(tmp_path / "enhanced", phantom)
 
 
@@ -287,7 +287,7 @@ def test_frames_without_a_place(phantom, tmp_path):
     refused(path, "found no ImagePositionPatient")
 
 
-# What one slice of the twelve, or each, may have of its own so that they make no volume.
+# Changes of one or all of the twelve slices after which they form no volume.
 WRONG = {
     "no positions": (slice(None), {"ImagePositionPatient": None}, "found no ImagePositionPatient"),
     "one without a position": (slice(3, 4), {"ImagePositionPatient": None}, "found no ImagePositionPatient"),
@@ -410,7 +410,7 @@ def test_nested_folders_are_named(phantom, write, tmp_path):
 
 @pytest.mark.parametrize("modality", ["CT", ""])
 def test_a_batch_of_series(phantom, write, modality):
-    """Through MONAI's loader and back, which takes no meta data that are None."""
+    """Through MONAI's loader and back, which accepts no meta data that are None."""
     slices = series(phantom)
     for data in slices:
         data.Modality = modality

@@ -84,7 +84,7 @@ def test_inverse_restores_shape_and_affine(affine, shape):
     torch.testing.assert_close(back.affine, image.affine, atol=1e-9, rtol=0)
     if max(shape[:2]) <= 16:
         assert torch.equal(back.as_tensor(), image.as_tensor())
-    else:  # a plane is kept by averaging and by linear interpolation, away from the padding
+    else:  # averaging and linear interpolation keep a plane, away from the padding
         inner = (slice(None), slice(4, -4), slice(4, -4))
         torch.testing.assert_close(back.as_tensor()[inner], image.as_tensor()[inner], atol=0.02, rtol=0)
 
@@ -115,7 +115,7 @@ def test_plain_tensor_and_dictionary(affine):
     ("shape", "pixel"), [((80, 16, 3), (1.0, 5.0)), ((16, 70, 3), (5.0, 1.2)), ((30, 20, 2), (1.0, 1.1))]
 )
 def test_pixels_become_square_in_mm(shape, pixel, size):
-    """A coronal or sagittal stack keeps its shape, its mass and its place, and comes back onto its grid."""
+    """A coronal or sagittal stack keeps its shape, mass and position, and is restored on its grid."""
     affine = torch.diag(torch.tensor([*pixel, 4.0, 1.0]).double())
     affine[:3, 3] = torch.tensor([3.0, -4.0, 5.0])
     x, y, z = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in shape), indexing="ij")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is HU and what is not, by real volumes and noise-free phantoms, whole, padded and cropped."""
+"""Values that are or are not HU: real volumes and noise-free phantoms, whole, padded and cropped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def hu(request, data_folder, phantom) -> np.ndarray:
 
 
 def outside(hu: np.ndarray) -> np.ndarray:
-    """What lies outside a round field of view."""
+    """The voxels outside a round field of view."""
     x, y = np.meshgrid(*(np.linspace(-1, 1, n) for n in hu.shape[:2]), indexing="ij")
     return np.broadcast_to((x**2 + y**2 > 1)[..., None], hu.shape)
 
@@ -102,7 +102,7 @@ def test_mr_magnitudes(level):
 
 
 def test_crops_inside_the_body_have_no_air(data_folder):
-    """Tissue alone, with and without bone; lungs alone; the liver with contrast."""
+    """Only tissue, with and without bone; only lungs; the liver with contrast."""
     hu = np.asarray(nibabel.load(data_folder / "lidc-idri-0001_standard.nii.gz").dataobj).astype(np.float32)
     body = (hu > -250).mean(2) == 1
     found = 0

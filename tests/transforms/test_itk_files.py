@@ -13,7 +13,7 @@ from monai_iscs.transforms import LoadVolume
 
 @pytest.fixture
 def write(phantom, tmp_path):
-    """``write(name, *changes)``: the phantom with noise, and pieces of its header replaced."""
+    """``write(name, *changes)``: the phantom with noise, and parts of its header replaced."""
 
     def save(name: str, *changes: tuple[bytes, bytes], compression: bool = False) -> Path:
         noise = np.random.default_rng(0).normal(0, 20, phantom.shape)

@@ -38,10 +38,10 @@ def test_missing_dicom_slice(phantom, save_dicom):
 
 
 def test_a_tilted_gantry(phantom, save_dicom):
-    """Slices that stack along another direction than their normal, as a tilt of one degree leaves them."""
+    """Slices that stack along another direction than their normal, as with a tilt of one degree."""
     shift = 3 * float(np.tan(np.radians(1)))
     folder = save_dicom(phantom, shift=shift)
-    # to RAS: y turns round
+    # to RAS: y is reversed
     np.testing.assert_allclose(LoadVolume()(folder).affine[:3, 2], [0, -shift, 3], atol=1e-4)
     with pytest.raises(InputError, match=rf"{folder}: found a sheared affine, .*gantry tilt"):
         ct_preprocessing()({"image": folder})

@@ -40,7 +40,7 @@ def oblique() -> np.ndarray:
 
 
 def simulate(path, *, scan, poison=lambda label: label) -> dict:
-    """What the bundle's config does with a thin scan."""
+    """The preprocessing of the bundle's config for a thin scan."""
     data = mr_preprocessing("label")({"label": path})
     data = SimulateMeasurementd("label", scan, measurement_key="image")(data)
     data["label"] = poison(data["label"])
@@ -74,7 +74,7 @@ def test_back_on_the_file_s_grid(head, oblique, save):
 
 
 def test_the_scale_comes_from_the_measurement_alone(head, save):
-    """Once it is there, no change of the reference reaches it."""
+    """After it is made, no change of the reference affects it."""
     path, scan = save(head, affine=np.eye(4)), ThickSliceScan(factor=5)
     plain, poisoned = (simulate(path, scan=scan, poison=p) for p in (lambda x: x, lambda x: 50 * x.flip(2) + 9))
     assert torch.equal(plain["image"].as_tensor(), poisoned["image"].as_tensor())
@@ -86,7 +86,7 @@ def test_the_scale_comes_from_the_measurement_alone(head, save):
 
 @pytest.fixture
 def thick(head, oblique, save):
-    """The head in six thick slices, the last one thinner than it says: a scanner doesn't know where the head ends."""
+    """The head in six thick slices, the last one thinner than the file says, as scanners don't know the head's end."""
     affine = oblique @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 4, 1.5], [0, 0, 0, 1]])
     slices = np.concatenate([head, np.zeros((40, 50, 1), np.float32)], 2).reshape(40, 50, 6, 4).mean(-1)
     return slices, affine, save(slices, "thick.nii.gz", affine=affine)

@@ -120,7 +120,7 @@ def test_axes_of_one_voxel_behind_the_third(write, phantom):
 
 
 def test_every_flipped_byte_of_a_gzip_is_found(write, phantom):
-    """Behind the gzip's own header, whose name and time say nothing of the voxels."""
+    """After the gzip's own header, whose name and time do not affect the voxels."""
     noise = np.random.default_rng(0).normal(0, 20, phantom.shape)
     path = write(name="ct.nii.gz", values=(phantom + noise).astype(np.int16))
     whole = path.read_bytes()
@@ -146,7 +146,7 @@ def test_bytes_behind_a_gzip(write):
 
 
 def test_gzip_bombs(write):
-    """Refused by the header, or at the first byte behind the voxels."""
+    """Refused by the header, or at the first byte after the voxels."""
     path = write()
     deflate = zlib.compressobj(9, zlib.DEFLATED, 31)
     content = [deflate.compress(path.read_bytes()), *(deflate.compress(bytes(2**22)) for _ in range(32))]

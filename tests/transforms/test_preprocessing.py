@@ -23,7 +23,7 @@ def there_and_back(path, *, change=lambda x: x, **options) -> tuple[MetaTensor, 
     """The preprocessed volume, and its round trip to the file's grid with `change` in between."""
     preprocessing = ct_preprocessing(**options)
     data = preprocessing({"image": path})
-    data["pred"] = MetaTensor(change(data["image"].as_tensor()))  # as a network leaves it: no history, no affine
+    data["pred"] = MetaTensor(change(data["image"].as_tensor()))  # like a network's result: no history, no affine
     return data["image"], ct_postprocessing(transform=preprocessing)(data)["pred"]
 
 

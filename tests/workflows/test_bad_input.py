@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever a user can do wrong ends in one line that names it, and leaves earlier results alone."""
+"""Every error of a user ends in one line that names it, and does not change earlier results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EARLIER = {"reconstruction.nii.gz": "earlier volume", "run.json": "earlier recor
 
 @pytest.fixture
 def output(tmp_path) -> Path:
-    """A folder with the results of an earlier run, which must be as they were when the test is over."""
+    """A folder with the results of an earlier run, which the test must not change."""
     folder = tmp_path / "results"
     folder.mkdir()
     for name, content in EARLIER.items():
@@ -222,7 +222,7 @@ def test_stopped_at_a_terminal(bundle, body, output, number, code):
 
 
 def test_ctrl_c_inside_a_finaliser(fails, monkeypatch, bundle, body, output):
-    """Python reports an exception in `__del__` and goes on; the run must stop all the same."""
+    """Python reports an exception in `__del__` and goes on; the run must still stop."""
 
     class Finalised:
         def __del__(self):

@@ -13,7 +13,7 @@ from monai_iscs.workflows.bundle import bundle_names, find_bundle, load_network,
 
 @pytest.fixture
 def shelves(tmp_path, monkeypatch):
-    """A working directory with bundles a and b of its own, and a package whose one bundle is a."""
+    """A working directory with its own bundles a and b, and a package with one bundle, a."""
     for folder in ("here/a", "here/bundles/a", "here/bundles/b", "package/a"):
         (tmp_path / folder / "configs").mkdir(parents=True)
         (tmp_path / folder / "configs" / "metadata.json").write_text("{}")

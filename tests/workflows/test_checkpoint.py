@@ -16,7 +16,7 @@ SIGMAS = [1.0, 0.5, 0.2, 0.1]
 
 
 def make_run() -> Run:
-    """A deterministic prior and measurement, a rule with memory."""
+    """A deterministic prior and measurement, and a rule with momentum."""
     grid = Grid.centered((5, 4, 3), (1.0, 1.0, 1.0))
     plugs = Plugs(
         start=lambda: torch.zeros(1, *grid.shape),
@@ -30,7 +30,7 @@ def make_run() -> Run:
 
 @pytest.fixture
 def whole() -> torch.Tensor:
-    """The result without a break."""
+    """The result without an interruption."""
     run = make_run()
     for _ in run:
         pass
@@ -87,7 +87,7 @@ def test_damaged_file_is_passed_over(tmp_path, whole, fault):
 
 
 def test_takes_no_more_than_its_share_of_the_time(tmp_path, monkeypatch):
-    """Steps that are faster than a hundred checkpoints go without one."""
+    """Steps that are faster than a hundred checkpoints are not saved."""
     saved = []
     write = torch.save
 

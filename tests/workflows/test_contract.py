@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of a bundle: what is written, what is checked and what our bundles have are one."""
+"""The contract of a bundle: the docs, the checks and our bundles agree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BUNDLES = sorted(path.parents[1] for path in ROOT.glob("bundles/*/configs/infere
 
 @pytest.mark.parametrize("kind", CONTRACTS)
 def test_the_docs_have_the_table(kind):
-    """To mend: put what `table` gives in the place of the page's table."""
+    """To fix: replace the page's table by the result of `table`."""
     _, page = (ROOT / PAGE).read_text(encoding="utf-8").split(f"## `configs/{kind}.json`\n\n")
     assert page.startswith(table(CONTRACTS[kind]) + "\n")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A damaged bundle ends in one line that names the file; `benchmarks/damaged_bundles.py` tries some hundreds more."""
+"""A damaged bundle ends in one line that names the file; `benchmarks/damaged_bundles.py` tries hundreds more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monai_iscs.errors import InputError
 from monai_iscs.workflows.config import BundleConfig
 from monai_iscs.workflows.contract import CONTRACTS
 
-# Removed, these are missed by a run; of the others only the parts that a run reads are tried.
+# A run notices if these are removed; of the others only the parts that a run reads are tried.
 NAMED = {
     "inference: the file a folder": "found a folder",
     "inference: the file UTF-16": "found no valid JSON",
@@ -74,7 +74,7 @@ NAMED = {
 
 @pytest.fixture(scope="module")
 def damaging():
-    """The script, whose damages are tried here."""
+    """The script with the damages."""
     folder = str(Path(__file__).parents[2] / "benchmarks")
     sys.path.insert(0, folder)
     try:

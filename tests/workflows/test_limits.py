@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers that no machine holds are refused before the memory is gone, and say both numbers."""
+"""Numbers that fit no machine are refused before memory runs out, with both numbers in the message."""
 
 from __future__ import annotations
 

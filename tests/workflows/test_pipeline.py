@@ -45,7 +45,7 @@ def test_the_record_says_the_recipe_what_was_replaced_and_the_result(pipeline):
 
 
 def test_settings_are_the_same_in_every_process(mri):
-    """A function's address is not: a benchmark would find none of its cells again."""
+    """A function's address would change: a benchmark would not find its cells again."""
     plugs = {"prior": {"_target_": "monai_iscs.priors.SlicePrior", "axis": 1}}
     pipeline = Pipeline(mri, device="cpu", network=False, overrides={"factor": 5, "seed": 0, "noise_std": 0.02})
     settings = pipeline.settings(pipeline.sampler(parse_method("dds"), changes={"plugs": plugs}))

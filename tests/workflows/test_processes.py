@@ -20,7 +20,7 @@ from monai_iscs.torchrun import local_process
 
 @pytest.fixture
 def torchrun(tmp_path):
-    """``torchrun(*arguments)`` runs ``monai-iscs`` in two processes; returns what they did."""
+    """``torchrun(*arguments)`` runs ``monai-iscs`` in two processes; returns their result."""
 
     def run(*arguments):
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -44,14 +44,14 @@ def test_a_reconstruction_is_that_of_one_process(torchrun, bundle, body, tmp_pat
     assert main([*given, str(tmp_path / "one")]) == 0
     done = torchrun(*given, tmp_path / "two")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("metrics.json") == 1  # one process talks
+    assert done.stdout.count("metrics.json") == 1  # only one process prints
     assert sorted(os.listdir(tmp_path / "two")) == sorted(os.listdir(tmp_path / "one"))
     one, two = (nib.load(tmp_path / name / "reconstruction.nii.gz").get_fdata() for name in ("one", "two"))
     assert np.linalg.norm(two - one) < most * np.linalg.norm(one)
 
 
 def test_a_training_of_two_processes(torchrun, bundle, body, tmp_path):
-    """Every epoch has half as many steps; the weights are one process's to write and fit the bundle."""
+    """Every epoch has half as many steps; one process writes the weights, and they fit the bundle."""
     for name in ("train", "val"):
         (tmp_path / "data" / name).mkdir(parents=True)
         shutil.copy(body, tmp_path / "data" / name)

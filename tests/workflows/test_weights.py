@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights belong to their bundle, though another has the same network; and `--spacing` reaches a bundle."""
+"""Weights belong to their bundle, although another has the same network; and `--spacing` reaches a bundle."""
 
 from __future__ import annotations
 

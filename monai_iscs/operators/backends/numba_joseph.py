@@ -140,7 +140,7 @@ def _project(volume, axis, lateral, reach, height, path, out):
 @compiled(FAST)
 def _backproject(projections, axis, lateral, reach, height, path, volume):
     """Each ray writes at plane i into plane i only, so that slabs of planes are independent: no atomics, and every
-    voxel sums its rays in the same order whatever the number of threads."""
+    voxel sums its rays in the same order for any number of threads."""
     views, columns = axis.shape
     rows, depth = projections.shape[1], volume.shape[2]
     stack = volume.reshape(-1, depth)

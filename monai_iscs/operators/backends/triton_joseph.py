@@ -48,7 +48,7 @@ class TritonJoseph:
     - forward: 9.65e8 samples, each 4 loads and 7 multiply-adds, 39 instructions in all: 1.3 ms;
     - adjoint: 8.9e8 visits of a detector column to a slice of 4 z-columns, each 3 to 4 loads and about 54 instructions:
       1.6 ms;
-    - idle lanes (rows beside the volume, the last tile's end of z, columns that just miss a tile) come on top: about a
+    - idle lanes (rows outside the volume, the last tile's end of z, columns that just miss a tile) come on top: about a
       quarter;
     - memory: the volume (79 MB) once a view at worst, 2.4 GB or 0.5 ms at 4.8 TB/s; the projections (31 MB) fit into
       the 50 MB cache.
