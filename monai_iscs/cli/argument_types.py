@@ -99,6 +99,11 @@ def count(low: int, high: int = MOST) -> Callable[[str], int]:
     return parse
 
 
+def photons(text: str) -> float | str:
+    """A positive number, or none: as an entry of a config, whose default may be another."""
+    return "$None" if text == "none" else number(0, 1e15)(text)
+
+
 def number(low: float, high: float, *, include_low: bool = False) -> Callable[[str], float]:
     """Numbers from `low` (with `include_low`, else above it) to `high`."""
     if high < math.inf:

@@ -6,9 +6,12 @@ from __future__ import annotations
 import argparse
 import math
 
-from monai_iscs.cli.argument_types import OneOrThree, Removed, count, number
+from monai_iscs.cli.argument_types import OneOrThree, Removed, count, existing_path, number, photons
 from monai_iscs.workflows.names import MOST_SMOOTHING
 
+KINDS = ("line-integrals", "transmission", "counts")
+UNITS = ("um", "mm", "cm", "m")
+POSITIONS = ("HFS", "HFP", "FFS", "FFP", "RAS")
 MOST_COUNT, MOST_VALUE = 1e15, 1e30  # of photons and noise; of a voxel: above, single precision overflows
 REMOVED = {
     "--noise": "the noise as a part of the method: dds+iscs is Slerp noise, dds+identical identical noise, dds alone "
@@ -37,10 +40,17 @@ def add_scan_options(parser: argparse.ArgumentParser) -> None:
     )
     scan.add_argument(
         "--photons",
-        type=number(0, MOST_COUNT),
+        type=photons,
         metavar="N",
-        help="photons sent to each detector pixel in each view, for Poisson noise: 1e5 is a good scan, 1e4 a noisy one "
-        "(default: no noise)",
+        help="photons sent to each detector pixel in each view, for Poisson noise: 1e5 is a good scan, 1e4 a noisy one; "
+        "none: no noise (default: 1e5, none with --same-grid)",
+    )
+    scan.add_argument(
+        "--same-grid",
+        action="store_const",
+        const=True,
+        help="simulate on the grid of the reconstruction, by its own projector, one ray a pixel: easier than any real "
+        "scan, for the laboratory (default: on INPUT's own grid, the mean intensity of 2 x 2 rays a pixel)",
     )
     scan.add_argument(
         "--noise-std",
@@ -65,6 +75,54 @@ def add_scan_options(parser: argparse.ArgumentParser) -> None:
     )
     scan.add_argument(
         "--measurement-seed", type=count(0), metavar="N", help="seed of its noise; --seed is the sampler's"
+    )
+
+
+def add_projection_options(parser: argparse.ArgumentParser) -> None:
+    """What a scanner's projections are, and where they are to be reconstructed."""
+    scan = parser.add_argument_group("real projections as INPUT (docs/projections.md lists the formats)")
+    scan.add_argument(
+        "--geometry", type=existing_path, metavar="FILE", help="geometry of the views (default: beside INPUT or in it)"
+    )
+    scan.add_argument("--kind", choices=KINDS, help="what the numbers are, where the format leaves it open")
+    scan.add_argument("--flat", type=existing_path, metavar="FILE", help="counts without object")
+    scan.add_argument("--dark", type=existing_path, metavar="FILE", help="counts without radiation")
+    scan.add_argument("--air", type=number(0, MOST_COUNT), metavar="COUNTS", help="counts without object, one number")
+    scan.add_argument("--unit", choices=UNITS, help="of lengths in the geometry, where the format has none")
+    scan.add_argument(
+        "--detector-pitch",
+        nargs=2,
+        type=number(0, math.inf),
+        metavar=("V", "U"),
+        help="mm from row to row and from column to column, where the format has none",
+    )
+    scan.add_argument(
+        "--axis-column", type=number(0, math.inf, include_low=True), metavar="N", help="column of the rotation axis"
+    )
+    scan.add_argument("--every", type=count(1), metavar="N", help="use each N-th view (default: all)")
+    scan.add_argument(
+        "--position",
+        choices=POSITIONS,
+        help="of the patient: head or feet first, supine or prone; RAS: the geometry's x, y, z are the patient's "
+        "right, anterior, superior (default: the format's, else HFS for scanners of patients and RAS for others)",
+    )
+    scan.add_argument(
+        "--water", type=number(0, math.inf), metavar="F", help="attenuation of 0 HU per mm (default: 0.02)"
+    )
+    scan.add_argument(
+        "--shape",
+        nargs=3,
+        type=count(1),
+        metavar=("X", "Y", "Z"),
+        help="voxels to reconstruct (default: all that the detector sees); --spacing: their size (default: the usual "
+        "one of the model's training)",
+    )
+    scan.add_argument(
+        "--center",
+        nargs=3,
+        type=number(-MOST_COUNT, MOST_COUNT, include_low=True),
+        metavar=("X", "Y", "Z"),
+        help="of the volume, mm right, anterior and superior of the isocentre (default: the middle of what is seen)",
     )
 
 

@@ -24,6 +24,7 @@ from monai_iscs.cli.options import (
     MOST_VALUE,
     add_config_option,
     add_lpips_option,
+    add_projection_options,
     add_sampler_options,
     add_scan_options,
     add_speed_options,
@@ -105,7 +106,12 @@ def _add_reconstruct(verbs: Any) -> None:
         description=f"{descriptions.RECONSTRUCT}\n{descriptions.METHODS}",
         example="reconstruct chest.nii.gz --bundle body_ct_reconstruction --views 20 --output chest_20_views",
     )
-    parser.add_argument("input", type=existing_path, metavar="INPUT", help="volume file, or folder of one DICOM series")
+    parser.add_argument(
+        "input",
+        type=existing_path,
+        metavar="INPUT",
+        help="projections of a scanner, or a volume to simulate a scan of: a file, or folder of one DICOM series",
+    )
     parser.add_argument(
         "--bundle",
         type=bundle_folder,
@@ -127,6 +133,7 @@ def _add_reconstruct(verbs: Any) -> None:
     )
 
     add_scan_options(parser)
+    add_projection_options(parser)
     add_speed_options(parser)
     add_sampler_options(parser)
 

@@ -19,9 +19,12 @@ from monai_iscs.reports import (
     write_json,
     write_volume,
 )
+from monai_iscs.scans.meta import projections_of
+from monai_iscs.scans.readers.detect import holds_projections
 from monai_iscs.workflows.checkpoint import Checkpoint
 from monai_iscs.workflows.comparing import compare
-from monai_iscs.workflows.names import OVERRIDES
+from monai_iscs.workflows.fingerprint import fingerprint
+from monai_iscs.workflows.names import MEASURED, MEASURED_OVERRIDES, OVERRIDES, SIMULATED_ONLY
 from monai_iscs.workflows.pipeline import Pipeline
 from monai_iscs.workflows.progress import Progress
 
@@ -40,13 +43,15 @@ def reconstruct(arguments: Namespace) -> None:
     method = arguments.method
     sampling = method is None or method.noise is not None
     _refuse_idle_options(arguments, sampling=sampling)
+    real = arguments.geometry is not None or MEASURED in arguments.config or holds_projections(arguments.input)
+    _refuse_other_scans(arguments, real=real)
     pipeline = Pipeline(
         arguments.bundle,
         device=arguments.device,
         memory=arguments.memory,
         network=sampling,
-        overrides={option: getattr(arguments, option) for option in OVERRIDES},
-        over=arguments.config,
+        overrides={option: getattr(arguments, option) for option in OVERRIDES + MEASURED_OVERRIDES * real},
+        over=[MEASURED, *(name for name in arguments.config if name != MEASURED)] if real else arguments.config,
     )
     if method is not None:
         pipeline.check_method(method)
@@ -55,16 +60,20 @@ def reconstruct(arguments: Namespace) -> None:
     sampler = pipeline.sampler(method) if sampling else None
     name = sampler.recipe.label if sampling else method.label
     settings = {"input": str(arguments.input.resolve()), "method": name, **pipeline.settings(sampler)}
-    settings["measurement_seed"] = pipeline.measurement_seed
+    if real:
+        settings["geometry"] = None if arguments.geometry is None else fingerprint(arguments.geometry)
+    else:
+        settings["measurement_seed"] = pipeline.measurement_seed
     record = RunRecord(settings, seed=arguments.seed, device=pipeline.device)
     steps = sampler.steps if sampling else 1
     stages = {"reading": 1, "scanning": 1, "reconstructing": steps, "writing": 1, "comparing": 1}
     with RunFolder(arguments.output, inputs=[arguments.input]) as folder, Progress(stages, record) as progress:
-        folder.expect("reconstruction.nii.gz", "preview.png", "metrics.json")
+        folder.expect("reconstruction.nii.gz", "preview.png", "metrics.json", "seen.nii.gz")
         with progress.stage("reading"):
             volume = pipeline.load(arguments.input)
         with progress.stage("scanning"):
             measured = pipeline.measure(volume)
+            notes = [*projections_of(volume).notes, *pipeline.pixel_size_notes(measured)] if real else []
         folder.expect(size=volume.numel())  # a quarter of its bytes: the compressed file is larger
         with progress.stage("reconstructing"):
             if sampling:
@@ -81,10 +90,11 @@ def reconstruct(arguments: Namespace) -> None:
                 write_volume(stage / "reconstruction.nii.gz", pipeline.restore(result, measured))
                 start = pipeline.baselines[0]
                 shown = {Method(start).label: pipeline.baseline(start, measured), name: result}
+                shown = {title: pipeline.shown(image, measured) for title, image in shown.items()}
                 three_view_figure(
                     {title: pipeline.to_units(image) for title, image in shown.items()},
                     pipeline.to_units(reference) if known else None,
-                    affine_to_spacing(result.affine).tolist(),
+                    affine_to_spacing(shown[name].affine).tolist(),
                     stage / "preview.png",
                     **pipeline.display,
                 )
@@ -92,16 +102,34 @@ def reconstruct(arguments: Namespace) -> None:
                 if known:  # as in `evaluate`: the written file against the one that was read
                     summary = compare(pipeline.config, stage / "reconstruction.nii.gz", arguments.input).summary
                     write_json(stage / "metrics.json", summary)
+                if real:
+                    seen = pipeline.seen(shown[name], measured)
+                    write_volume(stage / "seen.nii.gz", seen)
+                    residuals = pipeline.residuals(result, measured)
+            scanned = {"notes": notes, "residual_of_each_view": residuals} if real else {}
             resumed = {"resumed_after_step": checkpoint.restored} if sampling and checkpoint.restored else {}
-            write_json(stage / "run.json", {**record.as_dict(), **resumed})
+            write_json(stage / "run.json", {**record.as_dict(), **scanned, **resumed})
             written = sorted(file.name for file in stage.iterdir())
     if sampling:
         checkpoint.remove()
         if checkpoint.restored:
             print(f"Went on after step {checkpoint.restored} of {steps}, which an earlier run had reached.")
+    for note in notes:
+        print(f"note: {note}")
+    if real:
+        print(f"Residual of the views, |A x - y| / |y|: {min(residuals):.4f} to {max(residuals):.4f}")
     if known:
         print(markdown_table([metrics_row(name, summary, seconds=record.seconds["reconstructing"])]))
     print(f"{folder.path.resolve()}: {', '.join(written)}")
+
+
+def _refuse_other_scans(arguments: Namespace, *, real: bool) -> None:
+    """Options of simulated scans with real projections, or the other way round, would be ignored silently."""
+    options = SIMULATED_ONLY if real else MEASURED_OVERRIDES
+    given = [f"--{option.replace('_', '-')}" for option in options if getattr(arguments, option) is not None]
+    if given:
+        found, expected = ("projections", "a volume to simulate a scan of") if real else ("a volume", "projections")
+        raise InputError(f"{', '.join(given)}: found with {found}, {arguments.input}, expected with {expected}")
 
 
 def _refuse_idle_options(arguments: Namespace, *, sampling: bool) -> None:

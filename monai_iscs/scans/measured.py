@@ -11,6 +11,7 @@ import numpy as np
 
 from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
+from monai_iscs.memory import available_memory
 from monai_iscs.operators import ConeBeamProjector
 from monai_iscs.operators.vectors import finite_numbers
 from monai_iscs.scans.field_of_view import FieldOfView, field_of_view, voxels
@@ -20,6 +21,7 @@ from monai_iscs.scans.projections import Projections
 from monai_iscs.scans.rectify import upright
 
 Region = tuple[tuple[int, int], ...]  # (start, stop) in voxels along each axis
+BYTES_A_VOXEL = 24  # of a run at least: six volumes of float32
 NEGLIGIBLE = 0.25  # voxels that rays may meet beyond a grid
 
 
@@ -134,6 +136,12 @@ def place_on(
     affine = np.asarray(wanted.affine).copy()
     affine[:3, 3] -= affine[:3, :3] @ before
     shape = tuple(b + n + a for b, n, a in zip(before, wanted.shape, after, strict=True))
+    needed, available = BYTES_A_VOXEL * math.prod(shape), available_memory()
+    if needed > available:
+        raise InputError(
+            f"spacing, shape: found {' x '.join(map(str, shape))} voxels for all that the rays meet, which take "
+            f"{needed / 1e9:,.1f} GB of memory, expected fewer or larger ones: {available / 1e9:,.1f} GB are free"
+        )
     grid = Grid(shape, affine)
     projector = unit_attenuation * ConeBeamProjector(scan, grid, backend=backend)
     measurement = Measurement(

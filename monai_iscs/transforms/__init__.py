@@ -142,8 +142,8 @@ __all__ = [
     "ct_preprocessing",
     "mr_postprocessing",
     "mr_preprocessing",
+    "regrid",
     "robust_maximum",
     "thick_slice_postprocessing",
     "thick_slice_preprocessing",
-    "regrid",
 ]

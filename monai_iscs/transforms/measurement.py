@@ -14,8 +14,8 @@ from monai.transforms import MapTransform, Transform
 from monai_iscs.errors import InputError
 from monai_iscs.operators import LinearOperator
 from monai_iscs.randomness import random_stream
-from monai_iscs.scans.meta import grid_of, naming, projections_of, to_meta_tensor
 from monai_iscs.scans.measured import MeasuredScan
+from monai_iscs.scans.meta import grid_of, naming, projections_of, to_meta_tensor
 from monai_iscs.scans.scan import Noise, Scan, measure
 from monai_iscs.scans.thick_slices import ThickSliceScan
 from monai_iscs.transforms.checks import real_image

@@ -47,7 +47,7 @@ def ct_preprocessing(
     keys: KeysCollection = "image",
     *,
     hu_range: Sequence[float] = CT_RANGE,
-    size: int = 128,
+    size: int | None = 128,
     spacing: float | Sequence[float] | None = None,
 ) -> Compose:
     """Transforms from a path (file or DICOM folder) to (1, size, size, Z), RAS, float32, [0, 1], 0 = air.
@@ -56,7 +56,8 @@ def ct_preprocessing(
         keys: keys of the paths.
         hu_range: HU that become 0 and 1; values outside are clipped. The low end is air, -1000: only then is a value
             proportional to attenuation. The scan's `unit_attenuation` is that of the range, 0.02 /mm for 1000 HU.
-        size: in-plane size of the prior. Larger slices are averaged down by area, smaller ones padded with air.
+        size: in-plane size of the prior: larger slices are averaged down by area, smaller ones padded with air. None
+            leaves them as they are.
         spacing: voxel size in mm to resample to first, linearly, one number or three; None keeps the file's own grid.
 
     Returns:
@@ -86,7 +87,7 @@ def ct_preprocessing(
             Orientationd(keys, axcodes="RAS", labels=None),
             *resample,
             ScaleIntensityRanged(keys, a_min=low, a_max=high, b_min=0.0, b_max=1.0, clip=True),
-            FitInPlaned(keys, size),
+            *([] if size is None else [FitInPlaned(keys, size)]),
         ]
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,7 +103,8 @@ def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: 
         folder: the bundle.
         kind: name of the config, ``"inference"`` or ``"train"``.
         overrides: new values by id, such as ``{"views": 20}``; they override all configs.
-        over: names of further configs of the bundle, each overriding entries that those before it have.
+        over: names of further configs of the bundle, each overriding entries that those before it have; it may add
+            entries that others of its own refer to.
 
     Raises:
         InputError: a config is missing or is not valid JSON, it has no entry to override, or it breaks the contract of
@@ -120,13 +122,18 @@ def read_config(folder: Path, kind: str, overrides: Mapping[str, Any], *, over: 
     for source, values in changes.items():
         for key, value in values.items():
             setter = f"--{key.replace('_', '-')}" if source == "the command line" else Path(source).name
-            if key not in config:
+            if key not in config and not _is_used(key, values):
                 raise InputError(f"{config.file}: found no entry {key!r}, expected one, which {setter} sets")
             config[key] = value
             config.origins[key] = setter if source == "the command line" else source
     config["bundle_root"] = str(folder)
     config.check()
     return config
+
+
+def _is_used(key: str, entries: Mapping[str, Any]) -> bool:
+    """Whether an entry of a further config is referred to there: else, a new one is a slip of the pen."""
+    return re.search(rf"@{re.escape(key)}\b", json.dumps(entries, default=str)) is not None
 
 
 def load_network(parser: BundleConfig, device: torch.device) -> nn.Module:

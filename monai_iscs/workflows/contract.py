@@ -18,7 +18,7 @@ from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.methods import BASELINES, parse_sampler
 from monai_iscs.precision import PRECISIONS
 from monai_iscs.sampling import Recipe
-from monai_iscs.scans import Scan
+from monai_iscs.scans import MeasuredScan, Scan
 from monai_iscs.workflows.checks import (
     DISPLAY,
     FLAG,
@@ -94,7 +94,11 @@ INFERENCE: dict[str, Entry] = {
         FUNCTION, "transform from a file, key `label`, to the volume that is, or was, scanned", RUNS, True, made=True
     ),
     "scan": Entry(
-        instance(Scan, "a scan, such as ConeBeamScan"), "the scanner that is simulated", RUNS, True, made=True
+        instance((Scan, MeasuredScan), "a scan, such as ConeBeamScan"),
+        "the scanner that is simulated, or was used",
+        RUNS,
+        True,
+        made=True,
     ),
     "measurement": Entry(
         FUNCTION,
@@ -169,6 +173,7 @@ INFERENCE: dict[str, Entry] = {
     "spacing": Entry(or_null(SPACING), "voxel size to which files are resampled"),
     "views": Entry(whole(1), "CT: number of views"),
     "arc": Entry(above(0, 360), "CT: degrees over which they are spread"),
+    "same_grid": Entry(FLAG, "CT: whether the simulated scan has the reconstruction's own grid, one ray a pixel"),
     "photons": Entry(or_null(above(0)), "CT: photons for each detector pixel and view"),
     "noise_std": Entry(or_null(at_least(0)), "standard deviation of simulated Gaussian noise"),
     "factor": Entry(or_null(above(1)), "MRI: thickness of the simulated slices in thin ones; null: they were measured"),

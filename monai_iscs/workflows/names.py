@@ -5,9 +5,16 @@ from __future__ import annotations
 
 # Options that set the entry of the same name in a bundle's inference config.
 OVERRIDES = (
-    *("views", "arc", "photons", "noise_std", "factor", "measurement_seed", "spacing"),
+    *("views", "arc", "photons", "noise_std", "same_grid", "factor", "measurement_seed", "spacing"),
     *("recipe", "steps", "eta", "smoothing", "noise_level"),
     *("seed", "slice_batch", "precision", "compiled"),
 )
+# The same of `configs/measured.json`, which takes real projections.
+MEASURED_OVERRIDES = (
+    *("geometry", "kind", "flat", "dark", "air", "unit", "detector_pitch", "axis_column", "every", "position"),
+    *("water", "shape", "center"),
+)
+MEASURED = "measured"  # the config of a bundle for real projections
+SIMULATED_ONLY = ("views", "arc", "photons", "noise_std", "same_grid", "factor", "measurement_seed")
 MOST = 2**63 - 1  # largest whole number, as in PyTorch's integers
 MOST_SMOOTHING = 1000  # samples of the scan: the length of its kernel
