@@ -120,6 +120,14 @@ def add_sampler_options(parser: argparse.ArgumentParser) -> None:
         sampler.add_argument(removed, action=Removed, instead=instead)
 
 
+def add_dicom_options(parser: argparse.ArgumentParser) -> None:
+    """``--dicom`` and ``--anonymous``."""
+    text = "CT: write the volume as a DICOM series too, in DIR/dicom: whole HU, derived, not for diagnosis"
+    parser.add_argument("--dicom", action="store_true", help=f"{text}; a DICOM INPUT gives patient and study")
+    text = "with --dicom: leave out patient, study and references to INPUT (run.json still has INPUT's path)"
+    parser.add_argument("--anonymous", action="store_true", help=text)
+
+
 def add_lpips_option(parser: argparse.ArgumentParser) -> None:
     """``--lpips``."""
     parser.add_argument(

@@ -21,6 +21,7 @@ from monai_iscs.reports import (
 )
 from monai_iscs.workflows.checkpoint import Checkpoint
 from monai_iscs.workflows.comparing import compare
+from monai_iscs.workflows.dicom_output import FOLDER, DicomOutput
 from monai_iscs.workflows.names import OVERRIDES
 from monai_iscs.workflows.pipeline import Pipeline
 from monai_iscs.workflows.progress import Progress
@@ -52,6 +53,8 @@ def reconstruct(arguments: Namespace) -> None:
         pipeline.check_method(method)
     if pipeline.given("noise_std") is True and pipeline.given("factor") is False:
         raise InputError("--noise-std: found without --factor, expected both: measured slices have noise already")
+    given = {"unit": pipeline.display["unit"], "anonymous": arguments.anonymous}
+    dicom = DicomOutput(arguments.input, **given) if arguments.dicom else None
     sampler = pipeline.sampler(method) if sampling else None
     name = sampler.recipe.label if sampling else method.label
     settings = {"input": str(arguments.input.resolve()), "method": name, **pipeline.settings(sampler)}
@@ -60,12 +63,12 @@ def reconstruct(arguments: Namespace) -> None:
     steps = sampler.steps if sampling else 1
     stages = {"reading": 1, "scanning": 1, "reconstructing": steps, "writing": 1, "comparing": 1}
     with RunFolder(arguments.output, inputs=[arguments.input]) as folder, Progress(stages, record) as progress:
-        folder.expect("reconstruction.nii.gz", "preview.png", "metrics.json")
+        folder.expect("reconstruction.nii.gz", "preview.png", "metrics.json", *([FOLDER] if dicom else []))
         with progress.stage("reading"):
             volume = pipeline.load(arguments.input)
         with progress.stage("scanning"):
             measured = pipeline.measure(volume)
-        folder.expect(size=volume.numel())  # a quarter of its bytes: compressed, it takes more
+        folder.expect(size=(3 if dicom else 1) * volume.numel())  # a quarter of its bytes: compressed, it takes more
         with progress.stage("reconstructing"):
             if sampling:
                 checkpoint = Checkpoint(folder.path, pipeline.identity(record, arguments.input))
@@ -78,7 +81,10 @@ def reconstruct(arguments: Namespace) -> None:
         known = reference is not None
         with folder.results() as stage:
             with progress.stage("writing"):
-                write_volume(stage / "reconstruction.nii.gz", pipeline.restore(result, measured))
+                restored = pipeline.restore(result, measured)
+                write_volume(stage / "reconstruction.nii.gz", restored)
+                if dicom:
+                    dicom.write(restored, stage, method=name, sampler=sampler, simulated=known)
                 start = pipeline.baselines[0]
                 shown = {Method(start).label: pipeline.baseline(start, measured), name: result}
                 three_view_figure(
@@ -106,6 +112,8 @@ def reconstruct(arguments: Namespace) -> None:
 
 def _refuse_idle_options(arguments: Namespace, *, sampling: bool) -> None:
     """An option that the method does not know would be passed over in silence."""
+    if arguments.anonymous and not arguments.dicom:
+        raise InputError("--anonymous: found without --dicom, expected both: it is of the DICOM series")
     given = [f"--{option.replace('_', '-')}" for option in SAMPLER_OPTIONS if getattr(arguments, option) is not None]
     if given and not sampling:
         name = arguments.method.name
