@@ -156,8 +156,10 @@ def damaged_part(path: Path) -> str | None:
 
 
 @contextmanager
-def staged(folder: Path, *, last: str = "", replaces: Collection[str] = ()) -> Iterator[Path]:
-    """A folder to write to. Its files get their final names in `folder` when the block ends without an error.
+def staged(
+    folder: Path, *, last: str = "", replaces: Collection[str] = (), folders: Collection[str] = ()
+) -> Iterator[Path]:
+    """A folder to write to. What it holds gets its final names in `folder` when the block ends well.
 
     Everything is on the disk before the first final name appears. Then the earlier files are removed, the one called
     `last` first, and the new ones are moved in, that one last: old and new files are never there together. If the
@@ -166,7 +168,8 @@ def staged(folder: Path, *, last: str = "", replaces: Collection[str] = ()) -> I
     Args:
         folder: an existing folder.
         last: the file whose presence says that the results are complete.
-        replaces: names of earlier files to remove, also those without a new file of that name.
+        replaces: names of earlier files, which go also where no new one takes their place.
+        folders: names of earlier folders that may go like files; any other one in the way is an error.
 
     Raises:
         OutputError: another process has the folder, or it can't be written (any more).
@@ -180,7 +183,7 @@ def staged(folder: Path, *, last: str = "", replaces: Collection[str] = ()) -> I
                 yield partial
                 new = sorted((file.name for file in partial.iterdir()), key=lambda name: (name == last, name))
                 plan = {"new": new, "old": sorted({*replaces, *new}, key=lambda name: (name != last, name))}
-                (partial / _PLAN).write_text(json.dumps(plan))
+                (partial / _PLAN).write_text(json.dumps({**plan, "folders": sorted(folders)}))
                 _flush(partial)
                 with _signals_held():
                     _commit(folder)
@@ -217,12 +220,13 @@ def _swap(folder: Path) -> None:
     """Moves complete files in; can be repeated after a kill at any point."""
     complete, replaced = folder / _COMPLETE, folder / _REPLACED
     plan = json.loads((complete / _PLAN).read_text())
-    if len(plan["old"]) > 1:  # a single file replaces its predecessor in one step
+    folders = plan.get("folders", ())
+    if len(plan["old"]) > 1 or folders:  # a single file replaces its predecessor in one step
         replaced.mkdir(exist_ok=True)
         for name in plan["old"]:
             if name in plan["new"] and not os.path.lexists(complete / name):
                 continue  # the new one is in place already
-            if (folder / name).is_dir() and not (folder / name).is_symlink():
+            if (folder / name).is_dir() and not (folder / name).is_symlink() and name not in folders:
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / name))
             if os.path.lexists(folder / name):
                 os.replace(folder / name, replaced / name)

@@ -36,10 +36,11 @@ def deadly(call):
 def replace(folder):
     for name in ("replace", "rename", "unlink", "rmdir", "fsync", "mkdir"):
         setattr(os, name, deadly(getattr(os, name)))
-    with staged(folder, last="run.json", replaces=["figure", "stale", "volume"]) as stage:
-        for name in ("volume", "figure", "extra"):
+    with staged(folder, last="run.json", replaces=["figure", "stale", "volume", "series"], folders=["series"]) as stage:
+        (stage / "series").mkdir()
+        for name in ("volume", "figure", "extra", "series/1", "series/2"):
             (stage / name).write_text("new")
-        files = {file.name: sha256(file) for file in stage.iterdir()}
+        files = {str(file.relative_to(stage)): sha256(file) for file in stage.rglob("*") if file.is_file()}
         (stage / "run.json").write_text(json.dumps({"version": "new", "files": files}))
 
 for left in range(200):
@@ -54,13 +55,14 @@ for left in range(200):
     assert os.WTERMSIG(status) == signal.SIGKILL
 """
 FILES = {
-    "old": {"volume": "old", "figure": "old", "stale": "old"},
-    "new": {"volume": "new", "figure": "new", "extra": "new"},
+    "old": {"volume": "old", "figure": "old", "stale": "old", "series/1": "old", "series/3": "old"},
+    "new": {"volume": "new", "figure": "new", "extra": "new", "series/1": "new", "series/2": "new"},
 }
 
 
 def _write(folder: Path, version: str) -> None:
     with RunFolder(folder).results() as stage:
+        (stage / "series").mkdir()
         for name, content in FILES[version].items():
             (stage / name).write_text(content)
         write_json(stage / "run.json", {"version": version})
@@ -76,8 +78,8 @@ def earlier(tmp_path) -> Path:
 
 
 def _visible(folder: Path) -> dict[str, str]:
-    others = ("run.json", "mine")
-    return {f.name: f.read_text() for f in folder.iterdir() if f.name not in others and not f.name.startswith(OWN)}
+    names = [f.relative_to(folder) for f in folder.rglob("*") if f.is_file() and f.name not in ("run.json", "mine")]
+    return {str(name): (folder / name).read_text() for name in names if not name.parts[0].startswith(OWN)}
 
 
 def _version(folder: Path) -> str:
@@ -129,6 +131,16 @@ def test_a_folder_in_the_way_changes_nothing(earlier, name):
         with pytest.raises(InputError, match=f"{name}: found a folder where a result goes"):
             RunFolder(earlier).expect("volume")
     with pytest.raises(OutputError, match=f"{name}: Is a directory"):
+        _write(earlier, "new")
+    assert sorted(earlier.rglob("*")) == before
+
+
+def test_a_folder_of_results_with_a_file_of_the_user_stays(earlier):
+    (earlier / "series" / "mine").write_text("mine")
+    before = sorted(earlier.rglob("*"))
+    with pytest.raises(InputError, match="series: found a folder where a result goes"):
+        RunFolder(earlier).expect("volume")
+    with pytest.raises(OutputError, match="series: Is a directory"):
         _write(earlier, "new")
     assert sorted(earlier.rglob("*")) == before
 

@@ -19,8 +19,8 @@ What goes in:   INPUT, a CT volume in Hounsfield units or an MR volume: NIfTI, N
                 and the volume itself is used again only at the end, to measure the error.
 What comes out: a folder with reconstruction.nii.gz (units and grid of INPUT; of thick slices: 1 mm isotropic),
                 preview.png (axial, coronal and sagittal), metrics.json (PSNR and SSIM of each view, slice difference;
-                on INPUT's own grid, as in evaluate; not for thick slices, whose truth is unknown) and
-                run.json (every setting, versions, seconds, memory)."""
+                on INPUT's own grid, as evaluate gives them; not for thick slices, whose truth nobody knows),
+                run.json (every setting, versions, seconds, memory) and, with --dicom, the folder dicom."""
 
 METHODS = """\
 Methods:        SAMPLER[+tv][+NOISE], a diffusion sampler, or a classical method: fdk, sirt, admm-tv (CT), cubic (MRI).

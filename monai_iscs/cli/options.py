@@ -42,8 +42,8 @@ def add_scan_options(parser: argparse.ArgumentParser) -> None:
         "--photons",
         type=photons,
         metavar="N",
-        help="photons sent to each detector pixel in each view, for Poisson noise: 1e5 is a good scan, 1e4 a noisy one; "
-        "none: no noise (default: 1e5, none with --same-grid)",
+        help="photons sent to each detector pixel in each view, for Poisson noise: 1e5 is a good scan, 1e4 a noisy "
+        "one; none: no noise (default: 1e5, none with --same-grid)",
     )
     scan.add_argument(
         "--same-grid",
@@ -178,6 +178,14 @@ def add_sampler_options(parser: argparse.ArgumentParser) -> None:
     )
     for removed, instead in REMOVED.items():
         sampler.add_argument(removed, action=Removed, instead=instead)
+
+
+def add_dicom_options(parser: argparse.ArgumentParser) -> None:
+    """``--dicom`` and ``--anonymous``."""
+    text = "CT: write the volume as a DICOM series too, in DIR/dicom: whole HU, derived, not for diagnosis"
+    parser.add_argument("--dicom", action="store_true", help=f"{text}; a DICOM INPUT gives patient and study")
+    text = "with --dicom: leave out patient, study and references to INPUT (run.json still has INPUT's path)"
+    parser.add_argument("--anonymous", action="store_true", help=text)
 
 
 def add_lpips_option(parser: argparse.ArgumentParser) -> None:

@@ -23,6 +23,7 @@ from monai_iscs.cli.argument_types import (
 from monai_iscs.cli.options import (
     MOST_VALUE,
     add_config_option,
+    add_dicom_options,
     add_lpips_option,
     add_projection_options,
     add_sampler_options,
@@ -131,7 +132,7 @@ def _add_reconstruct(verbs: Any) -> None:
     parser.add_argument(
         "--seed", type=count(0), default=0, metavar="N", help="seed of the sampler's noise, 0 or more (default: 0)"
     )
-
+    add_dicom_options(parser)
     add_scan_options(parser)
     add_projection_options(parser)
     add_speed_options(parser)

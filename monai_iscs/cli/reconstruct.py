@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 
 import ignite.distributed as idist
@@ -23,6 +24,7 @@ from monai_iscs.scans.meta import projections_of
 from monai_iscs.scans.readers.detect import holds_projections
 from monai_iscs.workflows.checkpoint import Checkpoint
 from monai_iscs.workflows.comparing import compare
+from monai_iscs.workflows.dicom_output import FOLDER, DicomOutput
 from monai_iscs.workflows.fingerprint import fingerprint
 from monai_iscs.workflows.names import MEASURED, MEASURED_OVERRIDES, OVERRIDES, SIMULATED_ONLY
 from monai_iscs.workflows.pipeline import Pipeline
@@ -57,6 +59,8 @@ def reconstruct(arguments: Namespace) -> None:
         pipeline.check_method(method)
     if pipeline.given("noise_std") is True and pipeline.given("factor") is False:
         raise InputError("--noise-std: found without --factor, expected both: measured slices have noise already")
+    given = {"unit": pipeline.display["unit"], "anonymous": arguments.anonymous}
+    dicom = DicomOutput(None if real else arguments.input, **given) if arguments.dicom else None
     sampler = pipeline.sampler(method) if sampling else None
     name = sampler.recipe.label if sampling else method.label
     settings = {"input": str(arguments.input.resolve()), "method": name, **pipeline.settings(sampler)}
@@ -68,13 +72,16 @@ def reconstruct(arguments: Namespace) -> None:
     steps = sampler.steps if sampling else 1
     stages = {"reading": 1, "scanning": 1, "reconstructing": steps, "writing": 1, "comparing": 1}
     with RunFolder(arguments.output, inputs=[arguments.input]) as folder, Progress(stages, record) as progress:
-        folder.expect("reconstruction.nii.gz", "preview.png", "metrics.json", "seen.nii.gz")
+        folder.expect(
+            "reconstruction.nii.gz", "preview.png", "metrics.json", "seen.nii.gz", *([FOLDER] if dicom else [])
+        )
         with progress.stage("reading"):
             volume = pipeline.load(arguments.input)
         with progress.stage("scanning"):
             measured = pipeline.measure(volume)
             notes = [*projections_of(volume).notes, *pipeline.pixel_size_notes(measured)] if real else []
-        folder.expect(size=volume.numel())  # a quarter of its bytes: the compressed file is larger
+        voxels = math.prod(measured.measurement.grid.shape) if real else volume.numel()
+        folder.expect(size=(3 if dicom else 1) * voxels)  # a quarter of its bytes: the compressed file is larger
         with progress.stage("reconstructing"):
             if sampling:
                 checkpoint = Checkpoint(folder.path, pipeline.identity(record, arguments.input))
@@ -87,7 +94,10 @@ def reconstruct(arguments: Namespace) -> None:
         known = reference is not None
         with folder.results() as stage:
             with progress.stage("writing"):
-                write_volume(stage / "reconstruction.nii.gz", pipeline.restore(result, measured))
+                restored = pipeline.restore(result, measured)
+                write_volume(stage / "reconstruction.nii.gz", restored)
+                if dicom:
+                    dicom.write(restored, stage, method=name, sampler=sampler, simulated=known)
                 start = pipeline.baselines[0]
                 shown = {Method(start).label: pipeline.baseline(start, measured), name: result}
                 shown = {title: pipeline.shown(image, measured) for title, image in shown.items()}
@@ -134,6 +144,8 @@ def _refuse_other_scans(arguments: Namespace, *, real: bool) -> None:
 
 def _refuse_idle_options(arguments: Namespace, *, sampling: bool) -> None:
     """Refuse options that the method would ignore."""
+    if arguments.anonymous and not arguments.dicom:
+        raise InputError("--anonymous: found without --dicom, expected both: it is of the DICOM series")
     given = [f"--{option.replace('_', '-')}" for option in SAMPLER_OPTIONS if getattr(arguments, option) is not None]
     if given and not sampling:
         name = arguments.method.name

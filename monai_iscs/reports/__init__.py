@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from monai_iscs.reports.benchmark import LAYOUTS, averaged_row, empty_row
+from monai_iscs.reports.dicom_series import check_dicom_output, write_dicom_series
 from monai_iscs.reports.figure import psnr_curve, three_view_figure
 from monai_iscs.reports.record import RunRecord
 from monai_iscs.reports.run_folder import RECORD, RunFolder, read_results, write_json, write_volume
@@ -18,6 +19,7 @@ __all__ = [
     "RunRecord",
     "StepRecorder",
     "averaged_row",
+    "check_dicom_output",
     "empty_row",
     "markdown_table",
     "metrics_row",
@@ -26,6 +28,7 @@ __all__ = [
     "step_curves",
     "three_view_figure",
     "write_csv",
+    "write_dicom_series",
     "write_json",
     "write_volume",
 ]

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ignite.distributed as idist
 import nibabel
@@ -55,12 +55,21 @@ def write_volume(path: str | os.PathLike[str], volume: MetaTensor) -> None:
     nibabel.save(image, path)
 
 
+class _Earlier(NamedTuple):
+    """What lies in a folder before new results come."""
+
+    names: list[str]  # of earlier results
+    replaceable: set[str] | None  # names that new results may take; None: any
+    folders: list[str]  # that hold nothing but earlier results, or nothing at all
+
+
 class RunFolder:
     """An output folder: checked and locked at the start, filled all at once at the end.
 
-    A set of results has a record, such as ``run.json``, with the SHA-256 of each of its other files under "files". When
-    new results replace it, the record is the first file removed and the last one written: without it there are no
-    results. Files that no record names belong to the user and stay.
+    A set of results has a record, such as ``run.json``, that names the SHA-256 of each of its other files under
+    "files". It is the first file to go when new results come and the last to come: without it there are no results.
+    Files that no record names are the user's and stay. A result may be a folder; one that holds anything else is the
+    user's.
 
     Args:
         path: the folder; created with its parents if missing.
@@ -124,17 +133,18 @@ class RunFolder:
         """
         if idist.get_rank() > 0:
             return
-        earlier, mine = self._earlier()
-        for name in dict.fromkeys([*names, self.record, *earlier]):
+        earlier = self._earlier()
+        for name in dict.fromkeys([*names, self.record, *earlier.names]):
             path = self.path / name
             if not os.path.lexists(path):
                 continue
-            if not path.is_symlink() and not path.is_file():
+            if not path.is_symlink() and not path.is_file() and name not in earlier.folders:
                 kind = "a folder" if path.is_dir() else "a special file"
-                raise InputError(f"{path}: found {kind} where a result goes, expected an earlier run's file or none")
+                raise InputError(f"{path}: found {kind} where a result goes, expected an earlier run's result or none")
             if any(os.path.samefile(path, name) for name in self._inputs if path.exists() and name.exists()):
                 raise InputError(f"{path}: found the input where the results go, expected another output folder")
-            if not ours and mine is not None and name not in mine:
+            mine = ours or earlier.replaceable is None or name in earlier.replaceable or name in earlier.folders
+            if not mine:
                 raise InputError(
                     f"{path}: found a file that is not of an earlier run of this kind, expected it elsewhere, or "
                     "another output folder"
@@ -161,8 +171,9 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         with FolderLock(self.path):
             recover(self.path)
-            earlier, _ = self._earlier()
-            with staged(self.path, last=self.record, replaces=[*earlier, self.record]) as stage:
+            earlier = self._earlier()
+            replaces = [*earlier.names, self.record]
+            with staged(self.path, last=self.record, replaces=replaces, folders=earlier.folders) as stage:
                 yield stage
                 self._sign(stage)
 
@@ -174,16 +185,27 @@ class RunFolder:
             content["files"] = {file.relative_to(stage).as_posix(): sha256(file) for file in others}
             write_json(stage / self.record, content)
 
-    def _earlier(self) -> tuple[list[str], set[str] | None]:
-        """Names of the earlier results, and names that new ones may replace; None: all names."""
-        path = self.path / self.record
-        if not path.is_file():
-            return [], set()
-        try:
-            files = [name for name in json.loads(path.read_text())["files"] if Path(name).name == name]
-            return files, {*files, self.record}
-        except (OSError, ValueError, KeyError, TypeError):  # damaged, or of a version without file names
-            return [name for name in ("metrics.json",) if self.record == RECORD and (self.path / name).is_file()], None
+    def _earlier(self) -> _Earlier:
+        """What the record says of the files that are there."""
+        files: list[Path] = []
+        names: list[str] = []
+        replaceable: set[str] | None = set()
+        if (self.path / self.record).is_file():
+            try:
+                named = [Path(name) for name in json.loads((self.path / self.record).read_text())["files"]]
+                files = [path for path in named if path.parts and not path.is_absolute() and ".." not in path.parts]
+                names = list(dict.fromkeys(path.parts[0] for path in files))
+                replaceable = {*names, self.record}
+            except (OSError, ValueError, KeyError, TypeError):  # damaged, or of a version that named no files
+                replaceable = None
+                names = [name for name in ("metrics.json",) if self.record == RECORD and (self.path / name).is_file()]
+        folders = [path for path in self.path.iterdir() if path.is_dir() and not path.is_symlink()]
+        return _Earlier(names, replaceable, [path.name for path in folders if self._holds_only(path, files)])
+
+    def _holds_only(self, folder: Path, files: list[Path]) -> bool:
+        """Whether everything below a folder is one of these files, named from here, or a folder of some."""
+        allowed = {*files, *(parent for file in files for parent in file.parents)}
+        return all(path.relative_to(self.path) in allowed for path in folder.rglob("*"))
 
 
 def read_results(folder: Path, record: str = RECORD) -> dict[str, Any] | None:

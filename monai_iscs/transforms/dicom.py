@@ -14,6 +14,7 @@ from monai.config import PathLike
 from monai.data import ImageReader
 
 from monai_iscs.errors import InputError
+from monai_iscs.grid import Grid
 from monai_iscs.transforms.dicom_files import find_series, read_header, reading, shown
 from monai_iscs.transforms.dicom_values import stored_values
 
@@ -35,12 +36,14 @@ _GROUPS = {
     "PixelSpacing": "PixelMeasuresSequence",
     "RescaleSlope": "PixelValueTransformationSequence",
     "RescaleIntercept": "PixelValueTransformationSequence",
+    "RescaleType": "PixelValueTransformationSequence",
     "ConvolutionKernel": "CTReconstructionSequence",
     "EffectiveEchoTime": "MREchoSequence",
     "TemporalPositionIndex": "FrameContentSequence",
     "NominalPercentageOfCardiacPhase": "CardiacSynchronizationSequence",
 }
-_NONE = "none"  # stands for a missing value among those that must be the same
+_NOT_HU = ("OD", "MGML", "Z_EFF", "ED", "EDW", "PCT")  # what the rescale of a CT image may say that it gives instead
+_NONE = "none"  # what isn't said, among the values that must be alike
 
 
 class _Slice(NamedTuple):
@@ -55,12 +58,39 @@ class _Slice(NamedTuple):
     alike: dict[str, str]
 
 
+class Series(NamedTuple):
+    """What a DICOM series says of itself, without its pixels.
+
+    Attributes:
+        headers: of its images by file, in the order of the names.
+        grid: of its volume, mm, RAS.
+    """
+
+    headers: dict[Path, pydicom.Dataset]
+    grid: Grid
+
+
+def read_series(source: Path) -> Series:
+    """The headers and the grid of the volume that `DICOMReader` reads.
+
+    Args:
+        source: folder of one series, or a multi-frame file.
+
+    Raises:
+        InputError: it is no volume of evenly spaced, alike slices.
+    """
+    headers, slices, affine = _placed(source)
+    first = slices[0].alike
+    return Series(headers, Grid((int(first["Columns"]), int(first["Rows"]), len(slices)), affine))
+
+
 class DICOMReader(ImageReader):
     """Reads a folder with the slices of one DICOM series, or one multi-frame DICOM file.
 
-    Each slice is placed by its own position and scaled by its own slope and intercept: MONOCHROME1 says how to display
-    values, not what they are. Anything but a volume of evenly spaced, similar slices is an `InputError`. A gantry tilt
-    is accepted here and gives a sheared affine.
+    Each slice is placed by its own position and scaled by its own slope and intercept: MONOCHROME1 says how to
+    display values, not what they are. What is no volume of evenly spaced, alike slices is an `InputError`; a gantry
+    tilt is none here and comes out as a sheared affine. A folder of a single slice is a volume where the slice says
+    SpacingBetweenSlices.
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
@@ -76,10 +106,7 @@ class DICOMReader(ImageReader):
         """
         (name,) = data
         source = Path(name)
-        headers = find_series(source) if source.is_dir() else {source: read_header(source)}
-        slices = [one for path, header in headers.items() for one in _slices(path, header)]
-        _check_alike(source, slices)
-        slices, affine = _stack(source, slices)
+        _, slices, affine = _placed(source)
         volume = _values(source, slices)
         meta = {
             "affine": affine,
@@ -94,6 +121,27 @@ class DICOMReader(ImageReader):
     def get_data(self, img: tuple[np.ndarray, dict[str, Any]]) -> tuple[np.ndarray, dict[str, Any]]:
         """What `read` has read."""
         return img
+
+
+def _placed(source: Path) -> tuple[dict[Path, pydicom.Dataset], list[_Slice], np.ndarray]:
+    """The headers of a series, its slices in the order of their positions, and the affine of their volume, RAS mm."""
+    headers = find_series(source) if source.is_dir() else {source: read_header(source)}
+    slices = [one for path, header in headers.items() for one in _slices(path, header)]
+    _check_alike(source, slices)
+    if len(slices) == 1:
+        return headers, slices, _lone_affine(source, slices[0], *headers.values())
+    return headers, *_stack(source, slices)
+
+
+def _lone_affine(source: Path, one: _Slice, header: pydicom.Dataset) -> np.ndarray:
+    """The affine of a single slice, RAS mm: the distance to the next one is what the slice says, if it does."""
+    with reading(one.path):
+        between = float(header.get("SpacingBetweenSlices") or 0)
+    if not source.is_dir() or not 0 < between < np.inf:
+        raise InputError(
+            f"{source}: found one DICOM slice, expected at least 2 (give the folder with all of its series)"
+        )
+    return _affine(one, between * np.cross(*one.axes))
 
 
 def _slices(path: Path, header: pydicom.Dataset) -> list[_Slice]:
@@ -136,6 +184,8 @@ def _slice(path: Path, frame: int, groups: Sequence[pydicom.Dataset], header: py
         raise InputError(f"{path}: found ImageOrientationPatient {found}, expected two unit vectors at a right angle")
     if header.get("ModalityLUTSequence"):
         raise InputError(f"{path}: found a ModalityLUTSequence, expected RescaleSlope and RescaleIntercept")
+    if header.get("Modality") == "CT" and find("RescaleType") in _NOT_HU:
+        raise InputError(f"{path}: found CT values of RescaleType {find('RescaleType')}, expected HU")
     rescale = None
     if find("RescaleSlope") is not None or find("RescaleIntercept") is not None:
         rescale = numbers("RescaleSlope", 1).item(), numbers("RescaleIntercept", 1).item()
@@ -172,12 +222,7 @@ def _check_alike(source: Path, slices: Sequence[_Slice]) -> None:
 
 def _stack(source: Path, slices: Sequence[_Slice]) -> tuple[list[_Slice], np.ndarray]:
     """The slices in the order of their positions, and the affine of the volume in RAS mm."""
-    if len(slices) < 2:
-        raise InputError(
-            f"{source}: found one DICOM slice, expected at least 2 (give the folder with all of its series)"
-        )
-    first = slices[0]
-    normal = np.cross(*first.axes)
+    normal = np.cross(*slices[0].axes)
     slices = sorted(slices, key=lambda one: float(one.corner @ normal))
     corners = np.stack([one.corner for one in slices])
     places = 1 + int((np.diff(corners @ normal) > ONE_PLACE).sum())
@@ -194,9 +239,14 @@ def _stack(source: Path, slices: Sequence[_Slice]) -> tuple[list[_Slice], np.nda
             f"{source}: found {len(slices)} DICOM slices that lie up to {off:.3g} mm off an even spacing, expected at "
             f"most {most:.3g} mm (is a slice missing?)"
         )
+    return slices, _affine(slices[0], step)
+
+
+def _affine(first: _Slice, step: np.ndarray) -> np.ndarray:
+    """From voxels to RAS mm, by the first slice and the step to the next one."""
     affine = np.eye(4)
-    affine[:3] = np.stack([first.axes[0] * first.pixel[1], first.axes[1] * first.pixel[0], step, corners[0]], axis=1)
-    return slices, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # LPS to RAS
+    affine[:3] = np.stack([first.axes[0] * first.pixel[1], first.axes[1] * first.pixel[0], step, first.corner], axis=1)
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # LPS to RAS
 
 
 def _values(source: Path, slices: Sequence[_Slice]) -> np.ndarray:

@@ -7,15 +7,32 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
-
-import pydicom
+from typing import TYPE_CHECKING
 
 from monai_iscs.errors import InputError, InputWarning
 
+if TYPE_CHECKING:
+    import pydicom
+
 DICOM = (".dcm", ".ima", ".dicom")
 _LOOKED_AT = 10_000  # most files in subfolders to look at, to say where DICOM files are
+
+
+def check_pydicom() -> None:
+    """Whether DICOM can be read and written; nothing else needs pydicom.
+
+    Raises:
+        InputError: it is missing.
+    """
+    try:
+        import_module("pydicom")
+    except ImportError as error:
+        raise InputError(
+            "pydicom: found no such package, expected it for DICOM files: pip install 'monai-iscs[dicom]'"
+        ) from error
 
 
 @contextmanager
@@ -45,7 +62,10 @@ def is_text(path: Path) -> bool:
 
 
 def read_header(path: Path) -> pydicom.Dataset:
-    """A DICOM file without its pixels."""
+    """All that a DICOM file holds but its pixels."""
+    check_pydicom()
+    import pydicom
+
     with reading(path):
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
         if "SOPClassUID" not in header and "Rows" not in header and "MediaStorageSOPClassUID" not in header.file_meta:

@@ -16,8 +16,7 @@ from monai.data import ImageReader, MetaTensor
 from monai.transforms import LoadImage, MapTransform, Transform
 
 from monai_iscs.errors import InputError
-from monai_iscs.transforms.dicom import DICOMReader
-from monai_iscs.transforms.dicom_files import is_dicom
+from monai_iscs.transforms.dicom_files import check_pydicom, is_dicom
 from monai_iscs.transforms.itk_files import META_IMAGE, NRRD, VolumeReader
 from monai_iscs.transforms.nifti import NiftiReader
 
@@ -30,7 +29,7 @@ def _reader(path: Path) -> ImageReader:
     if not path.exists():
         raise InputError(f"{path}: found no such file or folder, expected a volume")
     if path.is_dir():
-        return DICOMReader()
+        return _dicom_reader()
     if path.stat().st_size == 0:
         raise InputError(f"{path}: found an empty file, expected a volume")
     name = path.name.lower()
@@ -39,9 +38,15 @@ def _reader(path: Path) -> ImageReader:
     if name.endswith(ITK):
         return VolumeReader()
     if is_dicom(path):
-        return DICOMReader()
-    known = ", ".join((*NIFTI, *ITK))
-    raise InputError(f"{path}: found an unsupported file type, expected {known} or DICOM (file or folder)")
+        return _dicom_reader()
+    raise InputError(f"{path}: unsupported file type, expected {', '.join((*NIFTI, *ITK))} or DICOM (file or folder)")
+
+
+def _dicom_reader() -> ImageReader:
+    check_pydicom()
+    from monai_iscs.transforms.dicom import DICOMReader
+
+    return DICOMReader()
 
 
 def _reason(error: Exception) -> str:

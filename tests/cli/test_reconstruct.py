@@ -2,13 +2,20 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
+import torch
+from monai.data import MetaTensor
 
 from monai_iscs.cli import main
+from monai_iscs.files import sha256
 from monai_iscs.methods import parse_method
+from monai_iscs.reports import write_dicom_series
+from monai_iscs.transforms import LoadVolume
 
 FILES = {"reconstruction.nii.gz", "preview.png", "metrics.json", "run.json"}
 
@@ -129,3 +136,53 @@ def test_baselines_need_no_model(run, bundle, body, tmp_path):
         main(["reconstruct", str(body), "--bundle", str(bare), "--method", "sirt", "--output", str(tmp_path / "o")])
         == 0
     )
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory, phantom):
+    """The phantom as a DICOM series."""
+    folder = tmp_path_factory.mktemp("dicom") / "patient"
+    affine = torch.diag(torch.tensor([-8.0, -8.0, 8.0, 1.0], dtype=torch.float64))
+    write_dicom_series(MetaTensor(torch.from_numpy(phantom), affine=affine), folder)
+    for file in folder.iterdir():
+        header = pydicom.dcmread(file)
+        header.PatientName, header.PatientID, header.StudyDate = "Nobody^Else", "ID-4711", "20200101"
+        header.save_as(file)
+    return folder
+
+
+def test_a_dicom_series_beside_the_volume(patient, bundle, tmp_path, no_figure, capsys):
+    out, given = tmp_path / "out", ["reconstruct", str(patient), "--bundle", str(bundle), "--output"]
+    assert main([*given, str(out), "--dicom", "--steps=2"]) == 0
+    assert "dicom, metrics.json" in capsys.readouterr().out
+    volume, series = (LoadVolume()(out / name) for name in ("reconstruction.nii.gz", "dicom"))
+    np.testing.assert_array_equal(series, np.rint(volume))
+    np.testing.assert_allclose(series.affine, LoadVolume()(patient).affine, rtol=0, atol=1e-6)
+    files = sorted((out / "dicom").iterdir())
+    sources = {pydicom.dcmread(file).SOPInstanceUID for file in patient.iterdir()}
+    for header in map(pydicom.dcmread, files):
+        assert (header.PatientName, header.PatientID, header.StudyDate) == ("Nobody^Else", "ID-4711", "20200101")
+        assert {item.ReferencedSOPInstanceUID for item in header.SourceImageSequence} == sources
+        made = "recipe default, changed (DDS+ISCS, 2 steps) from a simulated scan"
+        assert made in header.DerivationDescription
+        assert header.DerivationDescription.endswith("not for diagnosis")
+        assert header.SeriesDescription == "DDS+ISCS, not for diagnosis"
+    recorded = json.loads((out / "run.json").read_text())["files"]
+    assert {f"dicom/{file.name}": sha256(file) for file in files}.items() <= recorded.items()
+    assert main([*given, str(out), "--dicom", "--anonymous", "--method=fdk"]) == 0
+    assert not [file for file in (out / "dicom").iterdir() if b"ID-4711" in file.read_bytes()]
+    assert main([*given, str(out), "--method=fdk"]) == 0  # and an earlier run's series goes with its volume
+    assert {file.name for file in out.iterdir()} == FILES
+
+
+def test_dicom_is_refused_before_the_work(bundle, mri, body, thin, tmp_path, fails, monkeypatch):
+    out = tmp_path / "out"
+    assert "--anonymous: found without --dicom" in fails(
+        "reconstruct", body, "--bundle", bundle, "--output", out, "--anonymous"
+    )
+    line = fails("reconstruct", thin, "--bundle", mri, "--output", out, "--factor=5", "--method=cubic", "--dicom")
+    assert "--dicom: found a bundle whose results are in 'signal / robust maximum', expected one of CT" in line
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    line = fails("reconstruct", body, "--bundle", bundle, "--output", out, "--method=fdk", "--dicom")
+    assert "pip install 'monai-iscs[dicom]'" in line
+    assert not out.exists()

@@ -323,6 +323,7 @@ WRONG = {
         "found DICOM slices with RescaleSlope",
     ),
     "half a rescale": (slice(None), {"RescaleIntercept": None}, "found no RescaleIntercept"),
+    "electron densities": (slice(None), {"RescaleType": "ED"}, "found CT values of RescaleType ED, expected HU"),
     "a slope of 0": (slice(None), {"RescaleSlope": 0}, "found RescaleSlope 0"),
     "two series": (
         slice(0, 5),
@@ -363,6 +364,20 @@ def test_a_lone_slice(phantom, write):
     refused(folder / "IM000.dcm", "found one DICOM slice, expected at least 2")
 
 
+def test_a_lone_slice_that_says_how_far_the_next_one_is(phantom, write):
+    slices = series(phantom, OBLIQUE)[:1]
+    slices[0].SpacingBetweenSlices = 3
+    folder = write(slices)
+    check(folder, phantom[:, :, :1], OBLIQUE)
+    refused(folder / "IM000.dcm", "found one DICOM slice")  # one file of a series, more likely
+    for wrong in (0, -3):
+        slices[0].SpacingBetweenSlices = wrong
+        refused(write(slices), "found one DICOM slice")
+    slices[0].SpacingBetweenSlices = 3
+    with pytest.raises(InputError, match="expected at least 2 voxels along every axis"):
+        ct_preprocessing()({"image": write(slices)})
+
+
 def test_unequal_distances(phantom, write):
     refused(write([*series(phantom)[:6], *series(phantom)[6::2]]), "off an even spacing")
 
@@ -389,6 +404,55 @@ def test_localizers_and_other_objects_are_left_out_aloud(phantom, write):
     folder = write([*series(phantom), scout, report])
     with pytest.warns(InputWarning, match=rf"{folder}: left out .*1 x localizer.*; 12 of 14 DICOM files are read"):
         check(folder, phantom)
+
+
+# A localizer is another view of the patient, of any size; what ImageType says of it is the scanner's choice.
+LOCALIZER = {"ImagePositionPatient": [-40, 3, 50], "ImageOrientationPatient": CORONAL, "PixelSpacing": [2.5, 2]}
+LOCALIZERS = {
+    "of the series": ({}, "differ in ImageOrientationPatient"),
+    "called a scout": ({"ImageType": ["ORIGINAL", "PRIMARY", "SCOUT"]}, "differ in ImageOrientationPatient"),
+    "of its own series": ({"SeriesInstanceUID": "1.2.3.5"}, r"found 2 DICOM series in the folder \(12 and 1 files\)"),
+    "without a place": ({"ImagePositionPatient": None}, "found no ImagePositionPatient"),
+    "between two slices": (
+        {"ImageOrientationPatient": AXIAL, "ImagePositionPatient": [-40, -30, 6]},
+        "off an even spacing",
+    ),
+    "above": ({"ImageOrientationPatient": AXIAL, "ImagePositionPatient": [-40, -30, 300]}, "off an even spacing"),
+}
+
+
+@pytest.mark.parametrize("case", LOCALIZERS)
+def test_a_localizer_is_never_taken_as_a_slice(phantom, write, case):
+    changes, match = LOCALIZERS[case]
+    scout = image(phantom[:, :, 3].T, "1.2.3.4.99")
+    scout.RescaleSlope, scout.RescaleIntercept = 1, -1024
+    for keyword, value in {**LOCALIZER, **changes}.items():
+        setattr(scout, keyword, value)
+    refused(write([*series(phantom), scout]), match)
+    scout.ImageType, scout.SeriesInstanceUID = ["ORIGINAL", "PRIMARY", "LOCALIZER"], "1.2.3.4"
+    with pytest.warns(InputWarning, match="left out 1 x localizer; 12 of 13"):
+        check(write([*series(phantom), scout]), phantom)
+
+
+def test_a_localizer_beside_frames(phantom, write):
+    scout = image(phantom[:, 3].T, "1.2.3.4.99")
+    scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    with pytest.warns(InputWarning, match="left out 1 x localizer; 1 of 2"):
+        check(write([enhanced(phantom, range(12)), scout]), phantom)
+
+
+def test_padding_of_frames(phantom, tmp_path):
+    data = enhanced(phantom, [*range(0, 12, 2), *range(1, 12, 2)])
+    data.PixelPaddingValue = 0
+    path = tmp_path / "enhanced.dcm"
+    data.save_as(path, enforce_file_format=True)
+    check(path, np.where(phantom == -1024, -800, phantom))  # the lowest of the rest
+
+
+def test_frames_of_several_files(phantom, write):
+    parts = [enhanced(phantom, order) for order in (range(5), range(5, 12))]
+    parts[1].SOPInstanceUID = "1.2.3.4.2"
+    check(write(parts), phantom)
 
 
 def test_what_else_lies_beside_a_series(phantom, write):
