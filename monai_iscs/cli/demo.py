@@ -47,17 +47,18 @@ def demo(arguments: Namespace) -> None:
         with progress.stage("scanning"):
             measured = pipeline.measure(volume)
         with progress.stage(BASELINE):
-            results = {BASELINE: pipeline.baseline("fdk", measured)}
+            found = {BASELINE: pipeline.baseline("fdk", measured)}
         for name, sampler in samplers.items():
             with progress.stage(name):
-                results[name] = pipeline.sample(sampler, measured, progress.step)
+                found[name] = pipeline.sample(sampler, measured, progress.step)
         with progress.stage("comparing"):
+            results = {name: pipeline.shown(result, measured) for name, result in found.items()}
             summaries = {name: summarise(result, volume) for name, result in results.items()}
         rows = [metrics_row(name, summary, seconds=record.seconds[name]) for name, summary in summaries.items()]
         table = markdown_table(rows)
         with folder.results() as stage:
             with progress.stage("writing"):
-                write_volume(stage / "reconstruction.nii.gz", pipeline.restore(results[BEST], measured))
+                write_volume(stage / "reconstruction.nii.gz", pipeline.restore(found[BEST], measured))
                 three_view_figure(
                     {name: pipeline.to_units(result) for name, result in results.items()},
                     pipeline.to_units(volume),
@@ -70,7 +71,7 @@ def demo(arguments: Namespace) -> None:
                 (stage / "table.md").write_text(table)
             write_json(stage / "run.json", record.as_dict())
     print(f"\n{table}")
-    print("On the prior's grid, before the result is interpolated back to the file's own.")
+    print("A scan of 1e5 photons a pixel, simulated on the file's own grid; compared on that grid.")
     print("Each view: PSNR in dB, SSIM (at most 1). Slice gap: how much more than in truth neighbouring slices differ.")
     print(f"\nLook at {folder.path.resolve() / 'preview.png'}")
     print("Beside it: reconstruction.nii.gz (DDS+ISCS, Hounsfield units), table.md, metrics.json, run.json.")

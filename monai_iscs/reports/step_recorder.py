@@ -28,6 +28,7 @@ class StepRecorder:
         slice_axis: of the slice difference; the prior's.
         lower_bound: the prior's, so that the last step's numbers are those of the result.
         lpips: measures LPIPS at every step too, which takes time.
+        shown: brings a step's volume to the reference's grid; None: it is there.
 
     Attributes:
         records: one for each step, with the same keys: "step" (from 1), "sigma", then for each view "axial_psnr" (dB),
@@ -54,6 +55,7 @@ class StepRecorder:
         slice_axis: int = 2,
         lower_bound: float = -math.inf,
         lpips: SliceLPIPS | None = None,
+        shown: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         if (operator is None) != (measurement is None):
             missing = "operator" if operator is None else "measurement"
@@ -64,6 +66,7 @@ class StepRecorder:
         self.slice_axis = slice_axis
         self.lower_bound = lower_bound
         self.lpips = lpips
+        self.shown = shown
         self.records: list[dict[str, Any]] = []
 
     def __call__(self, step: State) -> None:
@@ -88,10 +91,11 @@ class StepRecorder:
         axis = self.slice_axis
         views = {f"{view}_{measure}": None for measure in ("psnr", "ssim", "lpips") for view in VIEWS}
         gap = residual = None
+        shown = volume if self.shown is None else self.shown(volume)
         if self.reference is None:
-            difference = slice_difference(volume.squeeze(0), axis)
+            difference = slice_difference(shown.squeeze(0), axis)
         else:
-            summary = summarise(volume, self.reference.to(volume.device), slice_axis=axis, lpips=self.lpips)
+            summary = summarise(shown, self.reference.to(shown.device), slice_axis=axis, lpips=self.lpips)
             views = {key: summary[key.split("_")[0]][key.split("_")[1]] for key in views}
             difference, gap = (summary["slice_difference"][key] for key in ("reconstruction", "gap"))
         if self.operator is not None:

@@ -49,6 +49,10 @@ class MeasuredVolume:
         """The volume by a diffusion sampler."""
         return self.pipeline.sample(sampler, self.measured, callback)
 
+    def shown(self, result: MetaTensor) -> MetaTensor:
+        """A result on the grid of the volume."""
+        return self.pipeline.shown(result, self.measured)
+
     def residual(self, result: MetaTensor) -> float:
         """How far a result is from its measurement, ‖A x − y‖ / ‖y‖."""
         measurement = self.measured.measurement
@@ -57,4 +61,9 @@ class MeasuredVolume:
     def recorder(self, sampler: Sampler) -> StepRecorder:
         """A recorder of each step of a sampler of this volume."""
         prior = sampler.recipe.prior
-        return StepRecorder(reference=self.volume, slice_axis=prior.axis, lower_bound=prior.lower_bound)
+        return StepRecorder(
+            reference=self.volume,
+            slice_axis=prior.axis,
+            lower_bound=prior.lower_bound,
+            shown=lambda volume: self.shown(self.pipeline.place(volume, self.measured)),
+        )

@@ -11,6 +11,7 @@ from typing import Any
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 from monai.transforms import CenterSpatialCrop
+from monai.utils import convert_to_dst_type
 
 from monai_iscs.errors import InputError, OutputError, causes, explain
 from monai_iscs.methods import Method
@@ -165,11 +166,13 @@ class Study:
             with progress.stage(self._stage(cell)):
                 try:
                     if cell.done:
-                        cell.write_metrics(self._compare(shared, self._kept(cell, shared), lesions))
+                        residual = cell.metrics()["data_residual"]
+                        cell.write_metrics(self._compare(shared, self._kept(cell, shared), residual, lesions))
                         continue
                     result, steps = self._reconstruct(shared, cell, row, record, progress)
                     with record.stage("comparing"):
-                        summary = self._compare(shared, result, lesions)
+                        residual, result = shared.residual(result), shared.shown(result)
+                        summary = self._compare(shared, result, residual, lesions)
                     cell.write(self.pipeline.to_units(result), summary, record, steps)
                 except Exception as error:
                     self._note((cell.volume, cell.label, cell.seed), error)
@@ -213,12 +216,13 @@ class Study:
     def _kept(self, cell: Cell, shared: MeasuredVolume) -> MetaTensor:
         """An earlier result in the prior's units."""
         low, high = self.pipeline.range
-        volume = (cell.volume_on_disk()[None] - low) / (high - low)
-        return self.pipeline.place(volume, shared.measured)
+        return convert_to_dst_type((cell.volume_on_disk()[None] - low) / (high - low), shared.volume)[0]
 
-    def _compare(self, shared: MeasuredVolume, result: MetaTensor, lesions: Sequence[Lesion]) -> dict[str, Any]:
+    def _compare(
+        self, shared: MeasuredVolume, result: MetaTensor, residual: float, lesions: Sequence[Lesion]
+    ) -> dict[str, Any]:
         summary = summarise(result, shared.volume, slice_axis=self.pipeline.slice_axis, lpips=self.lpips)
-        summary["data_residual"] = shared.residual(result)
+        summary["data_residual"] = residual
         if lesions:
             spacing = affine_to_spacing(shared.volume.affine).tolist()
             summary["lesions"] = measure_lesions(

@@ -171,6 +171,12 @@ INFERENCE: dict[str, Entry] = {
     "hu_range": Entry(RANGE, "CT: the Hounsfield units that the prior knows"),
     "size": Entry(SIZE, "pixels of a slice to which files are fitted", f"{RUNS}, convert"),
     "spacing": Entry(or_null(SPACING), "voxel size to which files are resampled"),
+    "pixel_size": Entry(
+        instance(Mapping, "least, usual and most, in mm"),
+        "of the slices that the prior was trained on; others are warned of",
+        "reconstruct",
+        made=True,
+    ),
     "views": Entry(whole(1), "CT: number of views"),
     "arc": Entry(above(0, 360), "CT: degrees over which they are spread"),
     "same_grid": Entry(FLAG, "CT: whether the simulated scan has the reconstruction's own grid, one ray a pixel"),
