@@ -94,4 +94,4 @@ def test_every_room_has_a_floor():
 
 def test_the_command_line_is_thin():
     lines = sum(len(file.read_text().splitlines()) for file in (PACKAGE / "cli").glob("*.py"))
-    assert lines <= 1200
+    assert lines <= 1400

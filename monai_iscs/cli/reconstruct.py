@@ -29,6 +29,7 @@ from monai_iscs.workflows.fingerprint import fingerprint
 from monai_iscs.workflows.names import MEASURED, MEASURED_OVERRIDES, OVERRIDES, SIMULATED_ONLY
 from monai_iscs.workflows.pipeline import Pipeline
 from monai_iscs.workflows.progress import Progress
+from monai_iscs.workflows.scanned import pixel_size_notes, residuals, seen
 
 SAMPLER_OPTIONS = (
     *("recipe", "steps", "eta", "smoothing", "noise_level"),
@@ -79,7 +80,7 @@ def reconstruct(arguments: Namespace) -> None:
             volume = pipeline.load(arguments.input)
         with progress.stage("scanning"):
             measured = pipeline.measure(volume)
-            notes = [*projections_of(volume).notes, *pipeline.pixel_size_notes(measured)] if real else []
+            notes = [*projections_of(volume).notes, *pixel_size_notes(pipeline, measured)] if real else []
         voxels = math.prod(measured.measurement.grid.shape) if real else volume.numel()
         folder.expect(size=(3 if dicom else 1) * voxels)  # a quarter of its bytes: the compressed file is larger
         with progress.stage("reconstructing"):
@@ -113,10 +114,9 @@ def reconstruct(arguments: Namespace) -> None:
                     summary = compare(pipeline.config, stage / "reconstruction.nii.gz", arguments.input).summary
                     write_json(stage / "metrics.json", summary)
                 if real:
-                    seen = pipeline.seen(shown[name], measured)
-                    write_volume(stage / "seen.nii.gz", seen)
-                    residuals = pipeline.residuals(result, measured)
-            scanned = {"notes": notes, "residual_of_each_view": residuals} if real else {}
+                    write_volume(stage / "seen.nii.gz", seen(shown[name], measured))
+                    away = residuals(result, measured)
+            scanned = {"notes": notes, "residual_of_each_view": away} if real else {}
             resumed = {"resumed_after_step": checkpoint.restored} if sampling and checkpoint.restored else {}
             write_json(stage / "run.json", {**record.as_dict(), **scanned, **resumed})
             written = sorted(file.name for file in stage.iterdir())
@@ -127,7 +127,7 @@ def reconstruct(arguments: Namespace) -> None:
     for note in notes:
         print(f"note: {note}")
     if real:
-        print(f"Residual of the views, |A x - y| / |y|: {min(residuals):.4f} to {max(residuals):.4f}")
+        print(f"Residual of the views, |A x - y| / |y|: {min(away):.4f} to {max(away):.4f}")
     if known:
         print(markdown_table([metrics_row(name, summary, seconds=record.seconds["reconstructing"])]))
     print(f"{folder.path.resolve()}: {', '.join(written)}")

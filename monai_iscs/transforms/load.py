@@ -39,7 +39,9 @@ def _reader(path: Path) -> ImageReader:
         return VolumeReader()
     if is_dicom(path):
         return _dicom_reader()
-    raise InputError(f"{path}: unsupported file type, expected {', '.join((*NIFTI, *ITK))} or DICOM (file or folder)")
+    raise InputError(
+        f"{path}: found an unsupported file type, expected {', '.join((*NIFTI, *ITK))} or DICOM (file or folder)"
+    )
 
 
 def _dicom_reader() -> ImageReader:

@@ -23,7 +23,7 @@ from monai_iscs.methods import Method
 from monai_iscs.precision import check_precision, choose_precision
 from monai_iscs.reports import RunRecord
 from monai_iscs.sampling import Recipe, State
-from monai_iscs.scans import Measurement, Scan, seen_share
+from monai_iscs.scans import Measurement, Scan
 from monai_iscs.scans.meta import REGION, SCAN, from_meta_tensor, grid_of
 from monai_iscs.transforms import RegridResult
 from monai_iscs.workflows.bundle import load_network, read_config
@@ -34,7 +34,6 @@ from monai_iscs.workflows.fingerprint import fingerprint
 from monai_iscs.workflows.limits import BYTES_A_NUMBER, check_memory
 from monai_iscs.workflows.recipes import REPLACING
 
-TOLERANCE = 1.1  # of a pixel size beside those of the training
 BYTES_A_STEP = 200  # its sigma as a Python number, in the record and in the written file
 CLASSICAL: dict[str, Callable[[Measurement], Tensor]] = {"fdk": fdk, "sirt": sirt, "admm-tv": admm_tv, "cubic": cubic}
 
@@ -221,33 +220,6 @@ class Pipeline:
         """A result where it is wanted: on the grid of the scanned volume, or the part of its grid that a scan sees."""
         with self.config.blamed("measurement"):
             return RegridResult()(result, measured.image, measured.reference)
-
-    def pixel_size_notes(self, measured: Measured) -> list[str]:
-        """What is to be said where a measurement's pixels are not those that the prior was trained on."""
-        if "pixel_size" not in self.config:
-            return []
-        known = self.config.get_parsed_content("pixel_size")
-        sizes = measured.measurement.grid.spacing
-        pixel = [size for axis, size in enumerate(sizes) if axis != self.slice_axis]
-        if known["least"] / TOLERANCE <= min(pixel) and max(pixel) <= known["most"] * TOLERANCE:
-            return []
-        return [
-            f"found pixels of {pixel[0]:.3g} x {pixel[1]:.3g} mm, expected {known['least']:g} to {known['most']:g} mm, "
-            "which the model was trained on: it may draw what is not there"
-        ]
-
-    def seen(self, shown: MetaTensor, measured: Measured) -> MetaTensor:
-        """How much of its views sees each voxel of a result, 0 to 1; see `seen_share`."""
-        _, projector = measured.measurement.operator.factored()
-        return convert_to_dst_type(seen_share(projector.geometry, grid_of(shown))[None], shown)[0]
-
-    def residuals(self, result: MetaTensor, measured: Measured) -> list[float]:
-        """‖A x − y‖ / ‖y‖ of each view, where it was measured."""
-        weighted = measured.measurement.weighted
-        expected = weighted.data.double().flatten(2)
-        found = weighted.operator(result.as_tensor().to(weighted.data.device)).double().flatten(2)
-        away = (found - expected).norm(dim=(0, 2)) / expected.norm(dim=(0, 2)).clamp(min=1e-12)
-        return away.tolist()
 
     def identity(self, record: RunRecord, path: Path) -> dict[str, Any]:
         """All that a run's result depends on, as JSON values: settings, seed, versions, device, input and weights."""

@@ -352,7 +352,7 @@ def test_a_folder_of_others_is_left_alone(tmp_path, source):
     with pytest.raises(InputError, match="found an output inside the input"):
         write_dicom_series(image, source / "new", source=source)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="the output is a file"):
+    with pytest.raises(InputError, match="found a file, expected a folder"):
         write_dicom_series(image, tmp_path / "file")
 
 

@@ -409,8 +409,11 @@ def test_localizers_and_other_objects_are_left_out_aloud(phantom, write):
 # A localizer is another view of the patient, of any size; what ImageType says of it is the scanner's choice.
 LOCALIZER = {"ImagePositionPatient": [-40, 3, 50], "ImageOrientationPatient": CORONAL, "PixelSpacing": [2.5, 2]}
 LOCALIZERS = {
-    "of the series": ({}, "differ in ImageOrientationPatient"),
-    "called a scout": ({"ImageType": ["ORIGINAL", "PRIMARY", "SCOUT"]}, "differ in ImageOrientationPatient"),
+    "of the series": ({}, "found DICOM slices with ImageOrientationPatient"),
+    "called a scout": (
+        {"ImageType": ["ORIGINAL", "PRIMARY", "SCOUT"]},
+        "found DICOM slices with ImageOrientationPatient",
+    ),
     "of its own series": ({"SeriesInstanceUID": "1.2.3.5"}, r"found 2 DICOM series in the folder \(12 and 1 files\)"),
     "without a place": ({"ImagePositionPatient": None}, "found no ImagePositionPatient"),
     "between two slices": (
