@@ -7,33 +7,77 @@ from pathlib import Path
 
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamGeometry
+from monai_iscs.scans.readers import data_exchange, rtk_files, vectors_file
+from monai_iscs.scans.readers.ctsimu import read_ctsimu
+from monai_iscs.scans.readers.helsinki import read_helsinki
+from monai_iscs.scans.readers.naming import FileError
+from monai_iscs.scans.readers.nikon import read_nikon, read_nikon_images
 from monai_iscs.scans.readers.options import Options
 from monai_iscs.scans.readers.recording import Recording
 from monai_iscs.scans.readers.rtk_xml import read_rtk
 from monai_iscs.scans.readers.stack import open_stack
 
-# By the suffix of the geometry's file: read(images, geometry, options).
-WITH_GEOMETRY = {".xml": read_rtk}
+# What reads a file by its suffix, and which options of its own it takes. Files that hold their images, or name them:
+# `read(path, options)`.
+COMPLETE = {
+    ".json": (read_ctsimu, ()),
+    ".xtekct": (read_nikon, ()),
+    ".mat": (read_helsinki, ()),
+    **dict.fromkeys(data_exchange.SUFFIXES, (data_exchange.read_data_exchange, ("detector_pitch", "axis_column"))),
+}
+# By the suffix of the geometry's file: `read(images, geometry, options)`.
+WITH_GEOMETRY = {
+    ".xml": (read_rtk, ("detector_pitch",)),
+    ".xtekct": (read_nikon_images, ()),
+    **dict.fromkeys(vectors_file.SUFFIXES, (vectors_file.read_vectors, ("unit",))),
+}
+OWN_OPTIONS = ("unit", "detector_pitch", "axis_column")
 
 
 def open_recording(path: Path, options: Options) -> Recording:
     """What a file holds, before its numbers are line integrals.
 
     Raises:
-        InputError: an unknown format, no geometry, or whatever its reader refuses.
+        InputError: an unknown format, no geometry, an option that the format has no use for, or whatever its reader
+            refuses.
     """
-    if isinstance(options.geometry, ConeBeamGeometry):
+    if isinstance(options.geometry, ConeBeamGeometry) and path.suffix.lower() not in COMPLETE:
+        _refuse_others(options, ())
         return Recording(stack=open_stack(path, views=options.geometry.views), geometry=options.geometry)
+    if _suffix(path) in rtk_files.SUFFIXES:
+        _refuse_others(options, ())
+        return rtk_files.read_rtk_files(path, options)
+    if path.suffix.lower() in COMPLETE:
+        read, own = COMPLETE[path.suffix.lower()]
+        _refuse_others(options, own)
+        return read(path, options)
     geometry = options.geometry_file or _beside(path)
-    read = WITH_GEOMETRY.get(geometry.suffix.lower())
-    if read is None:
-        raise InputError(f"{geometry}: found {geometry.suffix or 'no suffix'}, expected {', '.join(WITH_GEOMETRY)}")
+    if geometry.suffix.lower() not in WITH_GEOMETRY:
+        found = geometry.suffix or "no suffix"
+        raise FileError(geometry, f"found {found}, expected a geometry: {', '.join(WITH_GEOMETRY)}")
+    read, own = WITH_GEOMETRY[geometry.suffix.lower()]
+    _refuse_others(options, own)
     return read(path, geometry, options)
+
+
+def _suffix(path: Path) -> str:
+    """Of a file, or of the files in a folder."""
+    if path.is_dir():
+        inside = {file.suffix.lower() for file in path.iterdir()}
+        return next((suffix for suffix in rtk_files.SUFFIXES if suffix in inside), "")
+    return path.suffix.lower()
+
+
+def _refuse_others(options: Options, own: tuple[str, ...]) -> None:
+    options.refuse(*(name for name in OWN_OPTIONS if name not in own), because="the geometry says it already")
 
 
 def _beside(path: Path) -> Path:
     """The geometry that lies beside images, by their name."""
     beside = path.with_suffix(".xml")
+    if not path.exists() and "*" not in path.name:
+        raise InputError("found no such file or folder, expected projections")
     if not beside.is_file():
-        raise InputError(f"found no geometry ({beside.name}) beside it, expected geometry=FILE")
+        expected = ", ".join((*WITH_GEOMETRY, *COMPLETE))
+        raise InputError(f"found no geometry ({beside.name}) beside it, expected geometry=FILE ({expected})")
     return beside

@@ -3,22 +3,18 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from monai_iscs.errors import InputError
-from monai_iscs.scans.readers.naming import FileError
+from monai_iscs.scans.readers.packed import BLOCK, Packed
 
 META_IMAGE = (".mha", ".mhd")
 NRRD = (".nrrd", ".nhdr")
 ITK_SUFFIXES = (*META_IMAGE, *NRRD)
-BLOCK = 2**20
 LONGEST = 10_000  # lines that a header may have
 
 
@@ -54,14 +50,7 @@ def open_itk(path: Path) -> dict[str, Any]:
     pitch = tuple(float(signs[axis] * header.GetSpacing(axis)) for axis in (1, 0))
     origin = tuple(float(header.GetOrigin(axis)) for axis in (1, 0))
     file, offset, encoding = _pixels(path, fields, start)
-    if encoding == "raw" and (found := file.stat().st_size - offset) != (
-        expected := dtype.itemsize * int(np.prod(shape))
-    ):
-        raise FileError(file, f"found {found:,} bytes of pixels, expected {expected:,} by its header (truncated?)")
-
-    def frames(indices: Sequence[int]) -> Iterator[np.ndarray]:
-        return _frames(file, offset, encoding, dtype, shape, indices)
-
+    frames = Packed(file=file, shape=shape, dtype=dtype, offset=offset, encoding=encoding)
     return {"shape": shape, "dtype": dtype, "frames": frames, "pitch": pitch, "origin": origin}
 
 
@@ -126,53 +115,3 @@ def _pixels(path: Path, fields: dict[str, str], start: int) -> tuple[Path, int, 
     if not (path.parent / name).is_file():
         raise InputError(f"found no file {name} beside it, expected the one file that holds its pixels")
     return path.parent / name, 0, encoding
-
-
-class _Inflated(io.RawIOBase):
-    """A file that is packed as MetaImage does it: zlib's format, or gzip's."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._inflate = file, zlib.decompressobj(wbits=47)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:
-        while not self._inflate.eof:
-            packed = self._inflate.unconsumed_tail or self._file.read(BLOCK)
-            if not packed:
-                raise InputError("found compressed pixels without an end, truncated?")
-            if data := self._inflate.decompress(packed, len(buffer)):
-                buffer[: len(data)] = data
-                return len(data)
-        return 0
-
-
-def _frames(
-    file: Path, offset: int, encoding: str, dtype: np.dtype, shape: tuple[int, int, int], indices: Sequence[int]
-) -> Iterator[np.ndarray]:
-    length = dtype.itemsize * shape[1] * shape[2]
-    with file.open("rb") as stream:
-        stream.seek(offset)
-        if encoding == "zlib":
-            stream = io.BufferedReader(_Inflated(stream), BLOCK)
-        elif encoding == "gzip":
-            stream = gzip.GzipFile(fileobj=stream)
-        before = 0
-        for index in indices:
-            _skip(stream, (index - before) * length, seekable=encoding == "raw")
-            data = stream.read(length)
-            if len(data) < length:
-                raise FileError(file, f"found its end within view {index}, expected {shape[0]} views (truncated?)")
-            yield np.frombuffer(data, dtype).reshape(shape[1:])
-            before = index + 1
-        if before == shape[0] and stream.read(1):  # at the end the checksum of packed pixels is verified
-            raise FileError(file, f"found bytes behind its last view, expected {shape[0]} views")
-
-
-def _skip(stream: BinaryIO, count: int, *, seekable: bool) -> None:
-    if seekable:
-        stream.seek(count, io.SEEK_CUR)
-        return
-    while count > 0 and (data := stream.read(min(count, BLOCK))):
-        count -= len(data)

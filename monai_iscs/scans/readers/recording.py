@@ -26,6 +26,7 @@ class Recording:
         kind: of their numbers, one of `KINDS`; None: the format leaves it open.
         air: counts of a ray that meets nothing: a number, or an image (rows, columns); None: the format has none.
         dark: counts without X-rays, likewise.
+        final: whether the reader has used what the user says about the numbers.
         position: of the patient where nobody says another; None: the frame is the patient's.
         notes: for the user, one sentence each.
     """
@@ -35,6 +36,7 @@ class Recording:
     kind: str | None = None
     air: float | np.ndarray | None = None
     dark: float | np.ndarray = 0.0
+    final: bool = False
     position: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -59,6 +61,8 @@ class Recording:
         Raises:
             InputError: numbers of which nobody says what they are, or counts without an air value.
         """
+        if self.final:
+            return self
         self = replace(self, kind=options.kind) if options.kind else self
         given = [name for name in ("flat", "air", "dark") if getattr(options, name) is not None]
         if given and self.kind not in (None, "counts"):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from os import PathLike
@@ -16,11 +16,10 @@ from monai_iscs.errors import InputError
 from monai_iscs.scans.readers.itk_file import ITK_SUFFIXES, open_itk
 from monai_iscs.scans.readers.naming import FileError, missing_package, naming_file
 from monai_iscs.scans.readers.options import Images
+from monai_iscs.scans.readers.packed import Frames
 
 TIFF = (".tif", ".tiff")
 SUFFIXES = (*ITK_SUFFIXES, ".npy", *TIFF)
-
-Frames = Callable[[Sequence[int]], Iterator[np.ndarray]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +58,9 @@ def open_stack(path: Path, *, views: int | None = None) -> Stack:
     Raises:
         InputError: nothing there, another kind of file, numbers with gaps, or images of different sizes.
     """
-    files = _files(path)
+    files = list_files(path, SUFFIXES)
     stacks = [_open_file(file, views if len(files) == 1 else None) for file in files]
-    return stacks[0] if len(stacks) == 1 else _joined(path, stacks)
+    return joined(path, stacks)
 
 
 def open_frames(images: Images, pixels: tuple[int, int], name: str) -> np.ndarray:
@@ -107,18 +106,22 @@ def _open_file(path: Path, views: int | None) -> Stack:
     raise FileError(path, f"found {path.suffix or 'no suffix'}, expected images: {', '.join(SUFFIXES)}")
 
 
-def _files(path: Path) -> list[Path]:
-    """One file, or those of a folder or pattern in the order of their numbers."""
+def list_files(path: Path, suffixes: Sequence[str]) -> list[Path]:
+    """One file, or those of a folder or pattern, in the order of their numbers.
+
+    Raises:
+        InputError: there are none of these suffixes, or see `numbered`.
+    """
     if "*" in path.name:
         found = [file for file in path.parent.glob(path.name) if file.is_file()]
     elif path.is_dir():
-        found = [file for file in path.iterdir() if file.name.lower().endswith(SUFFIXES)]
+        found = [file for file in path.iterdir() if file.name.lower().endswith(tuple(suffixes))]
     elif path.exists():
         return [path]
     else:
         raise FileError(path, "found no such file or folder, expected projections")
     if not found:
-        raise FileError(path, f"found no images in it, expected {', '.join(SUFFIXES)}")
+        raise FileError(path, f"found no images in it, expected {', '.join(suffixes)}")
     return numbered(path, found)
 
 
@@ -142,9 +145,15 @@ def numbered(path: Path, files: Sequence[Path]) -> list[Path]:
     return ordered
 
 
-def _joined(path: Path, stacks: Sequence[Stack]) -> Stack:
-    """The images of several files as one."""
+def joined(path: Path, stacks: Sequence[Stack]) -> Stack:
+    """The images of several files as one.
+
+    Raises:
+        InputError: images of different sizes or types.
+    """
     first = stacks[0]
+    if len(stacks) == 1:
+        return first
     for stack in stacks:
         if stack.shape[1:] != first.shape[1:] or stack.dtype != first.dtype:
             found = f"{stack.shape[1]} x {stack.shape[2]} pixels of {stack.dtype}"
