@@ -76,6 +76,7 @@ _HOME = {
     "scans": (
         "ConeBeamScan",
         "GaussianNoise",
+        "MeasuredScan",
         "Measurement",
         "Projections",
         "RicianNoise",

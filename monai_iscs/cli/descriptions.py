@@ -68,3 +68,10 @@ What goes in:   a checkpoint as its authors published it: NCSN++ (the .pth files
                 the weights; a file that lacks some, or that could run code, is refused.
 What comes out: a folder with the configs of the named bundle, changed for this prior, and models/model.pt. Give its
                 path to --bundle: ./published_prior. It cannot be trained further."""
+
+SIMULATE = """\
+Scans a volume on its own grid, as reconstruct and benchmark do: a cone beam on a circle, each detector pixel the mean
+intensity of 2 x 2 rays, 1e5 photons a pixel. The body goes on beyond the volume's ends as its last slices are.
+
+writes SCAN:  SCAN.mha, line integrals, and SCAN.xml beside it, the geometry as RTK writes it: reconstruct, RTK and
+              others read both."""

@@ -53,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_reconstruct(verbs)
     _add_benchmark(verbs)
     _add_evaluate(verbs)
+    _add_simulate(verbs)
     _add_train(verbs)
     _add_convert(verbs)
     return parser
@@ -187,6 +188,28 @@ def _add_benchmark(verbs: Any) -> None:
     add_scan_options(parser)
     add_speed_options(parser)
     add_sampler_options(parser)
+
+
+def _add_simulate(verbs: Any) -> None:
+    parser = _add_verb(
+        verbs,
+        "simulate",
+        summary="write a scan of a volume as files that reconstruct reads",
+        description=descriptions.SIMULATE,
+        example="simulate chest.nii.gz --views 60 --output scan.mha",
+    )
+    parser.add_argument("input", type=existing_path, metavar="VOLUME", help="volume file or DICOM folder")
+    parser.add_argument(
+        "--bundle",
+        type=bundle_folder,
+        default="body_ct_reconstruction",
+        metavar="NAME",
+        help="whose range of HU and scanner to use (default: body_ct_reconstruction)",
+    )
+    parser.add_argument(
+        "--output", type=output_path, required=True, metavar="SCAN", help="file to write, such as scan.mha"
+    )
+    add_scan_options(parser)
 
 
 def _add_evaluate(verbs: Any) -> None:

@@ -55,7 +55,8 @@ def field_of_view(projections: Projections, *, within: float = math.inf) -> Fiel
     source = scan.source[:, :2] - axis
     rows, columns = scan.detector_shape
     ray = (scan.detector - scan.source)[:, None, :2] + (np.array([-0.5, 0.5]) * columns)[:, None] * scan.u[:, None, :2]
-    away = np.cross(ray, source[:, None]) / np.linalg.norm(ray, axis=2)  # of the detector's two edges from the axis
+    across = ray[..., 0] * source[:, None, 1] - ray[..., 1] * source[:, None, 0]
+    away = across / np.linalg.norm(ray, axis=2)  # of the detector's two edges from the axis
     far = np.abs(away).argmax(1)
     radius = float(np.abs(away).max(1).min())
     wider = 0.0

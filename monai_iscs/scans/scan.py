@@ -164,6 +164,8 @@ class ConeBeamScan(Scan):
         self, volume: Tensor, grid: Grid, *, noise: Noise | None = None, generator: Generator | None = None
     ) -> tuple[Projections, Grid]:
         """The projections of a volume (1, X, Y, Z) that is scanned as it is, and the grid that `size` asks for."""
+        if self.size is None:
+            raise InputError("size: found None, expected the pixels a side of the slices to reconstruct")
         volume = checked_volume(volume, grid)
         if len(volume) != 1:
             raise InputError(f"volume: found {len(volume)} channels, expected 1")

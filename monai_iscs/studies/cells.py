@@ -49,7 +49,7 @@ class Cell:
     def write(
         self, result: MetaTensor, summary: Mapping[str, Any], record: RunRecord, steps: Sequence[Mapping[str, Any]]
     ) -> None:
-        """Write a result: volume in the figure's units, on the grid that it is compared on, metrics, a sampler's steps, the run."""
+        """Write a result: volume in the figure's units, where it is compared, metrics, a sampler's steps, the run."""
         with RunFolder(self.folder).results() as stage:
             write_volume(stage / "reconstruction.nii.gz", result)
             write_json(stage / "metrics.json", summary)

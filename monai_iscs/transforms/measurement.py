@@ -16,6 +16,7 @@ from monai_iscs.operators import LinearOperator
 from monai_iscs.randomness import random_stream
 from monai_iscs.scans.measured import MeasuredScan
 from monai_iscs.scans.meta import grid_of, naming, projections_of, to_meta_tensor
+from monai_iscs.scans.projections import Projections
 from monai_iscs.scans.scan import Noise, Scan, measure
 from monai_iscs.scans.thick_slices import ThickSliceScan
 from monai_iscs.transforms.checks import real_image
@@ -91,6 +92,20 @@ class SimulateMeasurement(Transform):
         result = to_meta_tensor(measurement.changed(noise_level=self.noise_level), like=img, affine=affine)
         result.applied_operations = []  # the volume's history can't be undone on a measurement
         return result
+
+    def project(self, img: torch.Tensor) -> Projections:
+        """The projections of a volume, before they are on any grid of a reconstruction.
+
+        Args:
+            img: see `__call__`; the scan is a `ConeBeamScan` with `size`.
+
+        Raises:
+            InputError: as a call.
+        """
+        img = real_image(img)
+        with naming(img):
+            random = {"noise": self._add_noise, "generator": random_stream(self.seed, "measurement")}
+            return self.scan.project(img, grid_of(img), **random)[0]
 
     def _add_noise(self, noisy: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         if self.photons is not None:

@@ -139,7 +139,7 @@ def test_training_refuses_what_is_not_mr(dataset: Path) -> None:
     while not isinstance(error, InputError):
         error = error.__cause__
     assert f"{file}: " in str(error)
-    assert "not MR magnitudes" in str(error)
+    assert "expected MR magnitudes" in str(error)
 
 
 def test_training_sees_coronal_slices_at_one_millimetre(dataset: Path) -> None:

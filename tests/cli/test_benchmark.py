@@ -120,7 +120,7 @@ def test_another_metric_measures_kept_results(benchmark, counted, tmp_path, monk
 def test_some_slices_only(benchmark, counted, tmp_path):
     output = tmp_path / "out"
     assert main([*benchmark, "--slices", "11"]) == 0
-    assert nib.load(output / "body" / "DDS" / "seed_0" / "reconstruction.nii.gz").shape == (32, 32, 11)
+    assert nib.load(output / "body" / "DDS" / "seed_0" / "reconstruction.nii.gz").shape == (36, 32, 11)
     assert "steps 3, central slices 11." in (output / "table.md").read_text()
     counted.clear()
     assert main([*benchmark, "--slices", "12"]) == 0

@@ -151,5 +151,5 @@ def test_a_disk_that_fills_up_keeps_the_last_good_epoch(fails, train, tmp_path, 
     before = {file: file.read_bytes() for file in (disk / "prior").glob("*.pt")}
     (disk / "other").write_bytes(b"\0" * (shutil.disk_usage(disk).free - 16384))
     line = fails(*train, "--resume", "--epochs", "2")
-    assert f"{disk / 'prior'}: the disk is full" in line
+    assert f"{disk / 'prior'}: found 0 MB free on the disk" in line
     assert {file: file.read_bytes() for file in (disk / "prior").glob("*.pt")} == before

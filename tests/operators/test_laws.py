@@ -21,6 +21,7 @@ from monai_iscs.operators import (
     GaussianSmoothing,
     LinearOperator,
     SliceAveraging,
+    WeightedOperator,
 )
 from monai_iscs.sampling import DDNM
 from monai_iscs.scans import Measurement
@@ -42,6 +43,11 @@ def foreign() -> LinearOperator:
     return ForeignOperator((there, back), domain_shape=SHAPE, range_shape=(9,))
 
 
+def weights(A: LinearOperator) -> torch.Tensor:
+    """Some of them 0."""
+    return (torch.rand(A.range_shape, generator=torch.Generator().manual_seed(1)) - 0.2).clamp(min=0)
+
+
 OPERATORS: dict[str, Callable[[], LinearOperator]] = {
     "cone beam": lambda: ConeBeamProjector(GEOMETRY, GRID, backend="torch"),
     "thick slices": lambda: SliceAveraging(SHAPE, factor=2.5),
@@ -61,6 +67,8 @@ WRAPPERS: dict[str, Callable[[LinearOperator], LinearOperator]] = {
     "shared between processes": SharedOperator,
     "scaled and shared": lambda A: SharedOperator(0.5 * A),
     "shared and transposed": lambda A: SharedOperator(A).T,
+    "weighted": lambda A: WeightedOperator(A, weights(A)),
+    "scaled and weighted": lambda A: WeightedOperator(0.5 * A, weights(A)),
     "after smoothing": lambda A: A @ GaussianSmoothing(A.domain_shape, std=0.5, axis=0),
     "scaled after scaled smoothing": lambda A: (2 * A) @ (0.5 * GaussianSmoothing(A.domain_shape, std=0.5, axis=0)),
 }

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Projections in, a volume out, through the command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from monai_iscs import MeasuredScan, projections_of, read_projections
+from monai_iscs.cli import main
+from monai_iscs.inferers import SliceDiffusionInferer
+from monai_iscs.transforms import LoadProjections, PlaceProjections
+from monai_iscs.workflows.bundle import find_bundle, load_network, read_config
+
+FILES = {"reconstruction.nii.gz", "preview.png", "seen.nii.gz", "run.json"}
+
+
+@pytest.fixture(scope="module")
+def measuring(bundle, tmp_path_factory):
+    """The small bundle, whose only model also takes real projections."""
+    folder = shutil.copytree(bundle, tmp_path_factory.mktemp("measuring") / "tiny")
+    shipped = find_bundle("body_ct_reconstruction") / "configs" / "measured.json"
+    file = folder / "configs" / "measured.json"
+    config = json.loads(shipped.read_text())
+    config["ckpt_path"] = "$@bundle_root + '/models/model.pt'"
+    file.write_text(json.dumps(config))
+    (folder / "configs" / "metadata.json").write_text((shipped.parent / "metadata.json").read_text())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scan(measuring, body, tmp_path_factory):
+    """The phantom's scan as files."""
+    file = tmp_path_factory.mktemp("scans") / "scan.mha"
+    assert main(["simulate", str(body), "--bundle", str(measuring), "--views", "24", "--output", str(file)]) == 0
+    return file
+
+
+@pytest.fixture
+def reconstruct(measuring, scan, tmp_path):
+    def run(*options, output="out", file=scan):
+        folder = tmp_path / output
+        given = ["reconstruct", str(file), "--bundle", str(measuring), "--output", str(folder), *map(str, options)]
+        assert main(given) == 0
+        assert {path.name for path in folder.iterdir()} == FILES
+        return nib.load(folder / "reconstruction.nii.gz"), json.loads((folder / "run.json").read_text())
+
+    return run
+
+
+def test_the_volume_lies_where_the_body_was(reconstruct, body):
+    truth = nib.as_closest_canonical(nib.load(body))
+    center = truth.affine[:3] @ [*((n - 1) / 2 for n in truth.shape), 1]
+    image, run = reconstruct(
+        "--method", "sirt", "--spacing", 8, "--shape", *truth.shape, "--center", *center, "--every", 1
+    )
+    np.testing.assert_allclose(image.affine, truth.affine, atol=1e-4)
+    found, wanted = (np.asarray(volume.dataobj).ravel() for volume in (image, truth))
+    assert np.corrcoef(found, wanted)[0, 1] > 0.93
+    assert len(run["residual_of_each_view"]) == 24
+    assert max(run["residual_of_each_view"]) < 0.1
+    assert "which the model was trained on" in run["notes"][-1]
+
+
+def test_the_command_equals_the_library(reconstruct, measuring, scan):
+    image, _ = reconstruct("--spacing", 8, "--shape", 32, 32, 12, "--steps", 2)
+    loaded = LoadProjections()(scan)
+    assert torch.equal(projections_of(loaded).data, read_projections(scan).data)
+    placed = PlaceProjections(MeasuredScan(spacing=8.0, shape=(32, 32, 12), unit_attenuation=0.052))(loaded)
+    config = read_config(measuring, "inference", {"steps": 2}, over=["measured"])
+    inferer: SliceDiffusionInferer = config.get_parsed_content("inferer")
+    volume = inferer(placed[None], load_network(config, torch.device("cpu")))
+    shown = config.get_parsed_content("restoration")({"pred": volume[0], "image": placed})["pred"]
+    np.testing.assert_array_equal(np.asarray(image.dataobj), shown[0].numpy())
+
+
+def test_each_second_view(reconstruct):
+    _, run = reconstruct("--method", "fdk", "--every", 2, "--spacing", 8)
+    assert len(run["residual_of_each_view"]) == 12
+
+
+def test_the_bundle_runs_a_folder_of_projections(measuring, scan, tmp_path):
+    from monai.bundle import run
+
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("a", "b"):
+        shutil.copy(scan, folder / f"{name}.mha")
+        shutil.copy(scan.with_suffix(".xml"), folder / f"{name}.xml")
+    configs = [str(measuring / "configs" / f"{name}.json") for name in ("inference", "measured")]
+    run(
+        run_id="run",
+        init_id="initialize",
+        config_file=configs,
+        bundle_root=str(measuring),
+        dataset_dir=str(folder),
+        output_dir=str(tmp_path / "results"),
+        **{"steps": 2, "spacing": 8.0, "shape": [32, 32, 12], "seed": 0},
+    )
+    written = sorted((tmp_path / "results").rglob("*.nii.gz"))
+    assert len(written) == 2
+    np.testing.assert_array_equal(*(np.asarray(nib.load(file).dataobj) for file in written))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--views", 5], "--views: found with projections"),
+        (["--photons", 100], "--photons: found with projections"),
+        (["--same-grid"], "--same-grid: found with projections"),
+        (["--every", 24], "every: found 24 with 24 views"),
+        (["--center", 5000, 0, 0, "--shape", 8, 8, 8], "expected it to overlap what the rays meet"),
+        (["--spacing", 0.01], "of memory"),
+        (["--air", 1000], "air"),
+        (["--water", 0], "--water"),
+        (["--position", "XYZ"], "--position"),
+    ],
+)
+def test_what_does_not_fit_real_projections(options, said, fails, scan, measuring, tmp_path):
+    given = ["reconstruct", str(scan), "--bundle", str(measuring), "--output", str(tmp_path / "out"), "--method", "fdk"]
+    assert said in fails(*given, *map(str, options))
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+@pytest.mark.parametrize("option", ["--every", "--air", "--water"])
+def test_a_volume_takes_no_options_of_projections(option, fails, body, measuring, tmp_path):
+    line = fails("reconstruct", str(body), "--bundle", str(measuring), "--output", str(tmp_path / "out"), option, "2")
+    assert f"{option}: found with a volume" in line
+
+
+def test_a_bundle_without_measured_json(fails, scan, mri, tmp_path):
+    line = fails("reconstruct", str(scan), "--bundle", str(mri), "--output", str(tmp_path / "out"))
+    assert "measured.json: found no such file" in line
+
+
+def test_simulate_wants_the_name_of_a_stack(fails, body, measuring, tmp_path):
+    line = fails("simulate", str(body), "--bundle", str(measuring), "--output", str(tmp_path / "scan"))
+    assert "expected the name of a file that ends in .mha" in line
