@@ -13,7 +13,7 @@ from scipy.io import savemat
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.operators.vectors import VECTORS
-from monai_iscs.scans import read_projections
+from monai_iscs.scans import read_projections, upright
 
 h5py = pytest.importorskip("h5py")
 tifffile = pytest.importorskip("tifffile")
@@ -255,3 +255,13 @@ def test_elekta_through_rtk(tmp_path, integrals):
     np.testing.assert_allclose(scan.detector[0], [-536, -1.5, 2], atol=1e-9)
     some = read_projections(tmp_path, geometry=tmp_path / "_Frames.xml", air=60_000, every=5)
     np.testing.assert_array_equal(some.data, projections.data[::5])
+
+
+def test_images_that_are_turned_against_their_vectors(tmp_path, vectors, integrals, circle):
+    """As in `docs/projections.md`: stored in reverse order, transposed and mirrored."""
+    np.save(tmp_path / "scan.npy", np.stack([np.flipud(image.T) for image in integrals])[::-1])
+    v = vectors[::-1]
+    geometry = ConeBeamGeometry.from_vectors(np.hstack([v[:, :6], v[:, 9:], -v[:, 6:9]]), detector_shape=(14, 10))
+    scan = upright(read_projections(tmp_path / "scan.npy", geometry=geometry, kind="line-integrals"))
+    np.testing.assert_allclose(scan.data.flip(0), integrals, atol=1e-5)
+    np.testing.assert_allclose(10 * scan.geometry.u[::-1], circle.u, atol=1e-12)
