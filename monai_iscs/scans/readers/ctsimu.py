@@ -128,7 +128,7 @@ def _placed(part: Mapping[str, Any], name: str) -> tuple[np.ndarray, np.ndarray]
 
     def vector(key: str, units: Mapping[str, float]) -> np.ndarray:
         values = part.get(key) or part.get(key.replace("center", "centre")) or {}
-        if set(values) < set("xyz"):
+        if not set("xyz") <= set(values):
             raise InputError(f"found {key} of the {name} in {', '.join(values) or 'nothing'}, expected x, y, z")
         return np.array([_number(values[axis], units, f"{name} {key} {axis}") for axis in "xyz"])
 

@@ -61,6 +61,7 @@ def read_data_exchange(path: Path, options: Options) -> Recording:
         stack=stack,
         geometry=_geometry(theta, shape[1:], options.pitch, axis),
         kind="counts",
+        parallel=True,
         air=white,
         dark=0.0 if dark is None else dark,
         notes=(*notes, "the rays were taken as parallel; the file leaves open which way the object turned"),

@@ -53,7 +53,7 @@ def _stack(path: Path, sinogram: np.ndarray) -> Stack:
 def _geometry(parameters: Mapping[str, Any], shape: tuple[int, int]) -> ConeBeamGeometry:
     if (unit := parameters.get("distanceUnit", "mm")) != "mm":
         raise InputError(f"found lengths in {unit}, expected mm")
-    pitch = float(parameters.get("pixelSizePost", parameters["pixelSize"]))
+    pitch = float(parameters["pixelSizePost" if "pixelSizePost" in parameters else "pixelSize"])
     return ConeBeamGeometry.circular(
         source_to_isocenter=float(parameters["distanceSourceOrigin"]),
         source_to_detector=float(parameters["distanceSourceDetector"]),

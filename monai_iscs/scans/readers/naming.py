@@ -28,6 +28,8 @@ def naming_file(path: str | PathLike[str]) -> Iterator[None]:
         raise FileError(path, str(error)) from error
     except FileNotFoundError as error:
         raise FileError(error.filename or path, "found no such file or folder") from error
+    except KeyError as error:
+        raise FileError(path, f"found no entry {error} in it, expected one") from error
     except MemoryError:
         raise
     except Exception as error:  # each library raises whatever it runs into in a damaged file

@@ -13,7 +13,7 @@ from monai_iscs.scans.readers.options import KINDS, Options
 from monai_iscs.scans.readers.stack import Stack, open_frames
 
 WIDEST = 75.0  # degrees between a ray and the middle one
-NARROWEST = 1e-4  # a detector's width as a share of its distance; below, one of the two is in another unit
+NARROWEST = 1e-3  # half a detector's diagonal as a share of its distance; below, one of the two is in another unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class Recording:
         kind: of their numbers, one of `KINDS`; None: the format leaves it open.
         air: counts of a ray that meets nothing: a number, or an image (rows, columns); None: the format has none.
         dark: counts without X-rays, likewise.
+        parallel: whether a far source stands for parallel rays.
         final: whether the reader has used what the user says about the numbers.
         position: of the patient where nobody says another; None: the frame is the patient's.
         notes: for the user, one sentence each.
@@ -36,6 +37,7 @@ class Recording:
     kind: str | None = None
     air: float | np.ndarray | None = None
     dark: float | np.ndarray = 0.0
+    parallel: bool = False
     final: bool = False
     position: str | None = None
     notes: tuple[str, ...] = ()
@@ -52,7 +54,7 @@ class Recording:
         if tuple(pixels) != self.geometry.detector_shape:
             expected = " x ".join(map(str, self.geometry.detector_shape))
             raise InputError(f"found {' x '.join(map(str, pixels))} pixels, expected the geometry's {expected}")
-        _check_lengths(self.geometry)
+        _check_lengths(self.geometry, NARROWEST * (not self.parallel))
         return self
 
     def told(self, options: Options) -> Recording:
@@ -93,7 +95,7 @@ class Recording:
         return self
 
 
-def _check_lengths(scan: ConeBeamGeometry) -> None:
+def _check_lengths(scan: ConeBeamGeometry, narrowest: float) -> None:
     """Raise an `InputError` where lengths must be in different units."""
     rows, columns = scan.detector_shape
     corner = np.hypot(
@@ -107,5 +109,5 @@ def _check_lengths(scan: ConeBeamGeometry) -> None:
         raise InputError(
             f"found {found}: rays of {angle.max():.1f} degrees, expected at most {WIDEST:g} (another unit?)"
         )
-    if rows * columns > 1 and ratio.min() < NARROWEST:
+    if rows * columns > 1 and ratio.min() < narrowest:
         raise InputError(f"found {found}: rays of {angle.min():.2g} degrees, expected a wider fan (another unit?)")

@@ -132,7 +132,7 @@ def numbered(path: Path, files: Sequence[Path]) -> list[Path]:
         InputError: files of several kinds, or a number that is missing.
     """
     split = {file: re.fullmatch(r"(.*?)(\d*)(\D*)", file.name) for file in files}
-    names = sorted({match[1] + "*" + match[3] for match in split.values()})
+    names = sorted({match[1] + "*" * bool(match[2]) + match[3] for match in split.values()})
     if len(names) > 1:
         raise FileError(path, f"found {', '.join(names[:4])}, expected one kind of file: choose by such a pattern")
     ordered = sorted(files, key=lambda file: int(split[file][2] or 0))
