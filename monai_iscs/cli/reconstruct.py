@@ -29,7 +29,7 @@ from monai_iscs.workflows.fingerprint import fingerprint
 from monai_iscs.workflows.names import MEASURED, MEASURED_OVERRIDES, OVERRIDES, SIMULATED_ONLY
 from monai_iscs.workflows.pipeline import Pipeline
 from monai_iscs.workflows.progress import Progress
-from monai_iscs.workflows.scanned import pixel_size_notes, residuals, seen
+from monai_iscs.workflows.scanned import residuals, scan_notes, seen
 
 SAMPLER_OPTIONS = (
     *("recipe", "steps", "eta", "smoothing", "noise_level"),
@@ -80,7 +80,7 @@ def reconstruct(arguments: Namespace) -> None:
             volume = pipeline.load(arguments.input)
         with progress.stage("scanning"):
             measured = pipeline.measure(volume)
-            notes = [*projections_of(volume).notes, *pixel_size_notes(pipeline, measured)] if real else []
+            notes = scan_notes(pipeline, projections_of(volume), measured) if real else []
         voxels = math.prod(measured.measurement.grid.shape) if real else volume.numel()
         folder.expect(size=(3 if dicom else 1) * voxels)  # a quarter of its bytes: the compressed file is larger
         with progress.stage("reconstructing"):

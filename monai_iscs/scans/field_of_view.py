@@ -65,7 +65,7 @@ def field_of_view(projections: Projections, *, within: float = math.inf) -> Fiel
         if outer.any():
             pitch = abs(float(np.ptp(away, axis=1)[outer].mean())) / columns
             wider = max(wider, _beyond(projections.data[torch.from_numpy(outer)], edge, pitch, radius))
-    hit = projections.data > ATTENUATED
+    hit = torch.nn.functional.avg_pool2d(projections.data, 3, 1, 1, count_include_pad=False) > ATTENUATED  # not noise
     used = np.flatnonzero(hit.any(2).any(0).numpy())
     first, last = (int(used[0]), int(used[-1])) if len(used) else (0, rows - 1)
     met_radius = radius + wider if wider else _reach(away, hit.any(1).numpy(), radius)

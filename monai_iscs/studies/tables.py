@@ -63,10 +63,14 @@ def markdown(study: Study, title: str) -> str:
 def _caption(study: Study) -> str:
     settings = {**study.pipeline.settings(None), "steps": _steps(study), "central slices": study.slices}
     shown = ", ".join(f"{key} {value}" for key, value in settings.items() if key != "bundle" and value is not None)
-    return (
-        f"{shown}. On the prior's grid, before the result is interpolated back to the file's. PSNR in dB, SSIM at most "
-        "1; mean ± standard deviation over seeds (and volumes)."
+    config = study.pipeline.config
+    fine = "same_grid" in config and not config.get_parsed_content("same_grid")
+    where = (
+        "Simulated on the volumes' own grid, and compared there"
+        if fine
+        else "On the prior's grid, before the result is interpolated back to the file's"
     )
+    return f"{shown}. {where}. PSNR in dB, SSIM at most 1; mean ± standard deviation over seeds (and volumes)."
 
 
 def _steps(study: Study) -> str | None:

@@ -3,14 +3,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+import torch
 from monai.data import MetaTensor
 from monai.utils import convert_to_dst_type
 
-from monai_iscs.scans import seen_share
+from monai_iscs.grid import Grid
+from monai_iscs.metrics import data_residual
+from monai_iscs.operators import ConeBeamProjector
+from monai_iscs.scans import Projections, field_of_view, seen_share, upright
 from monai_iscs.scans.meta import grid_of
+from monai_iscs.solvers import SIRT
 from monai_iscs.workflows.pipeline import Measured, Pipeline
 
+VIEWS, ROWS, COLUMNS, FITTING = 60, 4, 64, 20  # of the coarse fits, and their iterations
+CLEARLY = 1.15  # how much worse the given geometry has to fit than another to be doubted
 TOLERANCE = 1.1  # of a pixel size beside those of the training
+
+
+def scan_notes(pipeline: Pipeline, projections: Projections, measured: Measured) -> list[str]:
+    """All that is to be said of projections: what was mended in them, and what looks wrong."""
+    return [*projections.notes, *sense_notes(projections), *pixel_size_notes(pipeline, measured)]
 
 
 def pixel_size_notes(pipeline: Pipeline, measured: Measured) -> list[str]:
@@ -25,6 +40,63 @@ def pixel_size_notes(pipeline: Pipeline, measured: Measured) -> list[str]:
         f"found pixels of {pixel[0]:.3g} x {pixel[1]:.3g} mm, expected {known['least']:g} to {known['most']:g} mm, "
         "which the model was trained on: it may draw what is not there"
     ]
+
+
+def sense_notes(projections: Projections) -> list[str]:
+    """What to say where the views fit each other better with the columns of the detector in the reverse order.
+
+    A wrong sense of rotation does the same, but for a mirrored volume. A coarse volume is fitted to coarse projections
+    by SIRT, once as they are and once reversed. A flip of the rows, and where the first view is, change no fit.
+    """
+    coarse = _coarse(upright(projections))
+    given, reversed_ = _misfit(coarse), _misfit(replace(coarse, data=coarse.data.flip(2)))
+    if reversed_ * CLEARLY >= given:
+        return []
+    return [
+        f"found views that fit each other to {given:.3f} of their size, and to {reversed_:.3f} with the detector's "
+        "columns reversed, expected a better fit as they are: are the sense of rotation and the columns' order right?"
+    ]
+
+
+def _coarse(projections: Projections) -> Projections:
+    """The middle rows of some of the views, in few pixels."""
+    scan = projections.geometry
+    chosen = np.arange(0, scan.views, -(-scan.views // VIEWS))
+    rows, columns = scan.detector_shape
+    along_u = -(-columns // COLUMNS)
+    along_v = min(along_u, rows)
+    shape = min(rows // along_v, ROWS), columns // along_u
+    first = [(n - count * size) // 2 for n, count, size in zip((rows, columns), shape, (along_v, along_u), strict=True)]
+    middle = projections.data[
+        chosen, first[0] : first[0] + shape[0] * along_v, first[1] : first[1] + shape[1] * along_u
+    ]
+    part = scan.chosen(chosen)
+    off_v, off_u = (
+        start + (count * size - 1) / 2 - (n - 1) / 2
+        for start, count, size, n in zip(first, shape, (along_v, along_u), (rows, columns), strict=True)
+    )
+    geometry = replace(
+        part,
+        detector=part.detector + off_v * part.v + off_u * part.u,
+        u=part.u * along_u,
+        v=part.v * along_v,
+        detector_shape=shape,
+    )
+    data = torch.nn.functional.avg_pool2d(middle[:, None], (along_v, along_u))[:, 0]
+    return replace(projections, data=data, geometry=geometry, weights=None)
+
+
+def _misfit(projections: Projections) -> float:
+    """‖A x − y‖ / ‖y‖ of a coarse volume."""
+    field = field_of_view(projections)
+    low, high = field.met_heights
+    side = 2 * field.met_radius
+    spacing = side / COLUMNS
+    shape = (COLUMNS, COLUMNS, max(int(np.ceil((high - low) / spacing)), 1))
+    grid = Grid.centered(shape, (spacing,) * 3, center=(*field.axis, (low + high) / 2))
+    projector = ConeBeamProjector(projections.geometry, grid)
+    fitted = SIRT(projector, iterations=FITTING, rtol=0)(projections.data[None])
+    return data_residual(fitted, projections.data[None], projector)
 
 
 def seen(shown: MetaTensor, measured: Measured) -> MetaTensor:

@@ -148,7 +148,7 @@ def test_where_the_file_has_the_prior_s_grid_its_figures_are_those_of_reconstruc
 ):
     square = str(save_volume(tmp_path / "square.nii.gz", phantom[2:-2]))
     assert main([benchmark[0], square, *benchmark[2:]]) == 0
-    assert "On the prior's grid" in (tmp_path / "out" / "table.md").read_text()
+    assert "Simulated on the volumes' own grid" in (tmp_path / "out" / "table.md").read_text()
     given = ["reconstruct", square, "--bundle", str(bundle), "--output", str(tmp_path / "one")]
     assert main(given) == 0
     alone = json.loads((tmp_path / "one" / "metrics.json").read_text())

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
-from monai_iscs import MeasuredScan, projections_of, read_projections
+from monai_iscs import MeasuredScan, projections_of, read_projections, write_projections
 from monai_iscs.cli import main
 from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.transforms import LoadProjections, PlaceProjections
@@ -77,6 +78,15 @@ def test_the_command_equals_the_library(reconstruct, measuring, scan):
     volume = inferer(placed[None], load_network(config, torch.device("cpu")))
     shown = config.get_parsed_content("restoration")({"pred": volume[0], "image": placed})["pred"]
     np.testing.assert_array_equal(np.asarray(image.dataobj), shown[0].numpy())
+
+
+def test_reversed_columns_are_noticed(reconstruct, scan, tmp_path):
+    right = read_projections(scan)
+    write_projections(replace(right, data=right.data.flip(2)), tmp_path / "wrong.mha")
+    _, run = reconstruct("--method", "fdk", "--spacing", 8, file=tmp_path / "wrong.mha")
+    assert any("are the sense of rotation and the columns' order right?" in note for note in run["notes"])
+    _, run = reconstruct("--method", "fdk", "--spacing", 8, output="right")
+    assert not any("sense of rotation" in note for note in run["notes"])
 
 
 def test_each_second_view(reconstruct):
