@@ -9,7 +9,6 @@ from os import PathLike
 
 from monai_iscs.errors import InputError
 
-
 LONGEST = 400  # letters of a message: damaged files hold long words
 
 

@@ -413,7 +413,7 @@ TOOTH = {
     "half an arc": (
         lambda file: file.update({"exchange/theta": np.linspace(0, 90, 12)}),
         {"axis_column": None},
-        "found no opposite views .*, expected axis_column=COLUMN",
+        "found no view opposite the first one .*, expected axis_column=COLUMN",
     ),
     "no pixel size": (
         lambda file: None,
