@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -23,8 +23,8 @@ NONE = np.empty(0, np.intp)
 def line_integrals(recording: Recording, chosen: Sequence[int]) -> tuple[Tensor, Tensor | None, list[str]]:
     """Line integrals of some views, p = −log((counts − dark) / (air − dark)).
 
-    Pixels that are dead (nothing in the flat field, or the same number in all views),
-    rays without a count and saturated rays are interpolated from their neighbours.
+    Pixels that are dead (nothing in the flat field, or the same number in all views), rays without a count and
+    saturated rays are interpolated from their neighbours.
 
     Args:
         recording: what was recorded; with an air value unless its numbers are line integrals.
@@ -57,13 +57,13 @@ def _check_finite(frame: np.ndarray, view: int) -> None:
         raise InputError(f"found NaN or infinite values in {count} pixels of view {view}, expected finite numbers")
 
 
-def _from_counts(frames, recording: Recording, chosen: Sequence[int], data: np.ndarray):
-    """Fills `data`; weights and notes."""
+def _from_counts(
+    frames: Iterable[tuple[int, np.ndarray]], recording: Recording, chosen: Sequence[int], data: np.ndarray
+) -> tuple[np.ndarray | None, list[str]]:
+    """Fill `data`, (view, v, u), from counts; its weights, and notes."""
     views, *pixels = data.shape
     dark = np.asarray(recording.dark, np.float64)
     air = np.broadcast_to(np.asarray(recording.air, np.float64) - dark, pixels)
-    if not np.isfinite(air).all():
-        raise InputError("flat: found NaN or infinite values, expected finite counts")
     middle = np.median(air)
     if not middle > 0:
         raise InputError(f"found {middle:g} counts of air above the dark field, expected more (flat and dark swapped?)")
@@ -76,41 +76,46 @@ def _from_counts(frames, recording: Recording, chosen: Sequence[int], data: np.n
         _check_finite(frame, chosen[view])
         np.minimum(lowest, frame, out=lowest)
         np.maximum(highest, frame, out=highest)
-        if (top := frame.max()) > peak:
+        if (top := frame.max()) > peak:  # what was at the peak of the views before was not at the detector's limit
             peak, at_peak, saturated = top, 0, [NONE] * view
         full = (frame == peak) & ~dead
         frame -= dark
         nothing = frame <= 0
-        starved.append(np.flatnonzero(nothing & ~dead))
         frame[nothing] = 1.0
         data[view] = log_air - np.log(frame)
-        at_peak += int(full.sum())
-        saturated.append(np.flatnonzero(full & (data[view] > AIR)))
-    dead |= stuck_pixels(lowest, highest, views) | ((highest <= dark) & (views > 1))
+        lost = full & (data[view] > AIR)
+        at_peak += int((full & ~lost).sum())
+        starved.append(np.flatnonzero(nothing))
+        saturated.append(np.flatnonzero(lost))
     notes = []
     if recording.kind != "counts" or peak not in FULL_SCALE:
         saturated = [NONE] * views
-    elif (share := at_peak / data.size - sum(map(len, saturated)) / data.size) > WORTH_TELLING:
+    elif (share := at_peak / data.size) > WORTH_TELLING:
         notes.append(f"found {share:.1%} of the rays at the detector's largest number ({peak:g}): they count as air")
-    starved, saturated = ([at[~dead.flat[at]] for at in indices] for indices in (starved, saturated))
-    counted = {
-        "dead pixels": int(dead.sum()),
-        "rays without a count": sum(map(len, starved)),
-        "saturated rays": sum(map(len, saturated)),
-    }
-    lost = int(dead.sum()) * views + counted["rays without a count"] + counted["saturated rays"]
-    if lost > MOST_MENDED * data.size:
-        found = ", ".join(f"{count:,} {name}" for name, count in counted.items() if count)
-        raise InputError(f"found {found} ({lost / data.size:.1%} of all rays), expected at most {MOST_MENDED:.0%}")
+    dead |= stuck_pixels(lowest, highest, views) | ((highest <= dark) & (views > 1))
+    weights, told = _mended(data, chosen, dead, {"rays without a count": starved, "saturated rays": saturated})
+    return weights, notes + told
+
+
+def _mended(
+    data: np.ndarray, chosen: Sequence[int], dead: np.ndarray, rays: dict[str, list[np.ndarray]]
+) -> tuple[np.ndarray | None, list[str]]:
+    """Fill in dead pixels (v, u) and single rays, by kinds the flat indices in each view; weights, and notes."""
+    rays = {name: [at[~dead.flat[at]] for at in indices] for name, indices in rays.items()}
+    counted = {"dead pixels": int(dead.sum()), **{name: sum(map(len, indices)) for name, indices in rays.items()}}
+    lost = sum(counted.values()) + counted["dead pixels"] * (len(data) - 1)
     if not lost:
-        return None, notes
+        return None, []
+    found = [f"{count:,} {name}" for name, count in counted.items() if count]
+    if lost > MOST_MENDED * data.size:
+        share = f"{lost / data.size:.1%} of all rays"
+        raise InputError(f"found {', '.join(found)} ({share}), expected at most {MOST_MENDED:.0%}")
     weights = np.ones(data.shape, np.uint8)
-    for view in range(views):
+    for view, frame in enumerate(data):
         missing = dead.copy()
-        missing.flat[starved[view]] = True
-        missing.flat[saturated[view]] = True
+        for indices in rays.values():
+            missing.flat[indices[view]] = True
         if missing.any():
-            fill(data[view], missing, chosen[view])
+            fill(frame, missing, chosen[view])
             weights[view] = ~missing
-    notes += [f"found {count:,} {name}, filled in from their neighbours" for name, count in counted.items() if count]
-    return weights, notes
+    return weights, [f"found {one}, filled in from their neighbours" for one in found]

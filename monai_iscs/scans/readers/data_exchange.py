@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def read_data_exchange(path: Path, options: Options) -> Recording:
     )
 
 
-def _degrees(theta) -> np.ndarray:
+def _degrees(theta: Any) -> np.ndarray:
     unit = theta.attrs.get("units", "degrees")
     unit = (unit.decode() if isinstance(unit, bytes) else str(unit)).strip().lower()
     angles = np.ravel(theta[()]).astype(np.float64)
@@ -79,7 +80,7 @@ def _degrees(theta) -> np.ndarray:
     return angles
 
 
-def _mean(file, name: str, shape: tuple[int, int]) -> np.ndarray | None:
+def _mean(file: Any, name: str, shape: tuple[int, int]) -> np.ndarray | None:
     """Average of the white or dark fields; None where there are none."""
     fields = file.get(f"exchange/{name}")
     if fields is None or not fields.size:
@@ -108,15 +109,15 @@ def _geometry(theta: np.ndarray, shape: tuple[int, int], pitch: tuple[float, flo
 def _axis_column(
     stack: Stack, theta: np.ndarray, white: np.ndarray | None, dark: np.ndarray | None
 ) -> tuple[float, tuple[str, ...]]:
-    """Where a view and the mirrored opposite one lie on top of each other, by their cross-correlation."""
-    off = np.abs(np.abs(theta[:, None] - theta) - 180)
-    first, last = sorted(np.unravel_index(np.argmin(off), off.shape))
-    if off[first, last] > OPPOSITE:
+    """Where the first view and the opposite one, mirrored, lie on top of each other, by their cross-correlation."""
+    off = np.abs(np.abs(theta - theta[0]) - 180)
+    last = int(np.argmin(off))
+    if off[last] > OPPOSITE:
         raise InputError(
-            f"found no opposite views (180 degrees apart but for {off[first, last]:.3g}), expected axis_column=COLUMN"
+            f"found no view opposite the first one ({off[last]:.3g} degrees off), expected axis_column=COLUMN"
         )
     dark = 0.0 if dark is None else dark
-    counts = np.stack(list(stack.frames([first, last]))).astype(np.float64) - dark
+    counts = np.stack(list(stack.frames([0, last]))).astype(np.float64) - dark
     air = counts.max() if white is None else white - dark
     one, other = -np.log(np.maximum(counts, 1e-6 * np.abs(counts).max()) / np.maximum(air, 1e-6))
     columns = stack.shape[2]
@@ -128,4 +129,4 @@ def _axis_column(
     shift = best + (0.5 * (before - after) / curve if curve else 0.0)
     shift -= 2 * columns * (shift > columns)
     axis = (columns - 1 - shift) / 2
-    return axis, (f"the rotation axis was found in column {axis:.2f}, from views {first} and {last}",)
+    return axis, (f"the rotation axis was found in column {axis:.2f}, from views 0 and {last}",)

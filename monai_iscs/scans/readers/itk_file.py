@@ -69,6 +69,10 @@ def _meta_fields(stream: BinaryIO) -> tuple[dict[str, str], int]:
         fields[key.lower()] = value
         if key.lower() == "elementdatafile":
             break
+    if missing := [
+        name for name in ("NDims", "DimSize", "ElementType", "ElementDataFile") if name.lower() not in fields
+    ]:
+        raise InputError(f"found no {', '.join(missing)} in its header, expected a MetaImage (truncated?)")
     if not {"elementspacing", "elementsize"} & set(fields):
         raise InputError("found no pixel size in its header, expected ElementSpacing in mm")
     if (unit := fields.get("distanceunits", "mm")).strip("?") not in ("", "mm"):
@@ -113,5 +117,5 @@ def _pixels(path: Path, fields: dict[str, str], start: int) -> tuple[Path, int, 
     if name.upper() == "LOCAL":
         return path, start, encoding
     if not (path.parent / name).is_file():
-        raise InputError(f"found no file {name} beside it, expected the one file that holds its pixels")
+        raise InputError(f"found no file {name!r:.80} beside it, expected the one file that holds its pixels")
     return path.parent / name, 0, encoding

@@ -9,12 +9,14 @@ from os import PathLike
 
 from monai_iscs.errors import InputError
 
+LONGEST = 400  # letters of a message: damaged files hold long words
+
 
 class FileError(InputError):
     """An `InputError` that names its file already: "FILE: found ..., expected ..."."""
 
     def __init__(self, path: str | PathLike[str], message: str) -> None:
-        super().__init__(f"{path}: {message}")
+        super().__init__(f"{path}: {' '.join(message.split())[:LONGEST]}")
 
 
 @contextmanager

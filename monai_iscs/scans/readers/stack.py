@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -186,19 +189,32 @@ def _open_npy(path: Path, views: int | None) -> Stack:
     return Stack(path=path, shape=array.shape, dtype=array.dtype, frames=frames)
 
 
-def _open_tiff(path: Path) -> Stack:
+@contextmanager
+def _opened_tiff(path: Path) -> Iterator[Any]:
+    """A `TiffFile`, whose library keeps to itself what it thinks of a damaged file: the error says it better."""
     try:
         import tifffile
     except ImportError:
         raise missing_package("tifffile", "projections") from None
-    with tifffile.TiffFile(path) as file:
+    logger = tifffile.logger()
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with tifffile.TiffFile(path) as file:
+            yield file
+    finally:
+        logger.setLevel(level)
+
+
+def _open_tiff(path: Path) -> Stack:
+    with _opened_tiff(path) as file:
         page, count = file.pages[0], len(file.pages)
         if len(page.shape) != 2 or page.dtype is None or page.dtype.kind not in "fiu":
             raise FileError(path, f"found an image {page.shape} of {page.dtype}, expected grey values (rows, columns)")
         shape, dtype = (count, *page.shape), page.dtype
 
     def frames(indices: Sequence[int]) -> Iterator[np.ndarray]:
-        with tifffile.TiffFile(path) as file:
+        with _opened_tiff(path) as file:
             for index in indices:
                 frame = file.pages[index].asarray()
                 if frame.shape != shape[1:]:

@@ -95,8 +95,8 @@ STACKS = {
     "vectors": (("DimSize = 14", "ElementNumberOfChannels = 2\nDimSize = 7"), "pixels of 2 numbers, expected"),
     "more views": (("14 10 12", "14 10 13"), r"found 6,720 bytes of pixels, expected 7,280 \(13 x 10 x 14"),
     "fewer views": (("14 10 12", "14 10 11"), "found 6,720 bytes of pixels, expected 6,160"),
-    "no pixels": (("LOCAL", "scan.raw"), "found no file scan.raw beside it"),
-    "a list": (("LOCAL", "LIST"), "found no file LIST beside it"),
+    "no pixels": (("LOCAL", "scan.raw"), "found no file 'scan.raw' beside it"),
+    "a list": (("LOCAL", "LIST"), "found no file 'LIST' beside it"),
 }
 
 
@@ -114,8 +114,8 @@ def test_damaged_bytes(rtk_scan, refused, integrals):
         (whole[:-2], "found compressed pixels without an end, truncated"),
         (whole[:-1500] + bytes(40) + whole[-1460:], "can't be read, truncated or damaged|found"),
         (whole[:-4] + b"four", "can't be read, truncated or damaged"),
-        (whole[:200], "found no pixel size in its header"),
-        (b"", "found no"),
+        (whole[:200], "found no .*ElementDataFile in its header, expected a MetaImage"),
+        (b"", "found no NDims, DimSize"),
     ):
         path.write_bytes(data)
         refused(path, message)
@@ -413,7 +413,7 @@ TOOTH = {
     "half an arc": (
         lambda file: file.update({"exchange/theta": np.linspace(0, 90, 12)}),
         {"axis_column": None},
-        "found no opposite views .*, expected axis_column=COLUMN",
+        "found no view opposite the first one .*, expected axis_column=COLUMN",
     ),
     "no pixel size": (
         lambda file: None,
