@@ -71,6 +71,10 @@ def _add_verb(verbs: Any, name: str, *, summary: str, description: str, example:
     return parser
 
 
+def _add_bundle(parser: argparse.ArgumentParser, summary: str) -> None:
+    parser.add_argument("--bundle", type=bundle_folder, required=True, metavar="NAME", help=summary)
+
+
 def _later(name: str) -> Callable[[argparse.Namespace], None]:
     """The verb's function, imported when it runs: PyTorch takes seconds to import, ``--help`` should not."""
 
@@ -114,13 +118,7 @@ def _add_reconstruct(verbs: Any) -> None:
         metavar="INPUT",
         help="projections of a scanner, or a volume to simulate a scan of: a file, or folder of one DICOM series",
     )
-    parser.add_argument(
-        "--bundle",
-        type=bundle_folder,
-        required=True,
-        metavar="NAME",
-        help="model and settings: one of ours by name, or the path of a folder, such as ./my_bundle",
-    )
+    _add_bundle(parser, "model and settings: one of ours by name, or the path of a folder, such as ./my_bundle")
     add_config_option(parser)
     parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
@@ -152,13 +150,7 @@ def _add_benchmark(verbs: Any) -> None:
     parser.add_argument(
         "volumes", type=existing_path, nargs="+", metavar="VOLUME", help="volume files or DICOM folders"
     )
-    parser.add_argument(
-        "--bundle",
-        type=bundle_folder,
-        required=True,
-        metavar="NAME",
-        help="one of ours by its name, or the path of a folder, such as ./my_bundle",
-    )
+    _add_bundle(parser, "one of ours by its name, or the path of a folder, such as ./my_bundle")
     add_config_option(parser)
     parser.add_argument(
         "--output", type=output_path, required=True, metavar="DIR", help="folder to write and to go on in"
@@ -249,13 +241,7 @@ def _add_train(verbs: Any) -> None:
         description=descriptions.TRAIN,
         example="train --bundle body_ct_reconstruction --dataset my_volumes --output my_prior",
     )
-    parser.add_argument(
-        "--bundle",
-        type=bundle_folder,
-        required=True,
-        metavar="NAME",
-        help="one of ours by its name, or the path of a folder, such as ./my_bundle",
-    )
+    _add_bundle(parser, "one of ours by its name, or the path of a folder, such as ./my_bundle")
     add_config_option(parser)
     parser.add_argument("--dataset", type=existing_path, required=True, metavar="DIR", help="folder with train and val")
     parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help="folder to write")
@@ -281,13 +267,7 @@ def _add_convert(verbs: Any) -> None:
     parser.add_argument(
         "checkpoint", type=existing_path, metavar="CHECKPOINT", help="the file as its authors published it"
     )
-    parser.add_argument(
-        "--bundle",
-        type=bundle_folder,
-        required=True,
-        metavar="NAME",
-        help="take all settings but the model from it: one of ours by name, or the path of a folder",
-    )
+    _add_bundle(parser, "take all settings but the model from it: one of ours by name, or the path of a folder")
     parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help="folder of the new bundle")
     parser.add_argument(
         "--size",
