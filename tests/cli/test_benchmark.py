@@ -126,7 +126,7 @@ def test_some_slices_only(benchmark, counted, tmp_path):
     assert main([*benchmark, "--slices", "12"]) == 0
     assert len(counted) == 2
     assert main([*benchmark, "--slices", "13"]) == 2  # nothing was measured
-    assert "has 12 slices, expected at least the 13 asked for" in (output / "table.md").read_text()
+    assert "found 12 slices, expected at least 13 for --slices" in (output / "table.md").read_text()
 
 
 def test_an_overriding_config_of_the_bundle(benchmark, bundle, tmp_path, fails):
