@@ -11,16 +11,19 @@ A research tool: not for diagnosis."""
 TRUST = "A bundle is code: its configs can run any program as you. Run only those that you trust."
 
 RECONSTRUCT = """\
-Simulates a scan of a known volume (CT: few X-ray views; MRI with --factor: thick slices) and reconstructs the volume
-from that scan alone. MRI without --factor: INPUT is a scan of thick axial slices, which becomes isotropic.
+Reconstructs a volume from a scanner's projections (CT), or simulates a scan of a known volume (CT: few X-ray views; MRI
+with --factor: thick slices) and reconstructs the volume from that scan alone. MRI without --factor: INPUT is a scan of
+thick axial slices, which becomes isotropic.
 
-What goes in:   INPUT, a CT volume in Hounsfield units or an MR volume: NIfTI, NRRD or MHA, or a folder with the DICOM
-                files of one series. It takes the patient's place: only its simulated measurement reaches the method,
-                and the volume itself is used again only at the end, to measure the error.
-What comes out: a folder with reconstruction.nii.gz (units and grid of INPUT; of thick slices: 1 mm isotropic),
-                preview.png (axial, coronal and sagittal), metrics.json (PSNR and SSIM of each view, slice difference;
-                on INPUT's own grid, as evaluate gives them; not for thick slices, whose truth nobody knows),
-                run.json (every setting, versions, seconds, memory) and, with --dicom, the folder dicom."""
+What goes in:   INPUT, projections with their geometry (beside them, in them, or by --geometry); or a CT volume in
+                Hounsfield units or an MR volume: NIfTI, NRRD or MHA, or a folder with the DICOM files of one series. A
+                volume takes the patient's place: only its simulated measurement reaches the method, and the volume
+                itself is used again only at the end, to measure the error.
+What comes out: a folder with reconstruction.nii.gz (units and grid of INPUT; of thick slices 1 mm isotropic; of
+                projections HU in the patient's frame), preview.png (axial, coronal and sagittal), metrics.json (PSNR and
+                SSIM of each view, slice difference; on INPUT's own grid, as evaluate gives them; not where nobody knows
+                the truth), seen.nii.gz (of projections: how much of its views saw each voxel), run.json (every setting,
+                versions, seconds, memory) and, with --dicom, the folder dicom."""
 
 METHODS = """\
 Methods:        SAMPLER[+tv][+NOISE], a diffusion sampler, or a classical method: fdk, sirt, admm-tv (CT), cubic (MRI).
