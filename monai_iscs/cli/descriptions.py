@@ -20,7 +20,7 @@ What goes in:   INPUT, projections with their geometry (beside them, in them, or
                 volume takes the patient's place: only its simulated measurement reaches the method, and the volume
                 itself is used again only at the end, to measure the error.
 What comes out: a folder with reconstruction.nii.gz (units and grid of INPUT; of thick slices 1 mm isotropic; of
-                projections HU in the patient's frame), preview.png (axial, coronal and sagittal), metrics.json (PSNR and
+                projections HU in the patient's frame), preview.png (three views), metrics.json (PSNR and
                 SSIM of each view, slice difference; on INPUT's own grid, as evaluate gives them; not where nobody knows
                 the truth), seen.nii.gz (of projections: how much of its views saw each voxel), run.json (every setting,
                 versions, seconds, memory) and, with --dicom, the folder dicom."""
