@@ -52,7 +52,7 @@ class WeightedOperator(LinearOperator):
 
     def factored(self) -> tuple[float, LinearOperator]:
         factor, inner = self.operator.factored()
-        return factor, WeightedOperator(inner, self.weights)
+        return factor, self if inner is self.operator else WeightedOperator(inner, self.weights)
 
     @property
     def name(self) -> str:

@@ -153,7 +153,7 @@ def test_types_and_device(A):
 def test_the_pseudo_inverse_is_moore_and_penrose_s(A, inner, wrap):
     inverse = A.pseudo_inverse
     if inverse is None:
-        assert "smoothing" in wrap.label or inner.pseudo_inverse is None
+        assert "smoothing" in wrap.label or "weighted" in wrap.label or inner.pseudo_inverse is None
         return
     assert (inverse.domain_shape, inverse.range_shape) == (A.range_shape, A.domain_shape)
     x, y = random(*A.domain_shape), random(*A.range_shape, seed=1)
@@ -207,6 +207,7 @@ FACTORS = {
     "transposed and scaled": 2,
     "scaled and transposed": 2,
     "scaled and shared": 0.5,
+    "scaled and weighted": 0.5,
     "scaled after scaled smoothing": 1,
 }
 
@@ -219,7 +220,8 @@ def test_the_factor_is_taken_out(A, inner, wrap):
     x = random(*A.domain_shape)
     torch.testing.assert_close(factor * operator(x), A(x))
     if "smoothing" not in wrap.label:  # methods check its type
-        assert operator is (inner.T if "transposed" in wrap.label else inner)
+        known = operator.operator if "weighted" in wrap.label else operator
+        assert known is (inner.T if "transposed" in wrap.label else inner)
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0, -0.3])
