@@ -21,11 +21,10 @@ from monai_iscs.reports import (
     write_volume,
 )
 from monai_iscs.scans.meta import projections_of
-from monai_iscs.scans.readers.detect import holds_projections
+from monai_iscs.scans.readers import holds_projections
 from monai_iscs.workflows.checkpoint import Checkpoint
 from monai_iscs.workflows.comparing import compare
 from monai_iscs.workflows.dicom_output import FOLDER, DicomOutput
-from monai_iscs.workflows.fingerprint import fingerprint
 from monai_iscs.workflows.names import MEASURED, MEASURED_OVERRIDES, OVERRIDES, SIMULATED_ONLY
 from monai_iscs.workflows.pipeline import Pipeline
 from monai_iscs.workflows.progress import Progress
@@ -65,9 +64,7 @@ def reconstruct(arguments: Namespace) -> None:
     sampler = pipeline.sampler(method) if sampling else None
     name = sampler.recipe.label if sampling else method.label
     settings = {"input": str(arguments.input.resolve()), "method": name, **pipeline.settings(sampler)}
-    if real:
-        settings["geometry"] = None if arguments.geometry is None else fingerprint(arguments.geometry)
-    else:
+    if not real:
         settings["measurement_seed"] = pipeline.measurement_seed
     record = RunRecord(settings, seed=arguments.seed, device=pipeline.device)
     steps = sampler.steps if sampling else 1
@@ -85,7 +82,7 @@ def reconstruct(arguments: Namespace) -> None:
         folder.expect(size=(3 if dicom else 1) * voxels)  # a quarter of its bytes: the compressed file is larger
         with progress.stage("reconstructing"):
             if sampling:
-                checkpoint = Checkpoint(folder.path, pipeline.identity(record, arguments.input))
+                checkpoint = Checkpoint(folder.path, pipeline.identity(record, arguments.input, measured))
                 result = pipeline.sample(sampler, measured, progress.step, checkpoint)
             else:
                 result = pipeline.baseline(method.name, measured)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from argparse import Namespace
 
 from monai_iscs.errors import InputError
-from monai_iscs.files import telling
 from monai_iscs.scans import write_projections
 from monai_iscs.transforms import SimulateMeasurementd
 from monai_iscs.workflows.pipeline import Pipeline
@@ -31,8 +30,6 @@ def simulate(arguments: Namespace) -> None:
     volume = pipeline.load(arguments.input)
     with pipeline.config.blamed("measurement"):
         projections = transform.measure.project(volume)
-    with telling(arguments.output.parent):
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
     write_projections(projections, arguments.output)
     views, rows, columns = projections.data.shape
     geometry = arguments.output.with_suffix(".xml")

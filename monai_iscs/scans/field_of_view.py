@@ -17,7 +17,7 @@ from monai_iscs.scans.projections import Projections
 ATTENUATED = 0.05  # line integral of a ray that met something: 2.5 mm of water
 WATER = 0.02  # per mm, near enough to tell how wide a body is
 STEEPEST = 10.0  # mm that a body's chord may change by per mm across it: beyond, an edge is no edge of a body
-SEEN = 0.95  # of what the best-seen slice on the axis has: what is seen less is marked
+SEEN = 0.95  # of the views that see the best-seen part of the axis: what fewer see is not wanted unless asked for
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def field_of_view(projections: Projections, *, within: float = math.inf) -> Fiel
     axis = rotation_axis(scan, (0.0, 0.0, 0.0))
     source = scan.source[:, :2] - axis
     rows, columns = scan.detector_shape
+    data = projections.data.cpu()
     ray = (scan.detector - scan.source)[:, None, :2] + (np.array([-0.5, 0.5]) * columns)[:, None] * scan.u[:, None, :2]
     across = ray[..., 0] * source[:, None, 1] - ray[..., 1] * source[:, None, 0]
     away = across / np.linalg.norm(ray, axis=2)  # of the detector's two edges from the axis
@@ -64,8 +65,8 @@ def field_of_view(projections: Projections, *, within: float = math.inf) -> Fiel
         outer = far == edge if _half_fan(away) else np.ones(scan.views, bool)
         if outer.any():
             pitch = abs(float(np.ptp(away, axis=1)[outer].mean())) / columns
-            wider = max(wider, _beyond(projections.data[torch.from_numpy(outer)], edge, pitch, radius))
-    hit = torch.nn.functional.avg_pool2d(projections.data, 3, 1, 1, count_include_pad=False) > ATTENUATED  # not noise
+            wider = max(wider, _beyond(data[torch.from_numpy(outer)], edge, pitch, radius))
+    hit = torch.nn.functional.avg_pool2d(data, 3, 1, 1, count_include_pad=False) > ATTENUATED  # not noise
     used = np.flatnonzero(hit.any(2).any(0).numpy())
     first, last = (int(used[0]), int(used[-1])) if len(used) else (0, rows - 1)
     met_radius = radius + wider if wider else _reach(away, hit.any(1).numpy(), radius)

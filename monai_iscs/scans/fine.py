@@ -82,5 +82,5 @@ def simulate_finely(
     clean = -torch.nn.functional.avg_pool2d(torch.exp(-lines), RAYS).log()
     if noise is not None:
         generator = random_stream(0, "measurement") if generator is None else generator
-        clean = noise(clean.cpu(), generator)
+        clean = noise(clean.cpu(), generator).to(clean)
     return Projections(data=clean, geometry=scan)

@@ -152,7 +152,7 @@ class ConeBeamScan(Scan):
         """What the scanner measures of a volume (1, X, Y, Z); see `Scan.simulate`.
 
         With `size`, the measurement's grid has slices where the volume has them, and as many more beyond both of its
-        ends as the rays cross.
+        ends as the rays cross; its data are float32.
         """
         if self.size is None:
             return super().simulate(volume, grid, noise=noise, generator=generator)

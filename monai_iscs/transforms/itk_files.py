@@ -17,13 +17,13 @@ from monai.config import PathLike
 from monai.data import ITKReader
 
 from monai_iscs.errors import InputError
+from monai_iscs.scans.readers.itk_file import header_lines
 from monai_iscs.transforms.stored import BLOCK, check_real, check_room, millimetres
 
 NRRD = (".nrrd", ".nhdr")
 META_IMAGE = (".mha", ".mhd")
 DETACHED = (".mhd", ".nhdr")  # headers whose voxels are in other files
 TEXT = ("ascii", "text", "txt", "hex")  # encodings of NRRD whose length says nothing
-LONGEST = 10_000  # lines that a header may have
 NO_HEADER = "{}: found no {} header, expected a whole file (truncated or damaged?)"
 
 
@@ -93,19 +93,11 @@ def _kind(io: Any) -> str:
     return "complex" if name == "complex" else f"{name} ({io.GetNumberOfComponents()} numbers)"
 
 
-def _lines(stream: BinaryIO) -> Iterator[str]:
-    for _ in range(LONGEST):
-        line = stream.readline(BLOCK)
-        if not line:
-            return
-        yield line.decode("utf-8", "replace").rstrip("\r\n")
-
-
 def _nrrd(path: Path) -> _Header:
     header = _Header({})
     with path.open("rb") as stream:
         listed = None
-        for line in _lines(stream):
+        for line in header_lines(stream):
             if listed is not None:
                 listed.append(line)
             elif not line:
@@ -135,7 +127,7 @@ def _meta_image(path: Path) -> _Header:
     header = _Header({})
     with path.open("rb") as stream:
         listed = None
-        for line in _lines(stream):
+        for line in header_lines(stream):
             if listed is not None:
                 listed.append(line)
                 continue

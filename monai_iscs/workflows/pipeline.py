@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -221,13 +222,17 @@ class Pipeline:
         with self.config.blamed("measurement"):
             return RegridResult()(result, measured.image, measured.reference)
 
-    def identity(self, record: RunRecord, path: Path) -> dict[str, Any]:
+    def identity(self, record: RunRecord, path: Path, measured: Measured) -> dict[str, Any]:
         """All that a run's result depends on, as JSON values: settings, seed, versions, device, input and weights."""
         known = record.as_dict()
         for taken in ("seconds", "peak_memory_mb", "peak_gpu_memory_mb"):
             del known[taken]
         weights = sha256(Path(self.config.get_parsed_content("ckpt_path")))
-        return {**known, "input": fingerprint(path), "weights": weights, "processes": idist.get_world_size()}
+        # a geometry, flat field or air value that lies beside the input decides the measurement, too
+        digest = hashlib.sha256(str(measured.image.meta.get(SCAN)).encode())
+        digest.update(measured.measurement.data.detach().cpu().contiguous().numpy())
+        same = {"input": fingerprint(path), "measurement": digest.hexdigest(), "weights": weights}
+        return {**known, **same, "processes": idist.get_world_size()}
 
     @property
     def measurement_seed(self) -> int:

@@ -14,6 +14,7 @@ from monai_iscs.grid import Grid
 from monai_iscs.metrics import data_residual
 from monai_iscs.operators import ConeBeamProjector
 from monai_iscs.scans import Projections, field_of_view, seen_share, upright
+from monai_iscs.scans.field_of_view import voxels
 from monai_iscs.scans.meta import grid_of
 from monai_iscs.solvers import SIRT
 from monai_iscs.workflows.pipeline import Measured, Pipeline
@@ -92,7 +93,7 @@ def _misfit(projections: Projections) -> float:
     low, high = field.met_heights
     side = 2 * field.met_radius
     spacing = side / COLUMNS
-    shape = (COLUMNS, COLUMNS, max(int(np.ceil((high - low) / spacing)), 1))
+    shape = (COLUMNS, COLUMNS, voxels(high - low, spacing))
     grid = Grid.centered(shape, (spacing,) * 3, center=(*field.axis, (low + high) / 2))
     projector = ConeBeamProjector(projections.geometry, grid)
     fitted = SIRT(projector, iterations=FITTING, rtol=0)(projections.data[None])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -15,8 +16,10 @@ import torch
 from monai_iscs import MeasuredScan, projections_of, read_projections, write_projections
 from monai_iscs.cli import main
 from monai_iscs.inferers import SliceDiffusionInferer
+from monai_iscs.reports import RunRecord
 from monai_iscs.transforms import LoadProjections, PlaceProjections
 from monai_iscs.workflows.bundle import find_bundle, load_network, read_config
+from monai_iscs.workflows.pipeline import Pipeline
 
 FILES = {"reconstruction.nii.gz", "preview.png", "seen.nii.gz", "run.json"}
 
@@ -87,6 +90,31 @@ def test_reversed_columns_are_noticed(reconstruct, scan, tmp_path):
     assert any("are the sense of rotation and the columns' order right?" in note for note in run["notes"])
     _, run = reconstruct("--method", "fdk", "--spacing", 8, output="right")
     assert not any("sense of rotation" in note for note in run["notes"])
+
+
+def test_another_geometry_is_another_run(measuring, scan, tmp_path):
+    """A checkpoint is not gone on with when the geometry beside the same images has changed."""
+    pipeline = Pipeline(measuring, network=False, overrides={"spacing": 8.0}, over=["measured"])
+    identities = []
+    for shift in (0.0, 5.0):
+        file = tmp_path / "scan.mha"
+        right = read_projections(scan)
+        moved = replace(right.geometry, detector=right.geometry.detector + [0, 0, shift])
+        write_projections(replace(right, geometry=moved), file)
+        images = file.read_bytes()
+        measured = pipeline.measure(pipeline.load(file))
+        identities.append(pipeline.identity(RunRecord({}, seed=0, device=torch.device("cpu")), file, measured))
+        assert identities[-1]["input"] == hashlib.sha256(images).hexdigest()
+    assert identities[0]["measurement"] != identities[1]["measurement"]
+
+
+def test_the_geometry_s_file_may_be_given(reconstruct, scan, tmp_path):
+    shutil.copy(scan, tmp_path / "images.mha")
+    given = ["--geometry", scan.with_suffix(".xml"), "--method", "fdk", "--spacing", 8]
+    image, run = reconstruct(*given, file=tmp_path / "images.mha")
+    beside, _ = reconstruct("--method", "fdk", "--spacing", 8, output="beside")
+    np.testing.assert_array_equal(np.asarray(image.dataobj), np.asarray(beside.dataobj))
+    assert run["settings"]["geometry"] == str(scan.with_suffix(".xml"))
 
 
 def test_each_second_view(reconstruct):

@@ -31,6 +31,7 @@ WITH_GEOMETRY = {
     ".xtekct": (read_nikon_images, ()),
     **dict.fromkeys(vectors_file.SUFFIXES, (vectors_file.read_vectors, ("unit",))),
 }
+BESIDE = ".xml"  # of a geometry of the same name beside images
 OWN_OPTIONS = ("unit", "detector_pitch", "axis_column")
 
 
@@ -60,6 +61,13 @@ def open_recording(path: Path, options: Options) -> Recording:
     return read(path, geometry, options)
 
 
+def holds_projections(path: Path) -> bool:
+    """Whether a file holds projections, as its name or a geometry beside it says, and not a volume."""
+    if path.suffix.lower() in (*COMPLETE, *rtk_files.SUFFIXES):
+        return True
+    return path.is_file() and path.with_suffix(BESIDE).is_file()
+
+
 def _suffix(path: Path) -> str:
     """Of a file, or of the files in a folder."""
     if path.is_dir():
@@ -74,7 +82,7 @@ def _refuse_others(options: Options, own: tuple[str, ...]) -> None:
 
 def _beside(path: Path) -> Path:
     """The geometry that lies beside images, by their name."""
-    beside = path.with_suffix(".xml")
+    beside = path.with_suffix(BESIDE)
     if not path.exists() and "*" not in path.name:
         raise InputError("found no such file or folder, expected projections")
     if not beside.is_file():

@@ -54,7 +54,8 @@ def open_itk(path: Path) -> dict[str, Any]:
     return {"shape": shape, "dtype": dtype, "frames": frames, "pitch": pitch, "origin": origin}
 
 
-def _lines(stream: BinaryIO) -> Iterator[str]:
+def header_lines(stream: BinaryIO) -> Iterator[str]:
+    """The lines of a text header, as many as one may have."""
     for _ in range(LONGEST):
         line = stream.readline(BLOCK)
         if not line:
@@ -64,7 +65,7 @@ def _lines(stream: BinaryIO) -> Iterator[str]:
 
 def _meta_fields(stream: BinaryIO) -> tuple[dict[str, str], int]:
     fields: dict[str, str] = {}
-    for line in _lines(stream):
+    for line in header_lines(stream):
         key, _, value = (part.strip() for part in line.partition("="))
         fields[key.lower()] = value
         if key.lower() == "elementdatafile":
@@ -85,7 +86,7 @@ def _meta_fields(stream: BinaryIO) -> tuple[dict[str, str], int]:
 
 def _nrrd_fields(stream: BinaryIO) -> tuple[dict[str, str], int]:
     fields: dict[str, str] = {}
-    for line in _lines(stream):
+    for line in header_lines(stream):
         if not line:
             break
         key, colon, value = line.partition(": ")
