@@ -99,7 +99,7 @@ def test_another_geometry_is_another_run(measuring, scan, tmp_path):
     for shift in (0.0, 5.0):
         file = tmp_path / "scan.mha"
         right = read_projections(scan)
-        moved = replace(right.geometry, detector=right.geometry.detector + [0, 0, shift])
+        moved = replace(right.geometry, detector=right.geometry.detector + np.array([0, 0, shift]))
         write_projections(replace(right, geometry=moved), file)
         images = file.read_bytes()
         measured = pipeline.measure(pipeline.load(file))
