@@ -19,6 +19,7 @@ from monai_iscs.scans.measurement import Measurement
 from monai_iscs.scans.noise_level import noise_of_images
 from monai_iscs.scans.projections import Projections
 from monai_iscs.scans.rectify import upright
+from monai_iscs.scans.unexplained import unexplained_level
 
 Region = tuple[tuple[int, int], ...]  # (start, stop) in voxels along each axis
 BYTES_A_VOXEL = 24  # of a run at least: six volumes of float32
@@ -144,13 +145,10 @@ def place_on(
         )
     grid = Grid(shape, affine)
     projector = unit_attenuation * ConeBeamProjector(scan, grid, backend=backend)
-    measurement = Measurement(
-        projections.data[None],
-        projector,
-        grid,
-        noise_level=noise_of_images(noise_of.data[None], projector.images),
-        weights=projections.weights,
-    )
+    level = noise_of_images(noise_of.data[None], projector.images)
+    data, weights = projections.data[None], projections.weights
+    measurement = Measurement(data, projector, grid, noise_level=level, weights=weights)
+    measurement = measurement.changed(noise_level=max(level, unexplained_level(measurement)))
     return Placed(measurement, tuple((b, b + n) for b, n in zip(before, wanted.shape, strict=True)))
 
 

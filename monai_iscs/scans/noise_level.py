@@ -11,6 +11,7 @@ from monai_iscs.dtypes import real_tensor
 from monai_iscs.operators.linear_operator import LinearOperator, MeasuredImages
 from monai_iscs.precision import computing_in
 
+WINDOW = 5  # pixels of an axis that the second differences need
 GROUPS = 128  # of pixels with similar signal
 GAUSSIAN_MEDIAN = 0.6745  # of |n| for a standard normal n
 EDGE_GROWTH = 4  # of an edge's squared response from neighbouring pixels to every other one, at least
@@ -20,11 +21,12 @@ def estimate_noise_level(measurement: Tensor, operator: LinearOperator) -> float
     """Estimate the noise of projections or of other images that are smooth from pixel to pixel.
 
     The second difference along both image axes, scaled to keep the variance of white noise, sees little of a smooth
-    image (Immerkær 1996). Computed from every other pixel it responds to noise as strongly, but to the image more
-    strongly: comparing the two separates the noise from the image. Photon noise depends on the signal, so pixels are
-    grouped by their local mean, and each group's deviation is computed from its median, which edges hardly change.
-    Constant surroundings, such as those of a masked brain, are left out. Noise that a detector has blurred counts as
-    image, and so does part of a weak noise in an image with much detail: the estimate is then too low.
+    image (Immerkær 1996); an axis of fewer than 5 pixels, such as the rows of a fan beam, is left out of it. Computed
+    from every other pixel it responds to noise as strongly, but to the image more strongly: comparing the two
+    separates the noise from the image. Photon noise depends on the signal, so pixels are grouped by their local mean,
+    and each group's deviation is computed from its median, which edges hardly change. Constant surroundings, such as
+    those of a masked brain, are left out. Noise that a detector has blurred counts as image, and so does part of a
+    weak noise in an image with much detail: the estimate is then too low.
 
     Args:
         measurement: such as line integrals (C, view, v, u), real.
@@ -32,7 +34,7 @@ def estimate_noise_level(measurement: Tensor, operator: LinearOperator) -> float
 
     Returns:
         Root mean square of the noise's standard deviation, in the measurement's units; 0 if it cannot be estimated: the
-        operator measures no images, or images of less than 5 × 5 pixels.
+        operator measures no images, or images of less than 5 pixels along both axes.
 
     Raises:
         InputError: a complex measurement.
@@ -48,16 +50,21 @@ def noise_of_images(measurement: Tensor, images: MeasuredImages) -> float:
         measurement: real.
         images: where they are in it, and what their noise is like.
     """
-    if min(measurement.shape[axis] for axis in images.axes) < 5:
-        return 0.0
     pictures = measurement.movedim(images.axes, (-2, -1)).float()
     pictures = pictures.reshape(-1, 1, *pictures.shape[-2:])
-    line = pictures.new_tensor([1.0, -2.0, 1.0])
-    kernel = (line[:, None] * line)[None, None] / 6
+    long = [count >= WINDOW for count in pictures.shape[-2:]]  # a fan beam has one row
+    if not any(long):
+        return 0.0
+    window = [WINDOW if enough else 1 for enough in long]
+    difference = pictures.new_tensor([1.0, -2.0, 1.0]) / 6**0.5
+    along_v, along_u = (difference if enough else difference.new_ones(1) for enough in long)
+    kernel = (along_v[:, None] * along_u)[None, None]
     with computing_in("float32", pictures.device):  # rounded factors would look like noise
-        near = conv2d(pictures, kernel)[..., 1:-1, 1:-1].flatten().abs()
+        near = conv2d(pictures, kernel)
         far = conv2d(pictures, kernel, dilation=2).flatten().abs()
-    mean = avg_pool2d(pictures, 5, stride=1).flatten()
+    inner = [slice(1, -1) if enough else slice(None) for enough in long]
+    near = near[(..., *inner)].flatten().abs()
+    mean = avg_pool2d(pictures, window, stride=1).flatten()
     (changing,) = torch.where((near > 0) | (far > 0))
     if len(changing) == 0:
         return 0.0

@@ -71,4 +71,14 @@ def test_where_there_are_no_images_nothing_is_told():
     noise = torch.randn(1, 4, 20, 20, generator=torch.Generator().manual_seed(0))
     assert estimate_noise_level(noise, measured()) > 0.9
     assert estimate_noise_level(noise, SimpleNamespace(images=None)) == 0
-    assert estimate_noise_level(noise[:, :, :4], measured()) == 0
+    assert estimate_noise_level(noise[:, :, :4, :4], measured()) == 0
+
+
+def test_a_fan_beam_has_noise_along_its_row_only(projections):
+    """One row, or too few for second differences along them: those along the columns tell."""
+    generator = torch.Generator().manual_seed(0)
+    for rows in (1, 4):
+        clean = projections[:, :, 48 : 48 + rows].repeat(1, 30, 1, 1)
+        noisy = clean + 0.02 * torch.randn(clean.shape, generator=generator)
+        assert estimate_noise_level(noisy, measured()) == pytest.approx(0.02, rel=0.1)
+        assert estimate_noise_level(clean, measured()) < 1e-4
