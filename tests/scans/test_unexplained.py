@@ -67,5 +67,5 @@ def test_an_operator_without_an_exact_adjoint_is_not_fitted(wrong):
 
 def test_a_scan_that_does_not_fit_has_a_higher_level(wrong):
     scan = MeasuredScan(spacing=4.0, shape=GRID.shape, center=(0, 0, 0), unit_attenuation=1.0)
-    placed = scan.place(Projections(data=wrong[0], geometry=FAN, position="RAS"))
+    placed = scan.place(Projections(data=wrong[0], geometry=FAN))
     assert placed.measurement.noise_level > 0.9
