@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "monai_iscs"
 FLOORS = (
     ("",),
     ("operators",),
-    ("scans", "solvers"),
+    ("solvers",),
+    ("scans",),
     ("classical",),
     ("priors",),
     ("sampling",),

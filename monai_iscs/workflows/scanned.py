@@ -10,6 +10,7 @@ import torch
 from monai.data import MetaTensor
 from monai.utils import convert_to_dst_type
 
+from monai_iscs.classical import direct
 from monai_iscs.grid import Grid
 from monai_iscs.metrics import data_residual
 from monai_iscs.operators import ConeBeamProjector
@@ -22,11 +23,17 @@ from monai_iscs.workflows.pipeline import Measured, Pipeline
 VIEWS, ROWS, COLUMNS, FITTING = 60, 4, 64, 20  # of the coarse fits, and their iterations
 CLEARLY = 1.15  # how much worse the given geometry has to fit than another to be doubted
 TOLERANCE = 1.1  # of a pixel size beside those of the training
+METAL = 3000.0  # HU: bones stay below, also with the streaks of few views
 
 
 def scan_notes(pipeline: Pipeline, projections: Projections, measured: Measured) -> list[str]:
     """All that is to be said of projections: what was mended in them, and what looks wrong."""
-    return [*projections.notes, *sense_notes(projections), *pixel_size_notes(pipeline, measured)]
+    return [
+        *projections.notes,
+        *sense_notes(projections),
+        *pixel_size_notes(pipeline, measured),
+        *metal_notes(pipeline, measured),
+    ]
 
 
 def pixel_size_notes(pipeline: Pipeline, measured: Measured) -> list[str]:
@@ -40,6 +47,18 @@ def pixel_size_notes(pipeline: Pipeline, measured: Measured) -> list[str]:
     return [
         f"found pixels of {pixel[0]:.3g} x {pixel[1]:.3g} mm, expected {known['least']:g} to {known['most']:g} mm, "
         "which the model was trained on: it may draw what is not there"
+    ]
+
+
+def metal_notes(pipeline: Pipeline, measured: Measured) -> list[str]:
+    """What to say where a direct inversion holds what is denser than any bone."""
+    volume = pipeline.place(direct(measured.measurement.to(pipeline.device)), measured)
+    densest = float(pipeline.to_units(pipeline.shown(volume, measured)).max())
+    if densest < METAL:
+        return []
+    return [
+        f"found {densest:,.0f} HU in a first image, expected less than {METAL:,.0f} HU: metal, or water of another "
+        "attenuation? The model knows no metal, and rays through it contradict each other; ADMM-TV may fit them better"
     ]
 
 

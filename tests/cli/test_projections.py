@@ -92,6 +92,13 @@ def test_reversed_columns_are_noticed(reconstruct, scan, tmp_path):
     assert not any("sense of rotation" in note for note in run["notes"])
 
 
+def test_what_is_denser_than_bone_is_noticed(reconstruct):
+    """Metal, or an attenuation of water that belongs to another energy."""
+    for water, noticed in ((0.02, False), (0.004, True)):
+        _, run = reconstruct("--method", "fdk", "--spacing", 8, "--water", water, output=f"water_{water}")
+        assert any("metal" in note for note in run["notes"]) == noticed
+
+
 def test_another_geometry_is_another_run(measuring, scan, tmp_path):
     """A checkpoint is not gone on with when the geometry beside the same images has changed."""
     pipeline = Pipeline(measuring, network=False, overrides={"spacing": 8.0}, over=["measured"])

@@ -13,6 +13,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 SHORT = {
     "01_drop_into_a_monai_pipeline": "slices, size, steps = 12, 32, 2",
     "02_train_a_prior_on_your_data": "size, crop, epochs, channels, steps = 32, 16, 1, [8, 8, 8], 2",
+    "03_your_own_projections": "slices, views, steps, spacing = 4, 12, 2, 12.0",
 }
 
 
