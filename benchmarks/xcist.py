@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scans by XCIST (gecatsim), polychromatic and noisy, reconstructed by the command: HU, and what beam hardening leaves.
 
-    pip install gecatsim
+    pip install gecatsim  # benchmarks/results/xcist.md says what to do where that fails
     python benchmarks/xcist.py VOLUME --output FOLDER [--slices 24] [--views 60] [--methods fdk dds+iscs]
 
 The scanner: flat detector of 20 x 280 pixels of 2 mm, source to isocentre 1,000 mm, source to detector 1,500 mm, a full
@@ -32,7 +32,13 @@ from gecatsim.pyfiles.C_set_random_seed import C_set_random_seed
 from gecatsim.pyfiles.GetMu import GetMu
 from scipy import ndimage
 
-from monai_iscs import ConeBeamGeometry, fit_water_correction, read_projections, write_projections
+from monai_iscs import (
+    ConeBeamGeometry,
+    correct_beam_hardening,
+    fit_water_correction,
+    read_projections,
+    write_projections,
+)
 from monai_iscs.cli import main as command
 from monai_iscs.grid import Grid
 from monai_iscs.reports import markdown_table
@@ -90,6 +96,15 @@ class Spectrum:
         energies = np.linspace(40, 110, 1401)
         falling = attenuations(energies)[0]
         self.effective = float(np.interp(-self.behind_water[0], -falling, energies))
+
+    def rod(self, coefficients: tuple[float, ...]) -> float:
+        """HU that a corrected ray through the diameter of the rod of bone and the cylinder gives to the rod."""
+        _, _, radius, density = RODS[BONE]
+        water, bone = attenuations(self.energies)[[0, 3]]
+        paths = [2 * (RADIUS - radius) * water + share * 2 * radius * density * bone for share in (0, 1)]
+        rays = torch.tensor([-np.log(self.signal @ np.exp(-path)) for path in paths])[None]
+        without, with_bone = correct_beam_hardening(rays, coefficients)[0].tolist()
+        return 1000 * ((with_bone - without) / (WATER * 2 * radius) - 1)
 
 
 def attenuations(energies: np.ndarray) -> np.ndarray:
@@ -281,6 +296,7 @@ def main() -> None:
     print(f"water there: {at_effective[0]:.5f} /mm; in a slab of {ONE_SLAB:.0f} mm: {of_slab:.5f} /mm")
     print("in slabs:", ", ".join(f"{p / mm:.5f} ({mm:.0f} mm)" for p, mm in zip(slabs, SLABS, strict=True)))
     print("--beam-hardening", ",".join(f"{value:.6g}" for value in corrected))
+    print(f"the rod of bone, by the spectrum and the correction alone: {spectrum.rod(corrected):.0f} HU")
     correction = ["--beam-hardening", ",".join(map(repr, corrected))]
     cases = {
         f"{spectrum.effective:.0f} keV": ("one", at_effective, ["--water", repr(float(at_effective[0]))]),
