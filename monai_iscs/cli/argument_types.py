@@ -104,6 +104,12 @@ def photons(text: str) -> float | str:
     return "$None" if text == "none" else number(0, 1e15)(text)
 
 
+def coefficients(text: str) -> list[float]:
+    """Numbers with commas between them: argparse takes a -1e-4 that stands alone for an option."""
+    read = number(-1e15, 1e15, include_low=True)
+    return [read(item) for item in text.split(",")]
+
+
 def number(low: float, high: float, *, include_low: bool = False) -> Callable[[str], float]:
     """Numbers from `low` (with `include_low`, else above it) to `high`."""
     if high < math.inf:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 
-from monai_iscs.cli.argument_types import OneOrThree, Removed, count, existing_path, number, photons
+from monai_iscs.cli.argument_types import OneOrThree, Removed, coefficients, count, existing_path, number, photons
 from monai_iscs.workflows.names import MOST_SMOOTHING
 
 KINDS = ("line-integrals", "transmission", "counts")
@@ -105,6 +105,13 @@ def add_projection_options(parser: argparse.ArgumentParser) -> None:
         choices=POSITIONS,
         help="of the patient: head or feet first, supine or prone; RAS: the geometry's x, y, z are the patient's "
         "right, anterior, superior (default: the format's, else HFS for scanners of patients and RAS for others)",
+    )
+    scan.add_argument(
+        "--beam-hardening",
+        type=coefficients,
+        metavar="C1,C2,...",
+        help="correct line integrals p to C1 p + C2 p^2 + ..., which is --water times the thickness of water "
+        "(default: no correction; docs/projections.md says where the numbers come from)",
     )
     scan.add_argument(
         "--water", type=number(0, math.inf), metavar="F", help="attenuation of 0 HU per mm (default: 0.02)"

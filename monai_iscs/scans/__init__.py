@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from monai_iscs.scans.beam_hardening import correct_beam_hardening, fit_water_correction
 from monai_iscs.scans.field_of_view import FieldOfView, field_of_view, seen_share
 from monai_iscs.scans.measured import MeasuredScan, Placed
 from monai_iscs.scans.measurement import Measurement
@@ -25,8 +26,10 @@ __all__ = [
     "RicianNoise",
     "Scan",
     "ThickSliceScan",
+    "correct_beam_hardening",
     "estimate_noise_level",
     "field_of_view",
+    "fit_water_correction",
     "read_projections",
     "seen_share",
     "upright",

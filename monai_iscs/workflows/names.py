@@ -12,7 +12,7 @@ OVERRIDES = (
 # The same of `configs/measured.json`, which takes real projections.
 MEASURED_OVERRIDES = (
     *("geometry", "kind", "flat", "dark", "air", "unit", "detector_pitch", "axis_column", "every", "position"),
-    *("water", "shape", "center"),
+    *("beam_hardening", "water", "shape", "center"),
 )
 MEASURED = "measured"  # the config of a bundle for real projections
 SIMULATED_ONLY = ("views", "arc", "photons", "noise_std", "same_grid", "factor", "measurement_seed")

@@ -71,6 +71,15 @@ def test_the_volume_lies_where_the_body_was(reconstruct, body):
     assert "which the model was trained on" in run["notes"][-1]
 
 
+def test_beam_hardening_is_corrected(reconstruct):
+    """Line integrals that are a tenth larger, of water that attenuates a tenth more, are the same HU."""
+    given = ("--method", "fdk", "--spacing", 8)
+    plain, _ = reconstruct(*given, "--water", 0.02)
+    larger, run = reconstruct(*given, "--water", 0.022, "--beam-hardening", "1.1,0", output="corrected")
+    np.testing.assert_allclose(larger.get_fdata(), plain.get_fdata(), atol=0.5)
+    assert run["settings"]["beam_hardening"] == [1.1, 0]
+
+
 def test_the_command_equals_the_library(reconstruct, measuring, scan):
     image, _ = reconstruct("--spacing", 8, "--shape", 32, 32, 12, "--steps", 2)
     loaded = LoadProjections()(scan)
@@ -164,6 +173,8 @@ def test_the_bundle_runs_a_folder_of_projections(measuring, scan, tmp_path):
         (["--air", 1000], "air"),
         (["--water", 0], "--water"),
         (["--position", "XYZ"], "--position"),
+        (["--beam-hardening", "1,soft"], "--beam-hardening: found 'soft', expected a number"),
+        (["--beam-hardening", "1,-1e+0"], "beam_hardening: found a polynomial that turns at"),
     ],
 )
 def test_what_does_not_fit_real_projections(options, said, fails, scan, measuring, tmp_path):
@@ -172,7 +183,7 @@ def test_what_does_not_fit_real_projections(options, said, fails, scan, measurin
     assert not (tmp_path / "out" / "run.json").exists()
 
 
-@pytest.mark.parametrize("option", ["--every", "--air", "--water"])
+@pytest.mark.parametrize("option", ["--every", "--air", "--water", "--beam-hardening"])
 def test_a_volume_takes_no_options_of_projections(option, fails, body, measuring, tmp_path):
     line = fails("reconstruct", str(body), "--bundle", str(measuring), "--output", str(tmp_path / "out"), option, "2")
     assert f"{option}: found with a volume" in line

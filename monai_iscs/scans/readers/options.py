@@ -13,6 +13,7 @@ import numpy as np
 
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamGeometry
+from monai_iscs.operators.vectors import finite_numbers
 from monai_iscs.scans.projections import POSITIONS
 
 KINDS = ("line-integrals", "transmission", "counts")
@@ -40,6 +41,7 @@ class Options:
     axis_column: float | None = None
     every: int = 1
     position: str | None = None
+    beam_hardening: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in (None, *KINDS):
@@ -61,6 +63,8 @@ class Options:
                 f"detector_pitch: found {self.detector_pitch!r:.60}, expected the size of a pixel in mm, or (along v, "
                 "along u)"
             )
+        if self.beam_hardening is not None:
+            finite_numbers("beam_hardening", self.beam_hardening)
 
     @property
     def pitch(self) -> tuple[float, float] | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamGeometry
+from monai_iscs.scans.beam_hardening import correct_beam_hardening
 from monai_iscs.scans.projections import Projections
 from monai_iscs.scans.readers.counts import line_integrals
 from monai_iscs.scans.readers.formats import open_recording
@@ -32,6 +33,7 @@ def read_projections(
     axis_column: float | None = None,
     every: int = 1,
     position: str | None = None,
+    beam_hardening: Sequence[float] | None = None,
 ) -> Projections:
     """Read projections and the geometry that they were taken with.
 
@@ -55,6 +57,8 @@ def read_projections(
         every: reads only each so many-th view, from the first one on.
         position: how the patient lay, see `Projections`; "RAS": the file's frame is the patient's. None: "HFS" for
             files of RTK, Varian and Elekta, else "RAS".
+        beam_hardening: coefficients of the polynomial water correction, see `correct_beam_hardening`; None: the line
+            integrals stay as they are. It needs the result's memory twice.
 
     Raises:
         InputError: files that are missing, damaged, unknown or contradict each other; numbers that can't be what they
@@ -71,6 +75,7 @@ def read_projections(
         axis_column=axis_column,
         every=every,
         position=position,
+        beam_hardening=beam_hardening,
     )
     return read_with(path, options)
 
@@ -86,6 +91,8 @@ def read_with(path: str | PathLike[str], options: Options) -> Projections:
         chosen = range(0, views, options.every)
         data, weights, notes = line_integrals(recording, chosen)
         notes += check_line_integrals(data, sure=options.kind == "line-integrals")
+        if options.beam_hardening is not None:
+            data = correct_beam_hardening(data, options.beam_hardening)
         position = options.position or recording.position
         return Projections(
             data=data,
