@@ -27,18 +27,19 @@ class ConeBeamProjector(LinearOperator):
 
     Args:
         geometry: the scan.
-        grid: of the volumes, in the same frame; its axes may be turned, but the detector must stand upright on its x-y
-            plane.
+        grid: of the volumes, in the same frame; its axes may be turned, but for our backends the detector must stand
+            upright on its x-y plane.
         backend: "numba" (CPU tensors, float32), "triton" (CUDA tensors, float32), "torch" (any device, float32 or
             float64), or "auto": the fastest one of these for the tensor's device. Projectors of other projects, which
             are installed separately and only used when named: "diffct" (CPU or CUDA, Apache-2.0), "rtk" (CPU,
             Apache-2.0), "astra" (CUDA, GPL-3), "torch-radon" (CUDA, GPL-3). The adjoints of the last two are
-            approximate: their `matched` is False, and conjugate gradients refuse them.
+            approximate: their `matched` is False, and conjugate gradients refuse them. docs/architecture.md has a
+            table of the scans that each of them takes.
 
     Raises:
         InputError: if the backend is unknown, isn't installed, can't do the scan (a tilted detector, a volume that
-            meets the source, rays steeper than 45°, no circle where it needs one) or does not run on a tensor's device,
-            or if a tensor's shape does not fit.
+            meets the source, rays steeper than 45°, pixels of several sizes, no circle or helix where it needs one) or
+            does not run on a tensor's device, or if a tensor's shape does not fit.
     """
 
     def __init__(self, geometry: ConeBeamGeometry, grid: Grid, *, backend: str = "auto") -> None:

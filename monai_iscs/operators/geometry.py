@@ -229,20 +229,22 @@ class ConeBeamGeometry(ViewVectors):
     @property
     def is_upright(self) -> bool:
         """Whether every detector has u in the x-y plane and v along z, up or down."""
-        return bool(self._tilt <= TILT)
+        return bool(self._tilts.max() <= TILT)
 
     @property
-    def _tilt(self) -> float:
-        """Sine of the largest angle by which u leaves the x-y plane, or v the z axis."""
+    def _tilts(self) -> np.ndarray:
+        """(views,), sine of the largest angle by which u leaves the x-y plane, or v the z axis."""
         steps = ((self.u, [2]), (self.v, [0, 1]))
-        return max((np.linalg.norm(step[:, axes], axis=1) / np.linalg.norm(step, axis=1)).max() for step, axes in steps)
+        parts = [np.linalg.norm(step[:, axes], axis=1) / np.linalg.norm(step, axis=1) for step, axes in steps]
+        return np.maximum(*parts)
 
     def check_upright(self) -> None:
         """Raise an `InputError` unless the detector stands upright: u in the x-y plane and v along z."""
         if not self.is_upright:
+            tilts = self._tilts
             raise InputError(
-                f"geometry: found a detector that is tilted by up to {math.degrees(math.asin(self._tilt)):.3g} "
-                "degrees, expected u in the plane of the grid's x and y, and v along its z"
+                f"geometry: found a detector that is tilted by up to {math.degrees(math.asin(tilts.max())):.3g} "
+                f"degrees, in view {tilts.argmax()}, expected u in the plane of the grid's x and y, and v along its z"
             )
 
     def resolution(self, grid: Grid) -> tuple[float, float, float]:

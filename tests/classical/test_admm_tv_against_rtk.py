@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -12,11 +10,17 @@ import torch
 from monai_iscs.classical import ADMMTV
 from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
-from monai_iscs.operators.circle import Circle
 from monai_iscs.solvers import SIRT, voxel_weight
 
 VOXEL = 12.0  # mm, in all directions
 LAM, RHO = 0.003, 0.3
+VIEWS = 12
+SCANNER = {
+    "source_to_isocenter": 700.0,
+    "source_to_detector": 1200.0,
+    "detector_shape": (8, 32),
+    "detector_pitch": (16.0, 14.0),
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +45,11 @@ def image(itk, array, spacing):
 def rtk_admm_tv(rtk, y, A, weight):
     itk, RTK = rtk
     orbit = RTK.ThreeDCircularProjectionGeometry.New()
-    circle = Circle.of(A.geometry, A.grid.center, backend="rtk")
-    for angle in circle.angles:
-        orbit.AddProjection(circle.source_to_isocenter, circle.source_to_detector, math.degrees(angle))
+    for view in range(VIEWS):
+        orbit.AddProjection(SCANNER["source_to_isocenter"], SCANNER["source_to_detector"], 360 / VIEWS * view)
     X, Y, Z = A.domain_shape
     start, views = np.zeros((X, Z, Y), np.float32), y.numpy()  # RTK turns about its y
-    rows, columns = circle.detector_pitch
+    rows, columns = SCANNER["detector_pitch"]
     images = [image(itk, start, (VOXEL,) * 3), image(itk, views, (columns, rows, 1.0))]
     method = RTK.ADMMTotalVariationConeBeamReconstructionFilter[itk.Image[itk.F, 3]].New()
     for index, given in enumerate(images):
@@ -63,13 +66,7 @@ def rtk_admm_tv(rtk, y, A, weight):
 
 
 def test_both_find_the_same_volume(rtk):
-    geometry = ConeBeamGeometry.circular(
-        views=12,
-        source_to_isocenter=700.0,
-        source_to_detector=1200.0,
-        detector_shape=(8, 32),
-        detector_pitch=(16.0, 14.0),
-    )
+    geometry = ConeBeamGeometry.circular(views=VIEWS, **SCANNER)
     A = ConeBeamProjector(geometry, Grid.centered((16, 16, 4), (VOXEL,) * 3))
     truth = torch.zeros(A.domain_shape)
     truth[3:13, 2:14, 1:4] = 0.4

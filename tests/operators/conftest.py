@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from dataclasses import dataclass, replace
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,20 @@ def phantoms():
     sys.modules["phantoms"] = module  # dataclasses look up their module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def needs():
+    """Skips a test where a package is missing; imports it, without the warnings that it makes then."""
+
+    def check(package: str) -> None:
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import_module(package.split(".")[0])  # itk loads its own parts when they are used
+
+    return check
 
 
 @dataclass(frozen=True, kw_only=True)

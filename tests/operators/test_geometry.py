@@ -13,7 +13,8 @@ from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector
 from monai_iscs.operators.backends.rays import RayTable
-from monai_iscs.operators.circle import Circle, rotation_axis
+from monai_iscs.operators.circle import rotation_axis
+from monai_iscs.operators.helix import Helix
 
 GRID = Grid.centered((16, 16, 8), (20.0, 20.0, 20.0))
 PAPER = ConeBeamGeometry.paper(GRID, views=8)
@@ -174,7 +175,9 @@ def test_what_joseph_s_method_cannot_do(scanner, grid, message):
 
 def test_tilted_detectors_and_sheared_grids_are_refused():
     tilted = replace(PAPER, u=PAPER.u + 0.01 * PAPER.v)
-    with pytest.raises(InputError, match=r"geometry: found a detector that is tilted by up to 0\.573 degrees"):
+    with pytest.raises(
+        InputError, match=r"geometry: found a detector that is tilted by up to 0\.573 degrees, in view 0"
+    ):
         RayTable.of(tilted, GRID)
     with pytest.raises(InputError, match="tilted"):
         tilted.truncated_fraction(torch.zeros(GRID.shape), GRID)
@@ -196,18 +199,34 @@ def test_a_circle_is_found_again(orbit):
     ray = geometry.source[0] - [30.0, -20.0, 1500.0]
     near = np.array([30.0, -20.0, 1500.0]) + (0 if geometry.views == 1 else [100.0, 50.0, 0.0])
     assert rotation_axis(geometry, near) == pytest.approx([30.0, -20.0], abs=1e-6)
-    circle = Circle.of(geometry, near, backend="rtk")
+    circle = Helix.of(geometry, near)
+    assert circle.rise == 0
     assert circle.center == pytest.approx((30.0, -20.0, 1500.0))
     assert (circle.source_to_isocenter, circle.source_to_detector) == pytest.approx((700, 1200))
     assert (circle.detector_pitch, circle.detector_offset) == (pytest.approx((8, 9)), pytest.approx((4, -30)))
     assert circle.angles[0] == pytest.approx(math.atan2(ray[1], ray[0]) % (2 * math.pi), abs=1e-9)
 
 
+@pytest.mark.parametrize("rise", [80.0, -35.0])
+def test_a_helix_is_found_again(rise):
+    """Three turns: where the angle is 0, the source is as high as `center`."""
+    angles = 0.4 + np.linspace(0, 6 * math.pi, 40)
+    circle = circular(views=None, angles=angles, center=(30.0, -20.0, 1500.0))
+    up = rise * angles[:, None] / (2 * math.pi) * [0, 0, 1]
+    helix = Helix.of(replace(circle, source=circle.source + up, detector=circle.detector + up), (0.0, 0.0, 0.0))
+    assert helix.rise == pytest.approx(rise)
+    assert helix.angles == pytest.approx(angles)
+    assert helix.center == pytest.approx((30.0, -20.0, 1500.0))
+    assert helix.detector_offset == pytest.approx((0, 0), abs=1e-9)
+
+
 @pytest.mark.parametrize("name", ["source", "detector", "u", "v"])
 def test_what_is_no_circle_is_refused_where_one_is_needed(name):
-    moved = getattr(PAPER, name) + np.array([[0.01, 0, 0]] + 7 * [[0, 0, 0]])
-    with pytest.raises(InputError, match=r"mm off a circle .*expected such a circle for backend 'rtk'"):
-        Circle.of(replace(PAPER, **{name: moved}), GRID.center, backend="rtk")
+    moved = getattr(PAPER, name) + 0.01 * np.eye(3)[2] * (np.arange(8) == 5)[:, None]
+    with pytest.raises(
+        InputError, match=rf"geometry: found {name} of view 5 0\.0\d+ mm off a circle or helix .*expected"
+    ):
+        Helix.of(replace(PAPER, **{name: moved}), GRID.center)
 
 
 def test_truncated_fraction_of_what_fits_is_zero():

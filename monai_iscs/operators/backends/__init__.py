@@ -17,11 +17,12 @@ import torch
 from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
 from monai_iscs.operators.backends.rays import AlignedScan, RayTable
+from monai_iscs.operators.backends.scan_forms import HelixScan, PixelScan, RTKScan
 from monai_iscs.operators.geometry import ConeBeamGeometry
 
 
 class Backend(Protocol):
-    """One implementation of a scan's line integrals; ours are made from its `RayTable`."""
+    """One implementation of a scan's line integrals, made from the form in which it takes scans."""
 
     def __init__(self, scan: AlignedScan) -> None: ...
 
@@ -43,11 +44,11 @@ class _Entry(NamedTuple):
     """What Python imports."""
     install: str
     """How a user installs it."""
+    takes: type[AlignedScan]
+    """The form in which it takes a scan; `takes.of` says which scans it can do, and refuses the others by name."""
     automatic: bool = True
     """Whether "auto" may choose it."""
     matched: bool = True
-    joseph: bool = False
-    """Whether it is our Joseph's method, which needs a `RayTable`."""
 
 
 _CPU, _CUDA = frozenset({"cpu"}), frozenset({"cuda"})
@@ -56,22 +57,24 @@ _TRITON = _CUDA | _CPU if os.environ.get("TRITON_INTERPRET") == "1" else _CUDA
 
 # the preferred one first
 _REGISTRY = {
-    "numba": _Entry("numba_joseph", "NumbaJoseph", _CPU, "numba", "pip install numba", joseph=True),
-    "triton": _Entry("triton_joseph", "TritonJoseph", _TRITON, "triton", "pip install triton (Linux)", joseph=True),
-    "torch": _Entry("torch_separable", "TorchSeparable", None, "torch", "pip install torch", joseph=True),
+    "numba": _Entry("numba_joseph", "NumbaJoseph", _CPU, "numba", "pip install numba", RayTable),
+    "triton": _Entry("triton_joseph", "TritonJoseph", _TRITON, "triton", "pip install triton (Linux)", RayTable),
+    "torch": _Entry("torch_separable", "TorchSeparable", None, "torch", "pip install torch", RayTable),
     # other projects' projectors, only imported when named; their modules name their licences
     "diffct": _Entry(
-        "diffct_siddon", "DiffctSiddon", _CPU | _CUDA, "diffct", 'pip install "diffct[cu12]"', automatic=False
+        *("diffct_siddon", "DiffctSiddon", _CPU | _CUDA, "diffct", 'pip install "diffct[cu12]"', PixelScan),
+        automatic=False,
     ),
-    "rtk": _Entry("rtk_joseph", "RTKJoseph", _CPU, "itk.RTK", "pip install itk-rtk (1.6 GB)", automatic=False),
+    "rtk": _Entry("rtk_joseph", "RTKJoseph", _CPU, "itk.RTKPython", "pip install itk-rtk", RTKScan, automatic=False),
     "astra": _Entry(
-        *("astra_cone", "AstraCone", _CPU | _CUDA, "astra", "pip install astra-toolbox (GPL-3)"),
+        *("astra_cone", "AstraCone", _CPU | _CUDA, "astra", "pip install astra-toolbox (GPL-3)", AlignedScan),
         automatic=False,
         matched=False,
     ),
     "torch-radon": _Entry(
         *("torch_radon_cone", "TorchRadonCone", _CUDA, "torch_radon"),
         "conda install -c conda-forge carterbox-torch-radon (GPL-3, Linux)",
+        HelixScan,
         automatic=False,
         matched=False,
     ),
@@ -131,19 +134,24 @@ def _missing(entry: _Entry) -> str | None:
 
 
 def align_scan(name: str, geometry: ConeBeamGeometry, grid: Grid) -> AlignedScan:
-    """The scan in the form that a backend needs; for "auto" in the form of all that it may choose.
+    """The scan in the form that a backend takes; for "auto" in the form of all that it may choose.
 
     Raises:
         InputError: a scan that they cannot do.
     """
-    return (RayTable if name == "auto" or _REGISTRY[name].joseph else AlignedScan).of(geometry, grid)
+    if name == "auto":
+        return RayTable.of(geometry, grid)
+    try:
+        return _REGISTRY[name].takes.of(geometry, grid)
+    except InputError as error:
+        raise InputError(f"backend {name!r}: {error}") from error
 
 
 def make_backend(name: str, scan: AlignedScan) -> Backend:
     """Import and build the backend of this name (compilers and drivers are imported only then).
 
     Raises:
-        InputError: if its package cannot be imported, or cannot do this scan.
+        InputError: if its package cannot be imported or finds no device, or a volume or a detector is too large for it.
     """
     entry = _REGISTRY[name]
     try:

@@ -15,8 +15,7 @@ from monai_iscs.operators.backends.unmatched import UnmatchedBackend
 class AstraCone(UnmatchedBackend):
     """ASTRA's FP3D_CUDA and BP3D_CUDA, through host memory. The adjoint is approximate.
 
-    ASTRA takes each view's source, detector and pixel steps as vectors, and the volume's borders: any offset is
-    possible.
+    ASTRA takes each view's source, detector and pixel steps as vectors, and the volume's borders: any scan is possible.
 
     Raises:
         InputError: if ASTRA finds no GPU: it has no cone beam on CPUs, and trying it would end the process.

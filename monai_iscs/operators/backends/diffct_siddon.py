@@ -7,28 +7,18 @@ import numpy as np
 import torch
 from diffct import Projector
 
-from monai_iscs.errors import InputError
-from monai_iscs.operators.backends.rays import AlignedScan
-
-SAME = 1e-6  # share by which the pixels of two views may differ
+from monai_iscs.operators.backends.scan_forms import PixelScan
 
 
 class DiffctSiddon:
     """Siddon's method with its exact transpose, in float32: voxels are constant, which differs from Joseph's method.
 
     Native CUDA kernels for CUDA tensors; diffct's portable PyTorch code, a hundred times slower than numba, for CPU
-    tensors. diffct takes any position of source and detector.
-
-    Raises:
-        InputError: pixels of another size in some view.
+    tensors.
     """
 
-    def __init__(self, scan: AlignedScan) -> None:
-        self.geometry, self.grid = scan.geometry, scan.grid
-        pitches = [np.linalg.norm(step, axis=1) for step in (self.geometry.v, self.geometry.u)]
-        if not np.allclose(pitches, [[pitch[0]] for pitch in pitches], rtol=SAME, atol=0):
-            raise InputError("geometry: found pixels of several sizes, expected one size for backend 'diffct'")
-        self._pitch = [float(pitch.mean()) for pitch in pitches]
+    def __init__(self, scan: PixelScan) -> None:
+        self.geometry, self.grid, self._pitch = scan.geometry, scan.grid, scan.pitch
         self._made: dict[torch.device, Projector] = {}
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:

@@ -24,6 +24,8 @@ class AlignedScan:
     def of(cls, geometry: ConeBeamGeometry, grid: Grid) -> AlignedScan:
         """Turn both into the grid's axes.
 
+        Any scan is taken. A backend that takes less has a subclass, which refuses the rest.
+
         Raises:
             InputError: a grid whose axes are not at right angles.
         """
@@ -142,16 +144,17 @@ def _check_rays(geometry: ConeBeamGeometry, grid: Grid) -> None:
     if depth.min() <= 0:
         raise InputError(
             f"grid: found a volume that reaches the source: its nearest corner is {depth.min():.1f} mm in front of "
-            "it, expected more than 0 in every view"
+            f"it in view {depth.argmin()}, expected more than 0 in every view"
         )
     # The steps are along x or y, never z: no ray through the volume may climb more than it advances.
     middle = (geometry.detector - geometry.source)[:, 2]
     climb = np.abs(middle) + np.abs(geometry.v[:, 2]) * geometry.detector_shape[0] / 2
     beside = np.maximum(np.abs(center - geometry.source)[:, :2] - half[:2], 0)
     height = np.abs(center - geometry.source)[:, 2] + half[2]
-    slope = np.minimum(climb / np.abs(distance), height / np.linalg.norm(beside, axis=1)).max()
-    if slope >= math.sqrt(0.5):  # at 45 degrees in the plane the larger component is this share of the advance
+    slope = np.minimum(climb / np.abs(distance), height / np.linalg.norm(beside, axis=1))
+    if slope.max() >= math.sqrt(0.5):  # at 45 degrees in the plane the larger component is this share of the advance
         raise InputError(
-            f"geometry: found rays that climb up to {math.degrees(math.atan(slope)):.1f} degrees from the source's "
-            "plane, expected less than 35.2 (a lower detector or volume, or a more distant source)"
+            f"geometry: found rays that climb up to {math.degrees(math.atan(slope.max())):.1f} degrees from the "
+            f"source's plane, in view {slope.argmax()}, expected less than 35.2 (a lower detector or volume, or a more "
+            "distant source)"
         )

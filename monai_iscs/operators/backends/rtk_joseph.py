@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from itk import RTK
 
-from monai_iscs.operators.backends.rays import AlignedScan
-from monai_iscs.operators.circle import Circle
+from monai_iscs.operators.backends.scan_forms import RTKScan
 
 _IMAGE = itk.Image[itk.F, 3]
 
@@ -18,17 +17,13 @@ class RTKJoseph:
     """RTK's Joseph pair on the CPU, in float32: equal to ours except for voxels on the volume's border.
 
     RTK turns about its y axis; our x, y, z are its z, x, y, and its detector's x, y our u, v.
-
-    Raises:
-        InputError: views that are not on a circle.
     """
 
-    def __init__(self, scan: AlignedScan) -> None:
-        self.geometry, self.grid = scan.geometry, scan.grid
-        self._circle = circle = Circle.of(scan.geometry, scan.grid.center, backend="rtk")
-        self._orbit = RTK.ThreeDCircularProjectionGeometry.New()
-        for angle in circle.angles:
-            self._orbit.AddProjection(circle.source_to_isocenter, circle.source_to_detector, float(np.degrees(angle)))
+    def __init__(self, scan: RTKScan) -> None:
+        self.geometry, self.grid, self._pitch = scan.geometry, scan.grid, scan.pitch
+        self._path = RTK.ThreeDCircularProjectionGeometry.New()
+        for view in np.stack(list(scan.parameters.values()), 1).tolist():
+            self._path.AddProjection(*view)
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
         x = volume.detach().to(torch.float32).transpose(-1, -2).contiguous().numpy()
@@ -50,16 +45,17 @@ class RTKJoseph:
         run = kind.New()
         run.SetInput(0, images[0])
         run.SetInput(1, images[1])
-        run.SetGeometry(self._orbit)
+        run.SetGeometry(self._path)
         run.Update()
         return itk.array_from_image(run.GetOutput())
 
     def _image(self, array: np.ndarray, is_volume: bool):
-        (x, y, z), (dx, dy, dz) = self.grid.spacing, np.subtract(self.grid.center, self._circle.center).tolist()
-        (v, u), (dv, du) = self._circle.detector_pitch, self._circle.detector_offset
-        spacing, offset = ((y, z, x), (dy, dz, dx)) if is_volume else ((u, v, 1.0), (du, dv, 0.0))
+        """An image about RTK's origin, the middle of the grid and of the detector's parameters."""
+        (x, y, z), (v, u) = self.grid.spacing, self._pitch
+        steps = (y, z, x) if is_volume else (u, v, 1.0)
         counts = array.shape[::-1] if is_volume else (*array.shape[:0:-1], 1)  # views are numbered from 0
         image = itk.image_view_from_array(array)
-        image.SetSpacing(spacing)
-        image.SetOrigin([d - (n - 1) / 2 * s for n, s, d in zip(counts, spacing, offset, strict=True)])
+        image.SetSpacing(np.abs(steps).tolist())
+        image.SetOrigin([-(n - 1) / 2 * step for n, step in zip(counts, steps, strict=True)])
+        image.SetDirection(np.diag(np.sign(steps)))
         return image

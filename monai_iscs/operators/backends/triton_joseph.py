@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -57,6 +58,11 @@ class TritonJoseph:
     """
 
     def __init__(self, rays: RayTable) -> None:
+        v = rays.geometry.v
+        self._falling = torch.from_numpy(v[:, 2] < 0)
+        if self._falling.any():  # the adjoint walks up the detector's rows
+            rising = np.where(v[:, 2:] < 0, -v, v)
+            rays = RayTable.of(replace(rays.geometry, v=rising), rays.grid)
         self.rays = rays
         X, Y, Z = rays.volume_shape
         h0, h1, h2 = rays.height.T
@@ -102,10 +108,10 @@ class TritonJoseph:
                 kernels.project[grid](
                     item, out, *tables[:5], *item.shape, rows, columns, LAYERS=layers, WARPS=WARPS, num_warps=WARPS
                 )
-        return y.transpose(2, 3).contiguous().to(volume.dtype)
+        return self._rising(y.transpose(2, 3).contiguous()).to(volume.dtype)
 
     def adjoint(self, projections: torch.Tensor) -> torch.Tensor:
-        y = projections.detach().to(torch.float32).contiguous()
+        y = self._rising(projections.detach().to(torch.float32).contiguous())
         views, rows, columns = y.shape[1:]
         X, Y, Z = self.rays.volume_shape
         x = y.new_empty(len(y), X, Y, Z)
@@ -133,6 +139,12 @@ class TritonJoseph:
                         num_warps=WARPS,
                     )
         return x.to(projections.dtype)
+
+    def _rising(self, y: torch.Tensor) -> torch.Tensor:
+        """Projections (N, view, v, u) with the rows of the views whose v falls in the reverse order."""
+        if not self._falling.any():
+            return y
+        return torch.where(self._falling.to(y.device)[:, None, None], y.flip(2), y)
 
     def _on(self, device: torch.device) -> _Tables:
         if device not in self._uploaded:

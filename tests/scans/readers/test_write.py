@@ -93,10 +93,10 @@ SOME = np.arange(VIEWS)[:, None] == 3
 @pytest.mark.parametrize(
     ("scan", "message"),
     [
-        (beside("u", 0.1 * circle().v), "found pixels that are no rectangles, expected u at right angles"),
-        (beside("u", 0.1 * SOME * circle().u), "found pixels of different sizes in different views"),
-        (beside("v", -2 * SOME * circle().v), "found detectors that are mirrored in some views only"),
-        (circle(center=(5000, 0, 0)), "found a source behind the frame's origin, expected the isocentre there"),
+        (beside("u", 0.1 * circle().v), r"found pixels whose sides meet at \d+\.\d+ degrees in view 0, expected right"),
+        (beside("u", 0.1 * SOME * circle().u), r"found pixels of .* mm in view 0 and of .* mm in view 3, expected one"),
+        (beside("v", -2 * SOME * circle().v), "found a detector in view 3 that is mirrored against that of view 0"),
+        (circle(center=(5000, 0, 0)), r"found a source \d+\.\d mm behind the isocentre in view \d+, expected it before"),
         (circle().turned(np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]])), "faces along the scan's axis"),
     ],
 )
