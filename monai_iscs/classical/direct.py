@@ -8,12 +8,15 @@ from torch import Tensor
 from monai_iscs.classical.cubic import cubic
 from monai_iscs.classical.fdk import fdk
 from monai_iscs.classical.sirt import sirt
-from monai_iscs.operators import ConeBeamProjector, SliceAveraging
+from monai_iscs.operators import ConeBeamProjector, LinearOperator, SliceAveraging
+from monai_iscs.operators.circle import off_circle
 from monai_iscs.scans import Measurement
+
+METHODS = {"fdk": fdk, "cubic": cubic, "sirt": sirt}
 
 
 def direct(measurement: Measurement) -> Tensor:
-    """Filtered backprojection of cone-beam projections, interpolation between thick slices, else least squares.
+    """Filtered backprojection of a circle, interpolation between thick slices, else least squares.
 
     Args:
         measurement: of any operator.
@@ -24,9 +27,19 @@ def direct(measurement: Measurement) -> Tensor:
     Raises:
         InputError: as `fdk`, `cubic` and `sirt` do.
     """
-    _, operator = measurement.operator.factored()
-    if isinstance(operator, ConeBeamProjector):
-        return fdk(measurement)
+    return METHODS[direct_method(measurement.operator)](measurement)
+
+
+def direct_method(operator: LinearOperator) -> str:
+    """The name of the method that `direct` chooses, "fdk", "cubic" or "sirt".
+
+    A cone-beam scan is for FDK where its source moves on a circle or an arc, and its detectors are upright; helices and
+    other paths are for SIRT.
+    """
+    _, operator = operator.factored()
     if isinstance(operator, SliceAveraging):
-        return cubic(measurement)
-    return sirt(measurement)
+        return "cubic"
+    if not isinstance(operator, ConeBeamProjector):
+        return "sirt"
+    scan, grid = operator.geometry.along(operator.grid), operator.grid.straight
+    return "fdk" if scan.is_upright and off_circle(scan, grid.center) is None else "sirt"

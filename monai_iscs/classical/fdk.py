@@ -17,7 +17,7 @@ from monai_iscs.operators import ConeBeamProjector
 from monai_iscs.operators.backends.compiled import compiled
 from monai_iscs.operators.backends.numba_joseph import ABOVE, BELOW, blend, neighbours, sample, span
 from monai_iscs.operators.backends.rays import RayTable
-from monai_iscs.operators.circle import rotation_axis
+from monai_iscs.operators.circle import off_circle, rotation_axis
 from monai_iscs.scans import Measurement
 
 CUT = 0.02  # of the largest line integral: what the edge columns have on average where the body goes on beyond them
@@ -46,8 +46,8 @@ def fdk(measurement: Measurement, *, hann: float | None = 1.0) -> torch.Tensor:
         (C, X, Y, Z) on the measurement's device, computed in float32; float64 for float64.
 
     Raises:
-        InputError: another operator, `hann` out of range, a tilted detector, or a full circle in which no detector
-            column sees the rotation axis.
+        InputError: another operator, `hann` out of range, a tilted detector, a source whose path is no circle or arc
+            across z (such as a helix), or a full circle in which no detector column sees the rotation axis.
     """
     if hann is not None and not 0 < hann <= 1:
         raise InputError(f"hann: found {hann}, expected a fraction of the Nyquist frequency in (0, 1], or None")
@@ -55,6 +55,8 @@ def fdk(measurement: Measurement, *, hann: float | None = 1.0) -> torch.Tensor:
     if not isinstance(projector, ConeBeamProjector):
         raise InputError(f"fdk: found a measurement of {projector.name}, expected one of ConeBeamProjector")
     rays = RayTable.of(projector.geometry, projector.grid)
+    if (found := off_circle(rays.geometry, rays.grid.center)) is not None:
+        raise InputError(f"fdk: found {found}, expected a circle or an arc (sirt and admm_tv take any path)")
     axis = rotation_axis(rays.geometry, rays.grid.center)
     shares = ray_shares(rays.geometry, axis)
     y = projections.detach().to(torch.float32)

@@ -9,6 +9,7 @@ from argparse import Namespace
 import ignite.distributed as idist
 from monai.data.utils import affine_to_spacing
 
+from monai_iscs.classical.direct import direct_method
 from monai_iscs.errors import InputError
 from monai_iscs.methods import Method
 from monai_iscs.reports import (
@@ -96,7 +97,7 @@ def reconstruct(arguments: Namespace) -> None:
                 write_volume(stage / "reconstruction.nii.gz", restored)
                 if dicom:
                     dicom.write(restored, stage, method=name, sampler=sampler, simulated=known)
-                start = pipeline.baselines[0]
+                start = direct_method(measured.measurement.operator)
                 shown = {Method(start).label: pipeline.baseline(start, measured), name: result}
                 shown = {title: pipeline.shown(image, measured) for title, image in shown.items()}
                 three_view_figure(

@@ -11,6 +11,8 @@ import numpy as np
 from monai_iscs.operators.geometry import ConeBeamGeometry
 
 NORMALS = 0.05  # weight of a detector's normal against its source: detectors may be tilted, so the orbit decides
+LEVEL = 0.05  # of the radius: the source may move by so much along z, as scanners that flex or lean by a degree do
+ROUND = 0.1  # of the radius: a source may be so far off a circle
 UNKNOWN = 1e-3  # of the largest singular value: what the views determine less is taken from the given point
 
 
@@ -33,3 +35,24 @@ def rotation_axis(scan: ConeBeamGeometry, near: Sequence[float]) -> np.ndarray:
     rows = np.concatenate([2 * (source - source.mean(0)) / size, NORMALS * across])
     right = np.concatenate([(squares - squares.mean()) / size, NORMALS * (across * source).sum(1)])
     return np.asarray(near[:2]) + np.linalg.lstsq(rows, right, rcond=UNKNOWN)[0]
+
+
+def off_circle(scan: ConeBeamGeometry, near: Sequence[float]) -> str | None:
+    """In words, why the source's path is no circle or arc about an axis along z, as FDK needs it; None: it is one.
+
+    Args:
+        scan: seen in the grid's axes.
+        near: a point (x, y), such as the middle of the volume.
+    """
+    radius = np.linalg.norm(scan.source[:, :2] - rotation_axis(scan, near), axis=1)
+    height = scan.source[:, 2]
+    if (travel := np.ptp(height)) > LEVEL * radius.mean():
+        return (
+            f"a source that moves {travel:.1f} mm along z, between views {height.argmin()} and {height.argmax()}, "
+            f"{radius.mean():.1f} mm from the axis"
+        )
+    off = np.abs(radius - radius.mean())
+    if off.max() > ROUND * radius.mean():
+        view = int(off.argmax())
+        return f"a source {radius[view]:.1f} mm from the axis in view {view}, and {radius.mean():.1f} mm on average"
+    return None

@@ -164,9 +164,7 @@ INFERENCE: dict[str, Entry] = {
     ),
     "compiled": Entry(FLAG, "whether the network is compiled first", RUNS, True),
     "distributed": Entry(FLAG, "whether the processes of `torchrun` share each volume", RUNS, True),
-    "baselines": Entry(
-        some_of(BASELINES), "classical methods that suit its measurements, a quick one first", RUNS, True
-    ),
+    "baselines": Entry(some_of(BASELINES), "classical methods that suit its measurements", RUNS, True),
     "settings": Entry(NAMES, "entries that `run.json` and the tables show", RUNS, True),
     "hu_range": Entry(RANGE, "CT: the Hounsfield units that the prior knows"),
     "size": Entry(SIZE, "pixels of a slice to which files are fitted", f"{RUNS}, convert"),

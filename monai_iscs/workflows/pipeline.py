@@ -241,7 +241,7 @@ class Pipeline:
 
     @property
     def baselines(self) -> list[str]:
-        """Names of the classical methods that suit its measurements; the first one is quick."""
+        """Names of the classical methods that suit its measurements."""
         return self.config.get_parsed_content("baselines")
 
     @property

@@ -7,14 +7,24 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
+from importlib import import_module
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
-from monai_iscs import MeasuredScan, projections_of, read_projections, write_projections
+from monai_iscs import (
+    ConeBeamGeometry,
+    ConeBeamProjector,
+    MeasuredScan,
+    Projections,
+    projections_of,
+    read_projections,
+    write_projections,
+)
 from monai_iscs.cli import main
+from monai_iscs.grid import Grid
 from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.reports import RunRecord
 from monai_iscs.transforms import LoadProjections, PlaceProjections
@@ -131,6 +141,59 @@ def test_the_geometry_s_file_may_be_given(reconstruct, scan, tmp_path):
     beside, _ = reconstruct("--method", "fdk", "--spacing", 8, output="beside")
     np.testing.assert_array_equal(np.asarray(image.dataobj), np.asarray(beside.dataobj))
     assert run["settings"]["geometry"] == str(scan.with_suffix(".xml"))
+
+
+@pytest.fixture(scope="module")
+def helix(body, tmp_path_factory):
+    """The phantom from two turns about its z axis, as RTK's files."""
+    image = nib.as_closest_canonical(nib.load(body))
+    grid = Grid(image.shape, image.affine)
+    angles = np.linspace(-2, 2, 40) * np.pi
+    circle = ConeBeamGeometry.circular(
+        source_to_isocenter=600,
+        source_to_detector=1000,
+        angles=angles,
+        detector_shape=(12, 48),
+        detector_pitch=(12, 12),
+        center=grid.center,
+    )
+    up = 55 * angles[:, None] / (2 * np.pi) * [0, 0, 1]
+    geometry = replace(circle, source=circle.source + up, detector=circle.detector + up)
+    attenuation = 0.02 * (1 + torch.from_numpy(image.get_fdata(dtype=np.float32).copy()) / 1000)
+    data = ConeBeamProjector(geometry, grid)(attenuation)
+    file = tmp_path_factory.mktemp("helix") / "helix.mha"
+    return write_projections(Projections(data=data, geometry=geometry), file), image
+
+
+def test_a_helix_is_reconstructed_and_shown_beside_sirt(reconstruct, helix, monkeypatch):
+    file, truth = helix
+    rows = [
+        float(line.split(">")[1].split("<")[0])
+        for line in file.with_suffix(".xml").read_text().splitlines()
+        if "SourceOffsetY" in line
+    ]
+    assert np.diff(rows) == pytest.approx(np.full(39, 110 / 39))
+    module, titles = import_module("monai_iscs.cli.reconstruct"), []
+    draw = module.three_view_figure
+    monkeypatch.setattr(
+        module,
+        "three_view_figure",
+        lambda volumes, *rest, **more: (titles.extend(volumes), draw(volumes, *rest, **more)),
+    )
+    center = truth.affine[:3] @ [*((n - 1) / 2 for n in truth.shape), 1]
+    image, run = reconstruct("--spacing", 8, "--shape", *truth.shape, "--center", *center, "--steps", 2, file=file)
+    assert titles == ["SIRT", "DDS+ISCS"]
+    np.testing.assert_allclose(image.affine, truth.affine, atol=1e-4)
+    found, wanted = (np.asarray(volume.dataobj).ravel() for volume in (image, truth))
+    assert np.corrcoef(found, wanted)[0, 1] > 0.9
+    assert max(run["residual_of_each_view"]) < 0.1
+
+
+def test_fdk_of_a_helix_is_refused(fails, helix, measuring, tmp_path):
+    given = ["reconstruct", helix[0], "--bundle", measuring, "--output", tmp_path / "out", "--method", "fdk"]
+    said = fails(*given, "--spacing", 8)
+    assert "fdk: found a source that moves 110.0 mm along z, between views 0 and 39, " in said
+    assert "expected a circle or an arc" in said
 
 
 def test_each_second_view(reconstruct):

@@ -7,11 +7,14 @@ import io
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
+from monai_iscs.classical import direct
 from monai_iscs.errors import InputError
-from monai_iscs.operators import ForeignOperator, SliceAveraging
+from monai_iscs.grid import Grid
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, ForeignOperator, SliceAveraging
 from monai_iscs.priors import Mirrored, NonNegative, Overstated, SlicePrior
 from monai_iscs.sampling import (
     DDNM,
@@ -125,6 +128,30 @@ def check_resumption(recipe, measurement=None):
 
 
 RECIPE = Recipe(start=Zeros(), sigmas=Geometric(4, 1.0, 0.05))
+
+
+def test_a_helix_from_its_direct_start():
+    """The denoiser does nothing: only the start and the data bring the volume near to the truth."""
+    grid = Grid.centered((16, 16, 12), (12.0, 12.0, 8.0))
+    angles = np.linspace(-2, 2, 24) * np.pi
+    circle = ConeBeamGeometry.circular(
+        source_to_isocenter=600,
+        source_to_detector=1000,
+        angles=angles,
+        detector_shape=(12, 40),
+        detector_pitch=(12.0, 12.0),
+    )
+    up = 50 * angles[:, None] / (2 * np.pi) * [0, 0, 1]
+    operator = ConeBeamProjector(replace(circle, source=circle.source + up, detector=circle.detector + up), grid)
+    truth = torch.zeros(1, *grid.shape)
+    truth[:, 3:13, 4:12, 2:11] = 0.5
+    truth[:, 6:9, 6:9, 4:8] = 0.9
+    measurement = Measurement(0.052 * operator(truth), 0.052 * operator)
+    recipe = Recipe(sigmas=Geometric(3, 0.1, 0.01), consistency=DDS(solver=SOLVER), noise=SlerpNoise())
+    run = recipe.bind({"prior": lambda x, sigma: x}, measurement, seed=0)
+    assert len(list(run)) == 3
+    for volume, off in ((direct(measurement), 0.2), (run.volume, 0.3)):
+        assert float((volume - truth).norm() / truth.norm()) < off
 
 
 @pytest.mark.parametrize("rule", RULES)
