@@ -163,7 +163,7 @@ def test_views_at_one_angle_share_it():
 
 def test_a_tilted_detector_is_refused():
     tilted = scan()
-    tilted = replace(tilted, u=tilted.u + 0.01 * tilted.v)
+    tilted = replace(tilted, u=tilted.u + 0.01 * tilted.v, v=tilted.v - 0.01 * tilted.u)
     with pytest.raises(InputError, match="detector that is tilted"):
         ConeBeamProjector(tilted, GRID)
     with pytest.raises(InputError, match="detector that is tilted"):
