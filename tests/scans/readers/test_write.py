@@ -96,7 +96,7 @@ SOME = np.arange(VIEWS)[:, None] == 3
         (beside("u", 0.1 * circle().v), r"found pixels whose sides meet at \d+\.\d+ degrees in view 0, expected right"),
         (beside("u", 0.1 * SOME * circle().u), r"found pixels of .* mm in view 0 and of .* mm in view 3, expected one"),
         (beside("v", -2 * SOME * circle().v), "found a detector in view 3 that is mirrored against that of view 0"),
-        (circle(center=(5000, 0, 0)), r"found a source \d+\.\d mm behind the isocentre in view \d+, expected it before"),
+        (circle(center=(5000, 0, 0)), r"found a source \d+\.\d mm behind the isocentre in view \d+, expected it"),
         (circle().turned(np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]])), "faces along the scan's axis"),
     ],
 )
