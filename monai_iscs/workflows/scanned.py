@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,7 @@ VIEWS, ROWS, COLUMNS, FITTING = 60, 4, 64, 20  # of the coarse fits, and their i
 CLEARLY = 1.15  # how much worse the given geometry has to fit than another to be doubted
 TOLERANCE = 1.1  # of a pixel size beside those of the training
 METAL = 3000.0  # HU: bones stay below, also with the streaks of few views
+TISSUE, DENSE = -500.0, 0.999  # HU, and the share of voxels below it that leaves no body
 
 
 def scan_notes(pipeline: Pipeline, projections: Projections, measured: Measured) -> list[str]:
@@ -32,7 +34,7 @@ def scan_notes(pipeline: Pipeline, projections: Projections, measured: Measured)
         *projections.notes,
         *sense_notes(projections),
         *pixel_size_notes(pipeline, measured),
-        *metal_notes(pipeline, measured),
+        *attenuation_notes(pipeline, measured),
     ]
 
 
@@ -50,16 +52,22 @@ def pixel_size_notes(pipeline: Pipeline, measured: Measured) -> list[str]:
     ]
 
 
-def metal_notes(pipeline: Pipeline, measured: Measured) -> list[str]:
-    """What to say where a direct inversion holds what is denser than any bone."""
+def attenuation_notes(pipeline: Pipeline, measured: Measured) -> list[str]:
+    """What to say where a direct inversion is denser than any bone, or thinner than any tissue."""
     volume = pipeline.place(direct(measured.measurement.to(pipeline.device)), measured)
-    densest = float(pipeline.to_units(pipeline.shown(volume, measured)).max())
-    if densest < METAL:
-        return []
-    return [
-        f"found {densest:,.0f} HU in a first image, expected less than {METAL:,.0f} HU: metal, or water of another "
-        "attenuation? The model knows no metal, and rays through it contradict each other; ADMM-TV may fit them better"
-    ]
+    values = pipeline.to_units(pipeline.shown(volume, measured)).as_tensor().flatten()
+    dense, densest = values.kthvalue(math.ceil(DENSE * len(values))).values, values.max()
+    if dense < TISSUE:
+        return [
+            f"found hardly anything above {dense:,.0f} HU in a first image, expected water near 0 HU: are water's "
+            "attenuation (per mm) and the geometry's units (mm) right?"
+        ]
+    if densest > METAL:
+        return [
+            f"found {densest:,.0f} HU in a first image, expected less than {METAL:,.0f} HU: metal, or water of another "
+            "attenuation? The model knows no metal, and rays through it contradict each other; ADMM-TV may fit better"
+        ]
+    return []
 
 
 def sense_notes(projections: Projections) -> list[str]:

@@ -111,11 +111,12 @@ def test_reversed_columns_are_noticed(reconstruct, scan, tmp_path):
     assert not any("sense of rotation" in note for note in run["notes"])
 
 
-def test_what_is_denser_than_bone_is_noticed(reconstruct):
-    """Metal, or an attenuation of water that belongs to another energy."""
-    for water, noticed in ((0.02, False), (0.004, True)):
+def test_an_implausible_attenuation_is_noticed(reconstruct):
+    """Denser than bone: metal, or water of another energy; thinner than tissue: per cm or m, not per mm."""
+    for water, noticed in ((0.02, []), (0.004, ["metal"]), (0.2, ["per mm"])):
         _, run = reconstruct("--method", "fdk", "--spacing", 8, "--water", water, output=f"water_{water}")
-        assert any("metal" in note for note in run["notes"]) == noticed
+        notes = " ".join(run["notes"])
+        assert [word for word in ("metal", "per mm") if word in notes] == noticed
 
 
 def test_another_geometry_is_another_run(measuring, scan, tmp_path):
