@@ -47,7 +47,7 @@ def room(module: str) -> str:
 def imported(module: str) -> Iterator[str]:
     """Full names of a module's imports, at its top or inside its functions, except those for type checkers only."""
     skipped: set[ast.AST] = set()
-    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             skipped.update(node.body)
         if node in skipped:
@@ -85,7 +85,7 @@ def test_what_is_plain_pytorch_does_not_import_monai(module):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_file_is_longer_than_300_lines(module):
-    assert len(MODULES[module].read_text().splitlines()) <= 300
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= 300
 
 
 def test_every_room_has_a_floor():
@@ -94,5 +94,5 @@ def test_every_room_has_a_floor():
 
 
 def test_the_command_line_is_thin():
-    lines = sum(len(file.read_text().splitlines()) for file in (PACKAGE / "cli").glob("*.py"))
+    lines = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in (PACKAGE / "cli").glob("*.py"))
     assert lines <= 1400

@@ -17,7 +17,7 @@ from monai_iscs.operators import ConeBeamProjector
 from monai_iscs.operators.backends.compiled import compiled
 from monai_iscs.operators.backends.numba_joseph import ABOVE, BELOW, blend, neighbours, sample, span
 from monai_iscs.operators.backends.rays import RayTable
-from monai_iscs.operators.circle import off_circle, rotation_axis
+from monai_iscs.operators.circle import check_circle, rotation_axis
 from monai_iscs.scans import Measurement
 
 CUT = 0.02  # of the largest line integral: what the edge columns have on average where the body goes on beyond them
@@ -55,8 +55,7 @@ def fdk(measurement: Measurement, *, hann: float | None = 1.0) -> torch.Tensor:
     if not isinstance(projector, ConeBeamProjector):
         raise InputError(f"fdk: found a measurement of {projector.name}, expected one of ConeBeamProjector")
     rays = RayTable.of(projector.geometry, projector.grid)
-    if (found := off_circle(rays.geometry, rays.grid.center)) is not None:
-        raise InputError(f"fdk: found {found}, expected a circle or an arc (sirt and admm_tv take any path)")
+    check_circle(rays.geometry, rays.grid.center)
     axis = rotation_axis(rays.geometry, rays.grid.center)
     shares = ray_shares(rays.geometry, axis)
     y = projections.detach().to(torch.float32)

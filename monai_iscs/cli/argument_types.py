@@ -76,6 +76,17 @@ def existing_path(text: str) -> Path:
     return path
 
 
+def existing_files(text: str) -> Path:
+    """The same, or a pattern such as `scan_*.tif` that some files fit."""
+    path = output_path(text)
+    if "*" not in path.name:
+        return existing_path(text)
+    if not any(path.parent.glob(path.name)):
+        msg = f"found {path}, expected a pattern that files fit"
+        raise argparse.ArgumentTypeError(msg)
+    return path
+
+
 def shortened(text: str) -> str:
     """The typed text, for messages."""
     return repr(text if len(text) <= 60 else f"{text[:60]}...")
@@ -107,7 +118,11 @@ def photons(text: str) -> float | str:
 def coefficients(text: str) -> list[float]:
     """Numbers with commas between them: argparse takes a -1e-4 that stands alone for an option."""
     read = number(-1e15, 1e15, include_low=True)
-    return [read(item) for item in text.split(",")]
+    try:
+        return [read(item) for item in text.split(",")]
+    except argparse.ArgumentTypeError:
+        msg = f"found {shortened(text)}, expected C1,C2,...: numbers with commas between them, such as 1.02,0.008"
+        raise argparse.ArgumentTypeError(msg) from None
 
 
 def number(low: float, high: float, *, include_low: bool = False) -> Callable[[str], float]:

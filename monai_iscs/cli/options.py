@@ -6,7 +6,16 @@ from __future__ import annotations
 import argparse
 import math
 
-from monai_iscs.cli.argument_types import OneOrThree, Removed, coefficients, count, existing_path, number, photons
+from monai_iscs.cli.argument_types import (
+    OneOrThree,
+    Removed,
+    coefficients,
+    count,
+    existing_files,
+    existing_path,
+    number,
+    photons,
+)
 from monai_iscs.workflows.names import MOST_SMOOTHING
 
 KINDS = ("line-integrals", "transmission", "counts")
@@ -65,7 +74,8 @@ def add_scan_options(parser: argparse.ArgumentParser) -> None:
         action=OneOrThree,
         type=number(0, math.inf),
         metavar="MM",
-        help="resample INPUT to voxels of this size, one number or (CT) three; the result goes back to INPUT's grid",
+        help="resample INPUT to voxels of this size, one number or (CT) three; the result goes back to INPUT's grid. "
+        "Projections: voxels of the result (default: the usual size of the model's training)",
     )
     scan.add_argument(
         "--factor",
@@ -85,8 +95,8 @@ def add_projection_options(parser: argparse.ArgumentParser) -> None:
         "--geometry", type=existing_path, metavar="FILE", help="geometry of the views (default: beside INPUT or in it)"
     )
     scan.add_argument("--kind", choices=KINDS, help="what the numbers are, where the format leaves it open")
-    scan.add_argument("--flat", type=existing_path, metavar="FILE", help="counts without object")
-    scan.add_argument("--dark", type=existing_path, metavar="FILE", help="counts without radiation")
+    scan.add_argument("--flat", type=existing_files, metavar="FILE", help="counts without object")
+    scan.add_argument("--dark", type=existing_files, metavar="FILE", help="counts without radiation")
     scan.add_argument("--air", type=number(0, MOST_COUNT), metavar="COUNTS", help="counts without object, one number")
     scan.add_argument("--unit", choices=UNITS, help="of lengths in the geometry, where the format has none")
     scan.add_argument(
@@ -121,8 +131,7 @@ def add_projection_options(parser: argparse.ArgumentParser) -> None:
         nargs=3,
         type=count(1),
         metavar=("X", "Y", "Z"),
-        help="voxels to reconstruct (default: all that the detector sees); --spacing: their size (default: the usual "
-        "one of the model's training)",
+        help="voxels to reconstruct, of the size --spacing (default: all that the detector sees)",
     )
     scan.add_argument(
         "--center",

@@ -15,6 +15,7 @@ from monai_iscs.cli.argument_types import (
     PrintVersion,
     bundle_folder,
     count,
+    existing_files,
     existing_path,
     method,
     number,
@@ -114,9 +115,10 @@ def _add_reconstruct(verbs: Any) -> None:
     )
     parser.add_argument(
         "input",
-        type=existing_path,
+        type=existing_files,
         metavar="INPUT",
-        help="projections of a scanner, or a volume to simulate a scan of: a file, or folder of one DICOM series",
+        help="projections of a scanner (a file, a folder or a pattern like 's_*.tif'), or a volume to simulate a scan "
+        "of: a file, or folder of one DICOM series",
     )
     _add_bundle(parser, "model and settings: one of ours by name, or the path of a folder, such as ./my_bundle")
     add_config_option(parser)

@@ -22,14 +22,14 @@ from monai_iscs.reports import (
     write_volume,
 )
 from monai_iscs.scans.meta import projections_of
-from monai_iscs.scans.readers import holds_projections
+from monai_iscs.scans.readers import check_geometry_given, holds_projections
 from monai_iscs.workflows.checkpoint import Checkpoint
 from monai_iscs.workflows.comparing import compare
 from monai_iscs.workflows.dicom_output import FOLDER, DicomOutput
 from monai_iscs.workflows.names import MEASURED, MEASURED_OVERRIDES, OVERRIDES, SIMULATED_ONLY
 from monai_iscs.workflows.pipeline import Pipeline
 from monai_iscs.workflows.progress import Progress
-from monai_iscs.workflows.scanned import residuals, scan_notes, seen
+from monai_iscs.workflows.scanned import check_path, residuals, scan_notes, seen
 
 SAMPLER_OPTIONS = (
     *("recipe", "steps", "eta", "smoothing", "noise_level"),
@@ -48,6 +48,8 @@ def reconstruct(arguments: Namespace) -> None:
     _refuse_idle_options(arguments, sampling=sampling)
     real = arguments.geometry is not None or MEASURED in arguments.config or holds_projections(arguments.input)
     _refuse_other_scans(arguments, real=real)
+    if not real:
+        check_geometry_given(arguments.input)
     pipeline = Pipeline(
         arguments.bundle,
         device=arguments.device,
@@ -76,9 +78,13 @@ def reconstruct(arguments: Namespace) -> None:
         )
         with progress.stage("reading"):
             volume = pipeline.load(arguments.input)
+            if real and not sampling:
+                check_path(method, volume)
         with progress.stage("scanning"):
             measured = pipeline.measure(volume)
-            notes = scan_notes(pipeline, projections_of(volume), measured) if real else []
+            notes = scan_notes(pipeline, projections_of(volume), measured, model=sampling) if real else []
+            for note in notes:  # before the long part, so that one can stop it
+                progress.write(f"note: {note}")
         voxels = math.prod(measured.measurement.grid.shape) if real else volume.numel()
         folder.expect(size=(3 if dicom else 1) * voxels)  # a quarter of its bytes: the compressed file is larger
         with progress.stage("reconstructing"):
@@ -122,8 +128,6 @@ def reconstruct(arguments: Namespace) -> None:
         checkpoint.remove()
         if checkpoint.restored:
             print(f"Went on after step {checkpoint.restored} of {steps}, which an earlier run had reached.")
-    for note in notes:
-        print(f"note: {note}")
     if real:
         print(f"Residual of the views, |A x - y| / |y|: {min(away):.4f} to {max(away):.4f}")
     if known:

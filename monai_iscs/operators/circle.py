@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from monai_iscs.errors import InputError
 from monai_iscs.operators.geometry import ConeBeamGeometry
 
 NORMALS = 0.05  # weight of a detector's normal against its source: detectors may be tilted, so the orbit decides
@@ -37,6 +38,22 @@ def rotation_axis(scan: ConeBeamGeometry, near: Sequence[float]) -> np.ndarray:
     return np.asarray(near[:2]) + np.linalg.lstsq(rows, right, rcond=UNKNOWN)[0]
 
 
+def seen_arc(angles: np.ndarray) -> float:
+    """Degrees from the first to the last of some views, past all of them and a step further: all but the widest gap.
+
+    Args:
+        angles: of the source about the axis, radians, in any order.
+
+    Returns:
+        0 for a single view or none, up to 360.
+    """
+    sorted_ = np.sort(np.mod(angles, 2 * math.pi))
+    if len(sorted_) < 2:
+        return 0.0
+    gaps = np.diff(sorted_, append=sorted_[0] + 2 * math.pi)
+    return math.degrees(2 * math.pi - gaps.max() + np.median(gaps))
+
+
 def off_circle(scan: ConeBeamGeometry, near: Sequence[float]) -> str | None:
     """In words, why the source's path is no circle or arc about an axis along z, as FDK needs it; None: it is one.
 
@@ -56,3 +73,9 @@ def off_circle(scan: ConeBeamGeometry, near: Sequence[float]) -> str | None:
         view = int(off.argmax())
         return f"a source {radius[view]:.1f} mm from the axis in view {view}, and {radius.mean():.1f} mm on average"
     return None
+
+
+def check_circle(scan: ConeBeamGeometry, near: Sequence[float]) -> None:
+    """Raise an `InputError` unless the source's path is one that FDK takes; see `off_circle`."""
+    if (found := off_circle(scan, near)) is not None:
+        raise InputError(f"fdk: found {found}, expected a circle or an arc (sirt and admm_tv take any path)")

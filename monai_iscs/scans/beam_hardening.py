@@ -12,6 +12,8 @@ from torch import Tensor
 from monai_iscs.errors import expect
 from monai_iscs.operators.vectors import finite_numbers
 
+MOST_CHANGE = 10.0  # a beam hardens by much less
+
 
 def correct_beam_hardening(line_integrals: Tensor, coefficients: Sequence[float]) -> Tensor:
     """p' = c₁ p + c₂ p² + c₃ p³ + …, the polynomial water correction.
@@ -29,7 +31,8 @@ def correct_beam_hardening(line_integrals: Tensor, coefficients: Sequence[float]
         p', as p.
 
     Raises:
-        InputError: coefficients that are not finite, or a polynomial that doesn't rise.
+        InputError: coefficients that are not finite, or a polynomial that doesn't rise, or changes the highest line
+            integral tenfold.
     """
     coefficients = finite_numbers("beam_hardening", coefficients)
     low, high = min(float(line_integrals.min()), 0.0), float(line_integrals.max())
@@ -41,6 +44,13 @@ def correct_beam_hardening(line_integrals: Tensor, coefficients: Sequence[float]
         "beam_hardening",
         f"a polynomial that {found}",
         f"one that rises from {low:.3g} to {high:.3g}, which was measured",
+    )
+    times = float(np.polynomial.Polynomial(coefficients)(high))
+    expect(
+        1 / MOST_CHANGE < times < MOST_CHANGE,
+        "beam_hardening",
+        f"a polynomial that makes {times * high:.3g} of {high:.3g}, the highest that was measured",
+        f"{high / MOST_CHANGE:.3g} to {high * MOST_CHANGE:.3g}: a line integral, and no length in mm",
     )
     result = torch.empty_like(line_integrals)
     for part, into in zip(line_integrals, result, strict=True):  # view by view, as double precision takes much memory

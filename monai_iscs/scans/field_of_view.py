@@ -11,13 +11,15 @@ import torch
 
 from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry
-from monai_iscs.operators.circle import rotation_axis
+from monai_iscs.operators.circle import off_circle, rotation_axis, seen_arc
 from monai_iscs.scans.projections import Projections
 
 ATTENUATED = 0.05  # line integral of a ray that met something: 2.5 mm of water
 WATER = 0.02  # per mm, near enough to tell how wide a body is
 STEEPEST = 10.0  # mm that a body's chord may change by per mm across it: beyond, an edge is no edge of a body
 SEEN = 0.95  # of the views that see the best-seen part of the axis: what fewer see is not wanted unless asked for
+MANY = 1000  # views, of which some tell as much
+HALF_TURN = 180.0  # degrees: with the fan's angle on top, enough to see a point of the axis from all sides
 
 
 @dataclass(frozen=True)
@@ -154,13 +156,27 @@ def _heights(scan: ConeBeamGeometry, axis: np.ndarray, row: float, beyond: float
 
 
 def _seen_heights(scan: ConeBeamGeometry, axis: np.ndarray) -> tuple[float, float]:
-    """The part of the axis that as many views see as any part, in a helix for as much of a turn."""
+    """The part of the axis that is seen well: by as many views as any part, or, from a helix, from all sides."""
     edges = np.stack([_heights(scan, axis, row, 0.0) for row in (0, scan.detector_shape[0])])
     low, high = edges.min(0), edges.max(0)
     z = np.linspace(low.min(), high.max(), 2048)
-    count = ((z[:, None] >= low) & (z[:, None] <= high)).sum(1)
-    good = z[count >= SEEN * count.max()]
+    seen = (z[:, None] >= low) & (z[:, None] <= high)
+    if off_circle(scan, axis) is None:
+        well, enough = seen.sum(1), math.inf
+    else:
+        away = scan.source[:, :2] - axis
+        some = slice(None, None, math.ceil(scan.views / MANY))
+        angle = np.arctan2(away[some, 1], away[some, 0])
+        well, enough = np.array([seen_arc(angle[views]) for views in seen[:, some]]), HALF_TURN + _fan(scan)
+    good = z[well >= min(SEEN * well.max(), enough)]
     return float(good[0]), float(good[-1])
+
+
+def _fan(scan: ConeBeamGeometry) -> float:
+    """The fan's angle, degrees; the widest view's."""
+    edges = [(scan.detector - scan.source + side * scan.detector_shape[1] / 2 * scan.u)[:, :2] for side in (-1, 1)]
+    cosine = (edges[0] * edges[1]).sum(1) / np.prod([np.linalg.norm(edge, axis=1) for edge in edges], axis=0)
+    return math.degrees(math.acos(np.clip(cosine, -1, 1).min()))
 
 
 def voxels(length: float, spacing: float) -> int:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pydicom
 
 DICOM = (".dcm", ".ima", ".dicom")
+CT_PD = (0x7029, 0x0010)  # whose creator's elements say what detector recorded a projection
 _LOOKED_AT = 10_000  # most files in subfolders to look at, to say where DICOM files are
 
 
@@ -62,7 +63,11 @@ def is_text(path: Path) -> bool:
 
 
 def read_header(path: Path) -> pydicom.Dataset:
-    """All that a DICOM file holds but its pixels."""
+    """All that a DICOM file holds but its pixels.
+
+    Raises:
+        InputError: damaged, no DICOM at all, or projections instead of an image.
+    """
     check_pydicom()
     import pydicom
 
@@ -70,6 +75,11 @@ def read_header(path: Path) -> pydicom.Dataset:
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
         if "SOPClassUID" not in header and "Rows" not in header and "MediaStorageSOPClassUID" not in header.file_meta:
             raise InputError(f"{path}: found no DICOM header, expected a DICOM file (truncated or damaged?)")
+        if CT_PD in header and header[CT_PD].value == "DETECTOR GEOMETRY":
+            raise InputError(
+                f"{path}: found projections (DICOM-CT-PD), whose curved detectors can't be reconstructed yet, expected "
+                "a volume, or projections of a flat detector in one of the formats of docs/projections.md"
+            )
         return header
 
 

@@ -141,7 +141,7 @@ def _wrong_inside(histogram: _Histogram, count: int, *, low: float, at_lowest: f
     """What is wrong with a volume without air, such as a crop inside the body."""
     first, last = (histogram.quantile(share, -4096, 4097) for share in (0.001, 0.999))
     if last - first < LEAST_SPREAD:
-        return f"differ by hardly more than {last - first}"
+        return f"differ by hardly more than {last - first}: line integrals without their geometry?"
     if at_lowest >= SPIKE and (low == 0 or low < -120):
         return f"have {at_lowest:.1%} of the voxels at the lowest, {low:g}, and no air"
     if histogram.between(-4096, -5) < LEAST_SHARE * count:

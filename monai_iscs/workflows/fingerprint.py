@@ -14,9 +14,11 @@ from monai_iscs.transforms.itk_files import DETACHED, voxel_files
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a file, or of the list of those of a folder's files; a header counts together with its voxel files."""
+    """SHA-256 of a file, or of the list of those of a folder or pattern; a header counts with its voxel files."""
     if path.is_dir():
         folder, files = path, [file for file in path.rglob("*") if file.is_file()]
+    elif "*" in path.name:
+        folder, files = path.parent, [file for file in path.parent.glob(path.name) if file.is_file()]
     elif path.suffix.lower() in DETACHED:
         folder, files = path.parent, [path]
         with suppress(InputError, ValueError):  # a damaged header is reported when it is read

@@ -44,6 +44,11 @@ class Progress:
             yield
         self._bar.update(self._end - self._bar.n)
 
+    def write(self, line: str) -> None:
+        """A line for the user on standard output, above the bar."""
+        if not self._bar.disable:
+            self._bar.write(line)
+
     def step(self, *_: Any) -> None:
         """One step of the stage is done; a callback that ignores its arguments."""
         self._bar.update(self._bar.n < self._end)

@@ -13,29 +13,49 @@ from monai.utils import convert_to_dst_type
 
 from monai_iscs.classical import direct
 from monai_iscs.grid import Grid
+from monai_iscs.methods import Method
 from monai_iscs.metrics import data_residual
 from monai_iscs.operators import ConeBeamProjector
+from monai_iscs.operators.circle import check_circle
 from monai_iscs.scans import Projections, field_of_view, seen_share, upright
 from monai_iscs.scans.field_of_view import voxels
-from monai_iscs.scans.meta import grid_of
+from monai_iscs.scans.meta import grid_of, naming, projections_of
 from monai_iscs.solvers import SIRT
 from monai_iscs.workflows.pipeline import Measured, Pipeline
 
 VIEWS, ROWS, COLUMNS, FITTING = 60, 4, 64, 20  # of the coarse fits, and their iterations
 CLEARLY = 1.15  # how much worse the given geometry has to fit than another to be doubted
+DOUBTFUL = 0.5  # of the misfit with the views in any order: right geometries have up to a third of it
+FITS = 0.03  # a smaller misfit tells nothing: a round body in the middle fits in any order
+ODD = 0.1  # misfit of a single view
+STANDS_OUT = 4.0  # how much worse than the median view a single one has to fit to be named
 TOLERANCE = 1.1  # of a pixel size beside those of the training
 METAL = 3000.0  # HU: bones stay below, also with the streaks of few views
 TISSUE, DENSE = -500.0, 0.999  # HU, and the share of voxels below it that leaves no body
 
 
-def scan_notes(pipeline: Pipeline, projections: Projections, measured: Measured) -> list[str]:
-    """All that is to be said of projections: what was mended in them, and what looks wrong."""
+def scan_notes(pipeline: Pipeline, projections: Projections, measured: Measured, *, model: bool) -> list[str]:
+    """All that is to be said of projections: what was mended in them, and what looks wrong.
+
+    Args:
+        pipeline: that placed them.
+        projections: as they were read.
+        measured: as they were placed.
+        model: whether one is used, which knows only what it was trained on.
+    """
     return [
         *projections.notes,
-        *sense_notes(projections),
-        *pixel_size_notes(pipeline, measured),
-        *attenuation_notes(pipeline, measured),
+        *fit_notes(projections),
+        *(pixel_size_notes(pipeline, measured) if model else []),
+        *attenuation_notes(pipeline, measured, model=model),
     ]
+
+
+def check_path(method: Method, volume: MetaTensor) -> None:
+    """Raise an `InputError` for a method that doesn't take the path of the source of loaded projections."""
+    if method.name == "fdk":
+        with naming(volume):
+            check_circle(projections_of(volume).geometry, (0.0, 0.0, 0.0))
 
 
 def pixel_size_notes(pipeline: Pipeline, measured: Measured) -> list[str]:
@@ -52,8 +72,8 @@ def pixel_size_notes(pipeline: Pipeline, measured: Measured) -> list[str]:
     ]
 
 
-def attenuation_notes(pipeline: Pipeline, measured: Measured) -> list[str]:
-    """What to say where a direct inversion is denser than any bone, or thinner than any tissue."""
+def attenuation_notes(pipeline: Pipeline, measured: Measured, *, model: bool) -> list[str]:
+    """What to say where a direct inversion is denser than any bone, or thinner than any tissue; see `scan_notes`."""
     volume = pipeline.place(direct(measured.measurement.to(pipeline.device)), measured)
     values = pipeline.to_units(pipeline.shown(volume, measured)).as_tensor().flatten()
     dense, densest = values.kthvalue(math.ceil(DENSE * len(values))).values, values.max()
@@ -63,31 +83,49 @@ def attenuation_notes(pipeline: Pipeline, measured: Measured) -> list[str]:
             "attenuation (per mm) and the geometry's units (mm) right?"
         ]
     if densest > METAL:
+        metal = "rays through metal contradict each other"
         return [
-            f"found {densest:,.0f} HU in a first image, expected less than {METAL:,.0f} HU: metal, or water of another "
-            "attenuation? The model knows no metal, and rays through it contradict each other; ADMM-TV may fit better"
+            f"found {densest:,.0f} HU in a first image, expected less than {METAL:,.0f} HU: metal, water of another "
+            f"attenuation (per mm), or a geometry in another unit than mm? "
+            + (f"The model knows no metal, and {metal}; ADMM-TV may fit better" if model else metal.capitalize())
         ]
     return []
 
 
-def sense_notes(projections: Projections) -> list[str]:
-    """What to say where the views fit each other better with the columns of the detector in the reverse order.
+def fit_notes(projections: Projections) -> list[str]:
+    """What to say where the views contradict each other, or fit better with the detector's columns in reverse order.
 
     A wrong sense of rotation does the same, but for a mirrored volume. A coarse volume is fitted to coarse projections
-    by SIRT, once as they are and once reversed. A flip of the rows, and where the first view is, change no fit.
+    by SIRT, as they are, reversed, and in random order, which right views fit much better than. A flip of the rows, and where the first view is, change no fit.
     """
-    coarse = _coarse(upright(projections))
-    given, reversed_ = _misfit(coarse), _misfit(replace(coarse, data=coarse.data.flip(2)))
-    if reversed_ * CLEARLY >= given:
-        return []
-    return [
-        f"found views that fit each other to {given:.3f} of their size, and to {reversed_:.3f} with the detector's "
-        "columns reversed, expected a better fit as they are: are the sense of rotation and the columns' order right?"
-    ]
+    chosen, coarse = _coarse(upright(projections))
+    given, of_views = _misfit(coarse)
+    reversed_, _ = _misfit(replace(coarse, data=coarse.data.flip(2)))
+    if reversed_ * CLEARLY < given:
+        return [
+            f"found views that fit each other to {given:.3f} of their size, and to {reversed_:.3f} with the detector's "
+            "columns reversed, expected a better fit as they are: are the sense of rotation and the columns' order "
+            "right?"
+        ]
+    worst = int(of_views.argmax())
+    if of_views[worst] > max(STANDS_OUT * float(of_views.median()), ODD):
+        return [
+            f"found that view {chosen[worst]} fits the others to {float(of_views[worst]):.2g} of its size only, "
+            f"expected near {float(of_views.median()):.2g} as for the other views: is it of the same scan, and its "
+            "geometry right?"
+        ]
+    order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(0))
+    mixed, _ = _misfit(replace(coarse, data=coarse.data[order]))
+    if given > max(DOUBTFUL * mixed, FITS):
+        return [
+            f"found views that fit each other to {given:.3f} of their size, and to {mixed:.3f} in random order, expected "
+            f"less than {DOUBTFUL:g} times as much: are their order, angles and lengths right, and did nothing move?"
+        ]
+    return []
 
 
-def _coarse(projections: Projections) -> Projections:
-    """The middle rows of some of the views, in few pixels."""
+def _coarse(projections: Projections) -> tuple[np.ndarray, Projections]:
+    """Which views were chosen, and their middle rows, in few pixels."""
     scan = projections.geometry
     chosen = np.arange(0, scan.views, -(-scan.views // VIEWS))
     rows, columns = scan.detector_shape
@@ -111,11 +149,11 @@ def _coarse(projections: Projections) -> Projections:
         detector_shape=shape,
     )
     data = torch.nn.functional.avg_pool2d(middle[:, None], (along_v, along_u))[:, 0]
-    return replace(projections, data=data, geometry=geometry, weights=None)
+    return chosen, replace(projections, data=data, geometry=geometry, weights=None)
 
 
-def _misfit(projections: Projections) -> float:
-    """‖A x − y‖ / ‖y‖ of a coarse volume."""
+def _misfit(projections: Projections) -> tuple[float, torch.Tensor]:
+    """‖A x − y‖ / ‖y‖ of a coarse volume, and the same of each view."""
     field = field_of_view(projections)
     low, high = field.met_heights
     side = 2 * field.met_radius
@@ -123,8 +161,9 @@ def _misfit(projections: Projections) -> float:
     shape = (COLUMNS, COLUMNS, voxels(high - low, spacing))
     grid = Grid.centered(shape, (spacing,) * 3, center=(*field.axis, (low + high) / 2))
     projector = ConeBeamProjector(projections.geometry, grid)
-    fitted = SIRT(projector, iterations=FITTING, rtol=0)(projections.data[None])
-    return data_residual(fitted, projections.data[None], projector)
+    measured = projections.data[None]
+    fitted = SIRT(projector, iterations=FITTING, rtol=0)(measured)
+    return data_residual(fitted, measured, projector), _of_views(projector(fitted), measured)
 
 
 def seen(shown: MetaTensor, measured: Measured) -> MetaTensor:
@@ -136,7 +175,10 @@ def seen(shown: MetaTensor, measured: Measured) -> MetaTensor:
 def residuals(result: MetaTensor, measured: Measured) -> list[float]:
     """‖A x − y‖ / ‖y‖ of each view, where it was measured."""
     weighted = measured.measurement.weighted
-    expected = weighted.data.double().flatten(2)
-    found = weighted.operator(result.as_tensor().to(weighted.data.device)).double().flatten(2)
-    away = (found - expected).norm(dim=(0, 2)) / expected.norm(dim=(0, 2)).clamp(min=1e-12)
-    return away.tolist()
+    return _of_views(weighted.operator(result.as_tensor().to(weighted.data.device)), weighted.data).tolist()
+
+
+def _of_views(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    """(views,), ‖found − expected‖ / ‖expected‖ of projections (1, view, v, u)."""
+    found, expected = found.double().flatten(2), expected.double().flatten(2)
+    return (found - expected).norm(dim=(0, 2)) / expected.norm(dim=(0, 2)).clamp(min=1e-12)

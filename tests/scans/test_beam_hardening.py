@@ -24,6 +24,14 @@ def coefficients():
     return fit_water_correction(LENGTHS, two_energies(LENGTHS), water=WATER)
 
 
+def test_a_length_is_no_line_integral():
+    """Coefficients that give mm of water instead of line integrals would make everything 50 times as dense."""
+    with pytest.raises(
+        InputError, match=r"found a polynomial that makes 250 of 5, the highest .*, and no length in mm"
+    ):
+        correct_beam_hardening(torch.tensor([0.0, 5.0]), (50.0,))
+
+
 def test_water_becomes_proportional_to_its_thickness(coefficients):
     between = np.linspace(0, 400, 997)
     measured = two_energies(between)

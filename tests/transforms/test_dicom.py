@@ -152,6 +152,16 @@ def test_what_differs_without_meaning_splits_no_series(phantom, write, keyword, 
     check(write(slices), phantom)
 
 
+def test_projections_are_refused_by_name(write):
+    """DICOM-CT-PD: files of the CT modality whose private elements describe a curved detector."""
+    views = [image(np.zeros((4, 6)), f"1.2.3.4.{view + 1}") for view in range(3)]
+    for view in views:
+        view.private_block(0x7029, "DETECTOR GEOMETRY", create=True).add_new(0x0B, "CS", "CYLINDRICAL")
+    folder = write(views)
+    for path in (folder, next(folder.iterdir())):
+        refused(path, r"IM0\d\d.dcm: found projections \(DICOM-CT-PD\), whose curved detectors .*, expected a volume")
+
+
 def test_each_slice_has_its_own_rescale(phantom, write):
     hu = phantom.astype(np.float32)
     slices = series(phantom)

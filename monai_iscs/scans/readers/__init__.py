@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from monai_iscs.scans.readers.formats import holds_projections
+from monai_iscs.scans.readers.formats import check_geometry_given, holds_projections
 from monai_iscs.scans.readers.options import Options
 from monai_iscs.scans.readers.read import read_projections, read_with
 from monai_iscs.scans.readers.write import write_projections
 
-__all__ = ["Options", "holds_projections", "read_projections", "read_with", "write_projections"]
+__all__ = ["Options", "check_geometry_given", "holds_projections", "read_projections", "read_with", "write_projections"]

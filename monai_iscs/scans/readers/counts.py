@@ -18,12 +18,16 @@ FULL_SCALE = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))  # largest numbe
 AIR = 0.01  # line integral up to which a ray at full scale is one through air, and not a saturated one
 WORTH_TELLING = 1e-3  # of all rays
 NONE = np.empty(0, np.intp)
+NAMED = 10  # blank views in a message
+MOST_BLANK = 0.5  # of all views
+BLANK = 0.5  # of a view's pixels: more without a count, and it was not exposed
 
 
-def line_integrals(recording: Recording, chosen: Sequence[int]) -> tuple[Tensor, Tensor | None, list[str]]:
+def line_integrals(recording: Recording, chosen: Sequence[int]) -> tuple[Tensor, Tensor | None, list[str], np.ndarray]:
     """Line integrals of some views, p = −log((counts − dark) / (air − dark)).
 
-    Pixels that are dead (nothing in the flat field, or the same number in all views), rays without a count and
+    Views that hold the same number in every pixel, or hardly a count, were not exposed, and are left out. Pixels that
+    are dead (nothing in the flat field, or the same number in all views), rays without a count and
     saturated rays are interpolated from their neighbours.
 
     Args:
@@ -31,24 +35,44 @@ def line_integrals(recording: Recording, chosen: Sequence[int]) -> tuple[Tensor,
         chosen: indices of the views, rising.
 
     Returns:
-        Line integrals (view, v, u), float32; weights, as `Projections` has them; a sentence for each kind of mending.
+        Line integrals (view, v, u), float32; weights, as `Projections` has them; a sentence for each kind of mending;
+        the views that were kept.
 
     Raises:
-        InputError: numbers that are not finite, more than 5 % to mend, or numbers that can't be what they are said to
-            be.
+        InputError: numbers that are not finite, more than 5 % to mend, more than half of the views without an image, or
+            numbers that can't be what they are said to be.
     """
     shape = (len(chosen), *recording.stack.shape[1:])
     data = np.empty(shape, np.float32)
     frames = enumerate(recording.stack.frames(chosen))
+    blank = np.zeros(len(chosen), bool)
     weights, notes = None, []
     if recording.kind == "line-integrals":
         for view, frame in frames:
             data[view] = frame
             _check_finite(data[view], chosen[view])
+            blank[view] = _constant(data[view])
     else:
-        weights, notes = _from_counts(frames, recording, chosen, data)
-    result = torch.from_numpy(data)
-    return result, None if weights is None else torch.from_numpy(weights), notes
+        weights, notes = _from_counts(frames, recording, chosen, data, blank)
+    kept = np.asarray(chosen)
+    if blank.any() and not (blank.all() and recording.kind == "line-integrals"):  # `check_line_integrals` knows those
+        notes.append(_left_out(kept[blank], len(kept)))
+        kept, data = kept[~blank], data[~blank]
+        weights = None if weights is None else weights[~blank]
+    return torch.from_numpy(data), None if weights is None else torch.from_numpy(weights), notes, kept
+
+
+def _left_out(blank: np.ndarray, views: int) -> str:
+    """A note of blank views, or an `InputError` for too many."""
+    names = ", ".join(map(str, blank[:NAMED])) + (", ..." if len(blank) > NAMED else "")
+    found = f"found no image in {len(blank)} of {views} views ({names}: one number everywhere, or hardly a count)"
+    if len(blank) > MOST_BLANK * views:
+        raise InputError(f"{found}, expected at most {MOST_BLANK:.0%} of them to be blank")
+    return f"{found}, left out"
+
+
+def _constant(frame: np.ndarray) -> bool:
+    return bool(frame.size > 1 and frame.min() == frame.max())
 
 
 def _check_finite(frame: np.ndarray, view: int) -> None:
@@ -58,9 +82,13 @@ def _check_finite(frame: np.ndarray, view: int) -> None:
 
 
 def _from_counts(
-    frames: Iterable[tuple[int, np.ndarray]], recording: Recording, chosen: Sequence[int], data: np.ndarray
+    frames: Iterable[tuple[int, np.ndarray]],
+    recording: Recording,
+    chosen: Sequence[int],
+    data: np.ndarray,
+    blank: np.ndarray,
 ) -> tuple[np.ndarray | None, list[str]]:
-    """Fill `data`, (view, v, u), from counts; its weights, and notes."""
+    """Fill `data`, (view, v, u), from counts, and `blank`, (view,); the weights, and notes."""
     views, *pixels = data.shape
     dark = np.asarray(recording.dark, np.float64)
     air = np.broadcast_to(np.asarray(recording.air, np.float64) - dark, pixels)
@@ -74,6 +102,11 @@ def _from_counts(
     for view, frame in frames:
         frame = frame.astype(np.float64)
         _check_finite(frame, chosen[view])
+        blank[view] = _constant(frame) or (frame <= dark).mean() > BLANK
+        if blank[view]:
+            starved.append(NONE)
+            saturated.append(NONE)
+            continue
         np.minimum(lowest, frame, out=lowest)
         np.maximum(highest, frame, out=highest)
         if (top := frame.max()) > peak:  # what was at the peak of the views before was not at the detector's limit

@@ -66,11 +66,11 @@ def _load(path: Path) -> dict[str, Any]:
 def _scenario_file(path: Path, metadata: Mapping[str, Any]) -> Path:
     name = (metadata.get("acquisition_geometry") or {}).get("path_to_CTSimU_JSON")
     if not name:
-        raise InputError("found no acquisition_geometry.path_to_CTSimU_JSON in it, expected geometry=FILE")
+        raise InputError("found no acquisition_geometry.path_to_CTSimU_JSON in it, expected a geometry to be given")
     for place in (path.parent / name, path.parent / Path(name).name):
         if place.is_file():
             return place
-    raise InputError(f"found no {name}, expected the scenario that it names, or geometry=FILE")
+    raise InputError(f"found no {name}, expected the scenario that it names, or another geometry")
 
 
 def _number(value: Any, units: Mapping[str, float], name: str = "") -> float:

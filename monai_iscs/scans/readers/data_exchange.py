@@ -49,7 +49,7 @@ def read_data_exchange(path: Path, options: Options) -> Recording:
                 yield file["exchange/data"][index]
 
     if options.pitch is None:
-        raise InputError("found no pixel size in it, expected detector_pitch=MM")
+        raise InputError("found no pixel size in it, expected a detector_pitch (mm along v and u)")
     if len(theta) != shape[0]:
         raise InputError(f"found {len(theta)} angles in exchange/theta, expected one for each of {shape[0]} images")
     stack = Stack(path=path, shape=shape, dtype=dtype, frames=frames)

@@ -15,7 +15,7 @@ from monai_iscs.scans.readers.nikon import read_nikon, read_nikon_images
 from monai_iscs.scans.readers.options import Options
 from monai_iscs.scans.readers.recording import Recording
 from monai_iscs.scans.readers.rtk_xml import read_rtk
-from monai_iscs.scans.readers.stack import open_stack
+from monai_iscs.scans.readers.stack import TIFF, open_stack
 
 # What reads a file by its suffix, and which options of its own it takes. Files that hold their images, or name them:
 # `read(path, options)`.
@@ -32,6 +32,7 @@ WITH_GEOMETRY = {
     **dict.fromkeys(vectors_file.SUFFIXES, (vectors_file.read_vectors, ("unit",))),
 }
 BESIDE = ".xml"  # of a geometry of the same name beside images
+GEOMETRIES = (*WITH_GEOMETRY, ".json (for CTSimU's metadata)")
 OWN_OPTIONS = ("unit", "detector_pitch", "axis_column")
 
 
@@ -55,7 +56,7 @@ def open_recording(path: Path, options: Options) -> Recording:
     geometry = options.geometry_file or _beside(path)
     if geometry.suffix.lower() not in WITH_GEOMETRY:
         found = geometry.suffix or "no suffix"
-        raise FileError(geometry, f"found {found}, expected a geometry: {', '.join(WITH_GEOMETRY)}")
+        raise FileError(geometry, f"found {found}, expected a geometry: {', '.join(GEOMETRIES)}")
     read, own = WITH_GEOMETRY[geometry.suffix.lower()]
     _refuse_others(options, own)
     return read(path, geometry, options)
@@ -66,6 +67,33 @@ def holds_projections(path: Path) -> bool:
     if path.suffix.lower() in (*COMPLETE, *rtk_files.SUFFIXES):
         return True
     return path.is_file() and path.with_suffix(BESIDE).is_file()
+
+
+def geometry_name(path: Path, options: Options) -> Path:
+    """The file that the geometry was read from, for messages."""
+    beside = path.with_suffix(BESIDE)
+    complete = path.suffix.lower() in COMPLETE or options.geometry is not None
+    return options.geometry_file or (beside if beside.is_file() and not complete else path)
+
+
+def check_geometry_given(path: Path) -> None:
+    """Raise an `InputError` for what can only be images of a detector, whose geometry nobody gave.
+
+    Args:
+        path: of anything but what `holds_projections` knows.
+    """
+    files = list(path.iterdir()) if path.is_dir() else [path]
+    suffixes = {file.suffix.lower() for file in files if file.is_file() or "*" in file.name}
+    if suffixes & {".raw", ".bin"} and not suffixes & {".mhd", ".nhdr"}:
+        raise FileError(path, "found pixels alone, expected the file that describes them: .mhd, or CTSimU's metadata")
+    if ".npz" in suffixes:
+        raise FileError(path, "found .npz, expected projections as .npy (view, v, u), or a volume")
+    if only := suffixes & {".npy", *TIFF}:
+        found = f"images ({', '.join(sorted(only))}) without a geometry"
+        raise FileError(path, f"found {found}, expected one: {', '.join(GEOMETRIES)}")
+    geometries = sorted(file.name for file in files if file.suffix.lower() == BESIDE and path.is_dir())
+    if geometries:
+        raise FileError(path, f"found a folder with {geometries[0]}, expected its images: FILE or a pattern like *.mha")
 
 
 def _suffix(path: Path) -> str:
@@ -86,6 +114,5 @@ def _beside(path: Path) -> Path:
     if not path.exists() and "*" not in path.name:
         raise InputError("found no such file or folder, expected projections")
     if not beside.is_file():
-        expected = ", ".join((*WITH_GEOMETRY, *COMPLETE))
-        raise InputError(f"found no geometry ({beside.name}) beside it, expected geometry=FILE ({expected})")
+        raise InputError(f"found no geometry ({beside.name}) beside it, expected one: {', '.join(GEOMETRIES)}")
     return beside

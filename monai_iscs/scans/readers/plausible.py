@@ -37,8 +37,8 @@ def check_line_integrals(data: Tensor, *, sure: bool) -> list[str]:
     if high > MEASURED:
         if high > LARGEST or bool((data[0] == data[0].round()).all()):
             raise InputError(
-                f"found line integrals of up to {high:.4g}, expected at most {MEASURED:g}: kind='counts' if they are "
-                "counts"
+                f"found line integrals of up to {high:.4g}, expected at most {MEASURED:g} (or kind counts, if they are "
+                "counts)"
             )
         return [
             f"found line integrals of up to {high:.4g}, which no scanner can measure: simulated, or in another unit?"
@@ -50,6 +50,6 @@ def check_line_integrals(data: Tensor, *, sure: bool) -> list[str]:
     if AIR[0] < edge < AIR[1] and middle < edge:
         raise InputError(
             f"found values of {edge:.2g} at the detector's sides that fall to {middle:.2g} in its middle, expected "
-            "line integrals: kind='transmission' if they are shares of the air's counts, else kind='line-integrals'"
+            "line integrals: give kind transmission if they are shares of the air's counts, else kind line-integrals"
         )
     return []

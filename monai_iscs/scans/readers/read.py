@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
-import numpy as np
-
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.scans.beam_hardening import correct_beam_hardening
 from monai_iscs.scans.projections import Projections
 from monai_iscs.scans.readers.counts import line_integrals
-from monai_iscs.scans.readers.formats import open_recording
+from monai_iscs.scans.readers.formats import geometry_name, open_recording
 from monai_iscs.scans.readers.naming import naming_file
 from monai_iscs.scans.readers.options import PATIENT, Images, Options
 from monai_iscs.scans.readers.plausible import check_line_integrals
+from monai_iscs.scans.readers.plausible_geometry import check_geometry
 
 
 def read_projections(
@@ -85,18 +84,20 @@ def read_with(path: str | PathLike[str], options: Options) -> Projections:
     path = Path(path).expanduser()
     with naming_file(path):
         recording = open_recording(path, options).checked().told(options)
+        with naming_file(geometry_name(path, options)):
+            strange = check_geometry(recording.geometry, parallel=recording.parallel)
         views = recording.geometry.views
         if options.every >= views > 1:
             raise InputError(f"every: found {options.every} with {views} views, expected fewer than there are")
         chosen = range(0, views, options.every)
-        data, weights, notes = line_integrals(recording, chosen)
-        notes += check_line_integrals(data, sure=options.kind == "line-integrals")
+        data, weights, notes, kept = line_integrals(recording, chosen)
+        notes += strange + check_line_integrals(data, sure=options.kind == "line-integrals")
         if options.beam_hardening is not None:
             data = correct_beam_hardening(data, options.beam_hardening)
         position = options.position or recording.position
         return Projections(
             data=data,
-            geometry=recording.geometry.chosen(np.asarray(chosen)),
+            geometry=recording.geometry.chosen(kept),
             weights=weights,
             position=None if position == PATIENT else position,
             notes=(*recording.notes, *notes),

@@ -12,9 +12,6 @@ from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.scans.readers.options import KINDS, Options
 from monai_iscs.scans.readers.stack import Stack, open_frames
 
-WIDEST = 75.0  # degrees between a ray and the middle one
-NARROWEST = 1e-3  # half a detector's diagonal as a share of its distance; below, one of the two is in another unit
-
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
@@ -46,7 +43,7 @@ class Recording:
         """The same, once its parts fit each other.
 
         Raises:
-            InputError: another number of images than views, other pixels than the detector's, or impossible lengths.
+            InputError: another number of images than views, or other pixels than the detector's.
         """
         views, *pixels = self.stack.shape
         if views != self.geometry.views:
@@ -54,7 +51,6 @@ class Recording:
         if tuple(pixels) != self.geometry.detector_shape:
             expected = " x ".join(map(str, self.geometry.detector_shape))
             raise InputError(f"found {' x '.join(map(str, pixels))} pixels, expected the geometry's {expected}")
-        _check_lengths(self.geometry, NARROWEST * (not self.parallel))
         return self
 
     def told(self, options: Options) -> Recording:
@@ -69,14 +65,14 @@ class Recording:
         given = [name for name in ("flat", "air", "dark") if getattr(options, name) is not None]
         if given and self.kind not in (None, "counts"):
             raise InputError(
-                f"{given[0]}: found one for {self.kind}, expected none; kind='counts' if the numbers are counts"
+                f"{given[0]}: found one for {self.kind}, expected none, or kind counts if the numbers are counts"
             )
         if self.kind is None and (given or self.stack.dtype.kind != "f"):
             self = replace(self, kind="counts")
         if self.kind is None:
             raise InputError(
-                f"found {self.stack.dtype} numbers in a format that doesn't say what they are, expected "
-                f"kind={' or '.join(map(repr, KINDS))} (these with air=COUNTS or flat=FILE)"
+                f"found {self.stack.dtype} numbers in a format that doesn't say what they are, expected their kind: "
+                f"{' or '.join(KINDS)} (these with their air or flat)"
             )
         if self.kind == "transmission":
             return replace(self, air=1.0, dark=0.0)
@@ -89,25 +85,7 @@ class Recording:
             self = replace(self, air=float(options.air))
         if self.kind == "counts" and self.air is None:
             raise InputError(
-                f"found counts ({self.stack.dtype}) without an air value, expected flat=FILE (images without the "
-                "object) or air=COUNTS"
+                f"found counts ({self.stack.dtype}) without an air value, expected flat (images without the object) "
+                "or air (counts without it)"
             )
         return self
-
-
-def _check_lengths(scan: ConeBeamGeometry, narrowest: float) -> None:
-    """Raise an `InputError` where lengths must be in different units."""
-    rows, columns = scan.detector_shape
-    corner = np.hypot(
-        (rows - 1) / 2 * np.linalg.norm(scan.v, axis=1), (columns - 1) / 2 * np.linalg.norm(scan.u, axis=1)
-    )
-    distance = np.abs(scan.plane_depth) / np.linalg.norm(scan.normals, axis=1)
-    ratio = corner / distance
-    angle = np.degrees(np.arctan(ratio))
-    found = f"a detector whose corner is {corner[0]:.4g} mm from its middle, {distance[0]:.4g} mm from the source"
-    if angle.max() > WIDEST:
-        raise InputError(
-            f"found {found}: rays of {angle.max():.1f} degrees, expected at most {WIDEST:g} (another unit?)"
-        )
-    if rows * columns > 1 and ratio.min() < narrowest:
-        raise InputError(f"found {found}: rays of {angle.min():.2g} degrees, expected a wider fan (another unit?)")

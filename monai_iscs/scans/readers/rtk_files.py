@@ -35,7 +35,7 @@ def read_rtk_files(path: Path, options: Options) -> Recording:
     stack = _stack(rtk, path, files, options.air)
     file = options.geometry_file
     if file is None and files[0].suffix.lower() != ".header":
-        raise InputError("found no geometry, expected geometry=FILE (RTK's XML, or the scanner's own)")
+        raise InputError("found no geometry, expected a geometry: RTK's XML, or the scanner's own")
     if file is not None and _root(file) == ROOT:
         parameters, notes = read_rtk_xml(file)
     else:

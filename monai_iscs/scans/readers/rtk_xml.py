@@ -106,6 +106,7 @@ def read_rtk_xml(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
             _check_view(views[-1], matrix, len(views) - 1)
         if not views:
             raise InputError("found no <Projection> in it, expected one for each view")
+        _check_flat(known)  # it may stand after the last projection
         collimated = any(view[name] < WIDE_OPEN for view in views for name in COLLIMATION)
         notes = ("the collimation in the geometry file was not applied",) if collimated else ()
         return {ours: np.array([view[name] for view in views]) for ours, name in NAMES.items()}, notes
@@ -126,16 +127,14 @@ def _numbers(element: ElementTree.Element, count: int) -> np.ndarray:
     except ValueError:
         values = np.array([np.nan])
     if len(values) != count or not np.isfinite(values).all():
-        raise InputError(f"found {' '.join(words)[:60]!r} as <{element.tag}>, expected {count} numbers")
+        raise InputError(
+            f"found {' '.join(words)[:60]!r} as <{element.tag}>, expected {count} finite number{'s' * (count > 1)}"
+        )
     return values
 
 
 def _check_view(view: dict[str, float], matrix: np.ndarray | None, index: int) -> None:
-    if view["RadiusCylindricalDetector"]:
-        raise InputError(
-            f"found a cylindrical detector (RadiusCylindricalDetector {view['RadiusCylindricalDetector']:g} mm), "
-            "expected a flat one"
-        )
+    _check_flat(view)
     for name in ("SourceToIsocenterDistance", "SourceToDetectorDistance"):
         if not view[name] > 0:
             raise InputError(
@@ -146,6 +145,11 @@ def _check_view(view: dict[str, float], matrix: np.ndarray | None, index: int) -
             f"found a matrix in projection {index} that differs from its parameters by {off:.3g}, expected at most "
             f"{TOLERANCE:g}"
         )
+
+
+def _check_flat(values: dict[str, float]) -> None:
+    if radius := values["RadiusCylindricalDetector"]:
+        raise InputError(f"found a cylindrical detector (RadiusCylindricalDetector {radius:g} mm), expected a flat one")
 
 
 def projection_matrix(view: dict[str, float]) -> np.ndarray:
@@ -167,5 +171,5 @@ def _with_pitch(stack: Stack, options: Options) -> Stack:
         options.refuse("detector_pitch", because="the images have their own")
         return stack
     if options.pitch is None:
-        raise InputError("found images without a pixel size, expected detector_pitch=MM")
+        raise InputError("found images without a pixel size, expected a detector_pitch (mm along v and u)")
     return replace(stack, pitch=options.pitch)

@@ -26,8 +26,7 @@ def read_vectors(path: Path, file: Path, options: Options) -> Recording:
     with naming_file(file):
         vectors = _load(file)
         if options.scale is None:
-            expected = ", ".join(f"unit='{unit}'" for unit in UNITS)
-            raise InputError(f"found vectors without a unit, expected {expected} or unit=MM (mm in one unit)")
+            raise InputError(f"found vectors without a unit, expected one to be given: unit {', '.join(UNITS)}")
         stack = open_stack(path, views=len(vectors))
         geometry = ConeBeamGeometry.from_vectors(vectors * options.scale, detector_shape=stack.shape[1:])
     return Recording(stack=stack, geometry=geometry)

@@ -53,6 +53,28 @@ def test_several_flat_and_dark_images_are_averaged(read, integrals, flats, tmp_p
         np.testing.assert_array_equal(read(array, flat=flat, dark=tmp_path / "dark.npy").data, exact.data)
 
 
+def test_views_that_were_not_exposed_are_left_out(read, counts, integrals, circle):
+    """One number everywhere, or nearly no count; also with numbers that are line integrals already."""
+    array = counts.copy()
+    array[3], array[8] = 0, np.random.default_rng(0).integers(0, 3, array[8].shape)
+    left = np.delete(np.arange(12), [3, 8])
+    projections = read(array, air=AIR + 100, dark=np.full((10, 14), 100.0))
+    right = read(counts, air=AIR + 100, dark=np.full((10, 14), 100.0))
+    np.testing.assert_array_equal(projections.data, right.data[left])
+    assert projections.geometry == circle.chosen(left)
+    said = "found no image in 2 of 12 views (3, 8: one number everywhere, or hardly a count), left out"
+    assert projections.notes == (said,)
+    array = integrals.copy()
+    array[11] = 0
+    projections = read(array, kind="line-integrals")
+    assert projections.geometry == circle.chosen(np.arange(11))
+    np.testing.assert_array_equal(projections.data, integrals[:11])
+    assert "1 of 12 views (11:" in projections.notes[0]
+    every = read(array, kind="line-integrals", every=11)  # what is left out is told by its number in the file
+    assert "1 of 2 views (11:" in every.notes[0]
+    assert every.geometry.views == 1
+
+
 def test_kinds(read, integrals):
     np.testing.assert_array_equal(read(integrals, kind="line-integrals").data, integrals)
     np.testing.assert_allclose(read(np.exp(-integrals), kind="transmission").data, integrals, atol=1e-6)

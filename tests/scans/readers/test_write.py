@@ -50,7 +50,7 @@ def turned() -> ConeBeamGeometry:
 
 SCANS = {
     "circle": circle(),
-    "half fan": circle(detector_offset=(2, 60), clockwise=True, arc=220, first_angle=17),
+    "half fan": circle(detector_offset=(2, 3), clockwise=True, arc=220, first_angle=17),
     "helix": helix(),
     "rows that fall": replace(circle(), v=-circle().v),
     "tilted": tilted(),
