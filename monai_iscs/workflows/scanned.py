@@ -96,7 +96,8 @@ def fit_notes(projections: Projections) -> list[str]:
     """What to say where the views contradict each other, or fit better with the detector's columns in reverse order.
 
     A wrong sense of rotation does the same, but for a mirrored volume. A coarse volume is fitted to coarse projections
-    by SIRT, as they are, reversed, and in random order, which right views fit much better than. A flip of the rows, and where the first view is, change no fit.
+    by SIRT, as they are, reversed, and in random order, which right views fit much better than. A flip of the rows, and
+    where the first view is, change no fit.
     """
     chosen, coarse = _coarse(upright(projections))
     given, of_views = _misfit(coarse)
@@ -118,8 +119,9 @@ def fit_notes(projections: Projections) -> list[str]:
     mixed, _ = _misfit(replace(coarse, data=coarse.data[order]))
     if given > max(DOUBTFUL * mixed, FITS):
         return [
-            f"found views that fit each other to {given:.3f} of their size, and to {mixed:.3f} in random order, expected "
-            f"less than {DOUBTFUL:g} times as much: are their order, angles and lengths right, and did nothing move?"
+            f"found views that fit each other to {given:.3f} of their size, and to {mixed:.3f} in random order, "
+            f"expected less than {DOUBTFUL:g} times as much: are their order, angles and lengths right, and did "
+            "nothing move?"
         ]
     return []
 

@@ -29,6 +29,7 @@ from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.reports import RunRecord
 from monai_iscs.transforms import LoadProjections, PlaceProjections
 from monai_iscs.workflows.bundle import find_bundle, load_network, read_config
+from monai_iscs.workflows.fingerprint import fingerprint
 from monai_iscs.workflows.pipeline import Pipeline
 
 FILES = {"reconstruction.nii.gz", "preview.png", "seen.nii.gz", "run.json"}
@@ -262,25 +263,20 @@ def test_patterns_of_files(reconstruct, tiffs):
     assert run["settings"]["flat"].endswith("open_*.tif")
 
 
-def test_a_run_of_a_pattern_goes_on(measuring, tiffs, tmp_path, monkeypatch, capsys):
-    sample, shown = Pipeline.sample, []
+def test_a_pattern_has_the_fingerprint_of_its_files(tiffs):
+    """Which says whether an interrupted run may be gone on with."""
+    pattern = tiffs / "view_*.tif"
+    first = fingerprint(pattern)
+    (tiffs / "notes.txt").write_text("not one of them")
+    assert fingerprint(pattern) == first
+    (tiffs / "view_05.tif").write_bytes((tiffs / "view_06.tif").read_bytes())
+    assert fingerprint(pattern) != first
 
-    def stopped(pipeline, sampler, measured, callback, checkpoint):
-        def stop(state):
-            callback(state)
-            if len(shown) == 0 and state.index >= 1:
-                shown.append(state.step)
-                raise KeyboardInterrupt
 
-        return sample(pipeline, sampler, measured, stop, checkpoint)
-
-    monkeypatch.setattr(Pipeline, "sample", stopped)
-    given = ["reconstruct", tiffs / "view_*.tif", "--bundle", measuring, "--output", tmp_path / "out"]
-    given += ["--geometry", tiffs / "views.geom", "--unit", "mm", "--air", 50_000, "--spacing", 8, "--shape", 32, 32, 8]
-    given += ["--steps", 4]
-    main(list(map(str, given)))
-    assert main(list(map(str, given))) == 0
-    assert "Went on after step" in capsys.readouterr().out
+def test_a_sampler_takes_a_pattern(reconstruct, tiffs):
+    options = ("--air", 50_000, "--spacing", 8, "--shape", 32, 32, 8, "--steps", 2)
+    _, run = reconstruct("--geometry", tiffs / "views.geom", "--unit", "mm", *options, file=tiffs / "view_*.tif")
+    assert max(run["residual_of_each_view"]) < 0.2
 
 
 def test_images_without_their_geometry(fails, tiffs, scan, measuring, tmp_path):

@@ -79,7 +79,7 @@ UPRIGHT = [name for name in SCANS if "tilted" not in name and "rectangles" not i
 
 def table() -> dict[str, dict[str, str]]:
     """The cells of the docs' table, by row and column."""
-    lines = [line for line in DOCS.read_text().splitlines() if line.startswith("|")]
+    lines = [line for line in DOCS.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     begin = next(index for index, line in enumerate(lines) if line.startswith("| scan |"))
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[begin:]]
     columns = [[name.strip().strip("`") for name in cell.split(",")] for cell in cells[0][1:]]
