@@ -130,7 +130,8 @@ def number(low: float, high: float, *, include_low: bool = False) -> Callable[[s
     if high < math.inf:
         expected = f"a number from {low:g} to {high:g}" if include_low else f"a number above {low:g}, up to {high:g}"
     else:
-        expected = f"a number above {low:g}" if low > -math.inf else "a number"
+        least = "of at least" if include_low else "above"
+        expected = f"a number {least} {low:g}" if low > -math.inf else "a number"
 
     def parse(text: str) -> float:
         try:
