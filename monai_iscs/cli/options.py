@@ -138,7 +138,8 @@ def add_projection_options(parser: argparse.ArgumentParser) -> None:
         nargs=3,
         type=number(-MOST_COUNT, MOST_COUNT, include_low=True),
         metavar=("X", "Y", "Z"),
-        help="of the volume, mm right, anterior and superior of the isocentre (default: the middle of what is seen)",
+        help="of the volume, mm right, anterior and superior of the geometry's origin, which is RTK's isocentre "
+        "(default: the middle of what is seen)",
     )
 
 

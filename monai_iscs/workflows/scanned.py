@@ -31,6 +31,7 @@ ODD = 0.1  # misfit of a single view
 STANDS_OUT = 4.0  # how much worse than the median view a single one has to fit to be named
 TOLERANCE = 1.1  # of a pixel size beside those of the training
 METAL = 3000.0  # HU: bones stay below, also with the streaks of few views
+SEEN, MOST = 0.5, 0.5  # share of the views, and of the volume that so many should see
 TISSUE, DENSE = -500.0, 0.999  # HU, and the share of voxels below it that leaves no body
 
 
@@ -47,7 +48,7 @@ def scan_notes(pipeline: Pipeline, projections: Projections, measured: Measured,
         *projections.notes,
         *fit_notes(projections),
         *(pixel_size_notes(pipeline, measured) if model else []),
-        *attenuation_notes(pipeline, measured, model=model),
+        *image_notes(pipeline, measured, model=model),
     ]
 
 
@@ -72,10 +73,22 @@ def pixel_size_notes(pipeline: Pipeline, measured: Measured) -> list[str]:
     ]
 
 
-def attenuation_notes(pipeline: Pipeline, measured: Measured, *, model: bool) -> list[str]:
-    """What to say where a direct inversion is denser than any bone, or thinner than any tissue; see `scan_notes`."""
+def image_notes(pipeline: Pipeline, measured: Measured, *, model: bool) -> list[str]:
+    """What to say where few views see the wanted volume, or a direct inversion can't be a body's; see `scan_notes`."""
     volume = pipeline.place(direct(measured.measurement.to(pipeline.device)), measured)
-    values = pipeline.to_units(pipeline.shown(volume, measured)).as_tensor().flatten()
+    shown = pipeline.shown(volume, measured)
+    share = float((seen(shown, measured).as_tensor() >= SEEN).float().mean())
+    notes = attenuation_notes(pipeline.to_units(shown).as_tensor().flatten(), model=model)
+    if share < MOST:
+        notes.append(
+            f"found only {share:.0%} of the volume seen by half of the views or more, expected most of it: are its "
+            "shape and center right?"
+        )
+    return notes
+
+
+def attenuation_notes(values: torch.Tensor, *, model: bool) -> list[str]:
+    """What to say where an image is denser than any bone, or thinner than any tissue; its HU; see `scan_notes`."""
     dense, densest = values.kthvalue(math.ceil(DENSE * len(values))).values, values.max()
     if dense < TISSUE:
         return [

@@ -27,6 +27,7 @@ from monai_iscs.cli import main
 from monai_iscs.grid import Grid
 from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.reports import RunRecord
+from monai_iscs.scans import field_of_view
 from monai_iscs.transforms import LoadProjections, PlaceProjections
 from monai_iscs.workflows.bundle import find_bundle, load_network, read_config
 from monai_iscs.workflows.fingerprint import fingerprint
@@ -119,6 +120,16 @@ def test_an_implausible_attenuation_is_noticed(reconstruct):
         notes = " ".join(run["notes"])
         assert [word for word in ("metal", "hardly anything above") if word in notes] == noticed
         assert "model" not in notes
+
+
+def test_a_volume_beside_what_is_seen_is_noticed(reconstruct, scan):
+    middle = field_of_view(read_projections(scan).in_patient())
+    x, y, z = *middle.axis, middle.heights[1]
+    given = ("--method", "fdk", "--spacing", 8, "--shape", 16, 16, 8, "--center", x, y)
+    _, run = reconstruct(*given, z + 20)
+    assert any("found only" in note and "shape and center right?" in note for note in run["notes"])
+    _, run = reconstruct(*given, sum(middle.heights) / 2, output="inside")
+    assert run["notes"] == []
 
 
 def test_another_geometry_is_another_run(measuring, scan, tmp_path):
