@@ -73,7 +73,7 @@ def test_a_geometry_for_each_item_through_workers(files):
 def test_without_a_geometry_of_its_own_an_item_has_that_of_the_options_or_its_neighbour(files):
     load = LoadProjectionsd(["image", "other"], allow_missing_keys=True)
     assert projections_of(load(files[2])["image"]).geometry.views == 5
-    with pytest.raises(InputError, match=r"scan1\.mha: found no geometry \(scan1\.xml\) beside it, expected geometry="):
+    with pytest.raises(InputError, match=r"scan1\.mha: found no geometry \(scan1\.xml\) beside it, expected one: "):
         load({"image": files[1]["image"]})
     load = LoadProjectionsd("image", geometry=files[1]["geometry"])
     assert projections_of(load({"image": files[1]["image"]})["image"]).geometry.views == 5
