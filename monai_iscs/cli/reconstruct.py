@@ -29,7 +29,7 @@ from monai_iscs.workflows.dicom_output import FOLDER, DicomOutput
 from monai_iscs.workflows.names import MEASURED, MEASURED_OVERRIDES, OVERRIDES, SIMULATED_ONLY
 from monai_iscs.workflows.pipeline import Pipeline
 from monai_iscs.workflows.progress import Progress
-from monai_iscs.workflows.scanned import check_path, residuals, scan_notes, seen
+from monai_iscs.workflows.scanned import check_path, placing_notes, reading_notes, residuals, seen
 
 SAMPLER_OPTIONS = (
     *("recipe", "steps", "eta", "smoothing", "noise_level"),
@@ -76,15 +76,23 @@ def reconstruct(arguments: Namespace) -> None:
         folder.expect(
             "reconstruction.nii.gz", "preview.png", "metrics.json", "seen.nii.gz", *([FOLDER] if dicom else [])
         )
+        notes: list[str] = []
+
+        def tell(found: list[str]) -> None:  # as soon as it is known: one may want to stop the run
+            notes.extend(found)
+            for note in found:
+                progress.write(f"note: {note}")
+
         with progress.stage("reading"):
             volume = pipeline.load(arguments.input)
             if real and not sampling:
                 check_path(method, volume)
         with progress.stage("scanning"):
+            if real:
+                tell(reading_notes(projections_of(volume)))
             measured = pipeline.measure(volume)
-            notes = scan_notes(pipeline, projections_of(volume), measured, model=sampling) if real else []
-            for note in notes:  # before the long part, so that one can stop it
-                progress.write(f"note: {note}")
+            if real:
+                tell(placing_notes(pipeline, measured, model=sampling))
         voxels = math.prod(measured.measurement.grid.shape) if real else volume.numel()
         folder.expect(size=(3 if dicom else 1) * voxels)  # a quarter of its bytes: the compressed file is larger
         with progress.stage("reconstructing"):

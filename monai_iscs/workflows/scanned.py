@@ -23,6 +23,7 @@ from monai_iscs.scans.meta import grid_of, naming, projections_of
 from monai_iscs.solvers import SIRT
 from monai_iscs.workflows.pipeline import Measured, Pipeline
 
+WIDEST = 1000.0  # mm: a patient and a table are narrower, as is what any scanner sees of them
 VIEWS, ROWS, COLUMNS, FITTING = 60, 4, 64, 20  # of the coarse fits, and their iterations
 CLEARLY = 1.15  # how much worse the given geometry has to fit than another to be doubted
 DOUBTFUL = 0.5  # of the misfit with the views in any order: right geometries have up to a third of it
@@ -35,18 +36,20 @@ SEEN, MOST = 0.5, 0.5  # share of the views, and of the volume that so many shou
 TISSUE, DENSE = -500.0, 0.999  # HU, and the share of voxels below it that leaves no body
 
 
-def scan_notes(pipeline: Pipeline, projections: Projections, measured: Measured, *, model: bool) -> list[str]:
-    """All that is to be said of projections: what was mended in them, and what looks wrong.
+def reading_notes(projections: Projections) -> list[str]:
+    """What is to be said of projections before they are placed: what was mended in them, and what looks wrong."""
+    return [*projections.notes, *size_notes(projections), *fit_notes(projections)]
+
+
+def placing_notes(pipeline: Pipeline, measured: Measured, *, model: bool) -> list[str]:
+    """What is to be said of placed projections.
 
     Args:
         pipeline: that placed them.
-        projections: as they were read.
         measured: as they were placed.
         model: whether one is used, which knows only what it was trained on.
     """
     return [
-        *projections.notes,
-        *fit_notes(projections),
         *(pixel_size_notes(pipeline, measured) if model else []),
         *image_notes(pipeline, measured, model=model),
     ]
@@ -74,7 +77,7 @@ def pixel_size_notes(pipeline: Pipeline, measured: Measured) -> list[str]:
 
 
 def image_notes(pipeline: Pipeline, measured: Measured, *, model: bool) -> list[str]:
-    """What to say where few views see the wanted volume, or a direct inversion can't be a body's; see `scan_notes`."""
+    """What to say where few views see the wanted volume, or a first image can't be a body's; see `placing_notes`."""
     volume = pipeline.place(direct(measured.measurement.to(pipeline.device)), measured)
     shown = pipeline.shown(volume, measured)
     share = float((seen(shown, measured).as_tensor() >= SEEN).float().mean())
@@ -88,7 +91,7 @@ def image_notes(pipeline: Pipeline, measured: Measured, *, model: bool) -> list[
 
 
 def attenuation_notes(values: torch.Tensor, *, model: bool) -> list[str]:
-    """What to say where an image is denser than any bone, or thinner than any tissue; its HU; see `scan_notes`."""
+    """What to say where an image is denser than any bone, or thinner than any tissue; its HU; see `placing_notes`."""
     dense, densest = values.kthvalue(math.ceil(DENSE * len(values))).values, values.max()
     if dense < TISSUE:
         return [
@@ -103,6 +106,14 @@ def attenuation_notes(values: torch.Tensor, *, model: bool) -> list[str]:
             + (f"The model knows no metal, and {metal}; ADMM-TV may fit better" if model else metal.capitalize())
         ]
     return []
+
+
+def size_notes(projections: Projections) -> list[str]:
+    """What to say where far more is seen than any patient fills."""
+    across = 2 * field_of_view(upright(projections)).radius
+    if across <= WIDEST:
+        return []
+    return [f"found {across:,.0f} mm seen across, expected at most {WIDEST:,.0f} mm: is the geometry's unit mm?"]
 
 
 def fit_notes(projections: Projections) -> list[str]:

@@ -24,6 +24,7 @@ from monai_iscs import (
     write_projections,
 )
 from monai_iscs.cli import main
+from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
 from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.reports import RunRecord
@@ -120,6 +121,20 @@ def test_an_implausible_attenuation_is_noticed(reconstruct):
         notes = " ".join(run["notes"])
         assert [word for word in ("metal", "hardly anything above") if word in notes] == noticed
         assert "model" not in notes
+
+
+def test_lengths_of_another_unit_are_noticed_before_it_is_measured(tiffs, measuring, tmp_path, monkeypatch, capsys):
+    """In cm instead of mm everything is ten times as wide, and would take its time."""
+
+    def measured(*_):
+        said = capsys.readouterr().out
+        assert "mm seen across, expected at most 1,000 mm: is the geometry's unit mm?" in said
+        raise InputError("enough: found it, expected it")
+
+    monkeypatch.setattr(Pipeline, "measure", measured)
+    given = ["reconstruct", tiffs / "view_*.tif", "--bundle", measuring, "--output", tmp_path / "out"]
+    given += ["--geometry", tiffs / "views.geom", "--unit", "cm", "--air", 50_000, "--method", "fdk"]
+    assert main(list(map(str, given))) == 2
 
 
 def test_a_volume_beside_what_is_seen_is_noticed(reconstruct, scan):
