@@ -14,6 +14,7 @@ from monai_iscs.operators.geometry import ConeBeamGeometry
 NORMALS = 0.05  # weight of a detector's normal against its source: detectors may be tilted, so the orbit decides
 LEVEL = 0.05  # of the radius: the source may move by so much along z, as scanners that flex or lean by a degree do
 ROUND = 0.1  # of the radius: a source may be so far off a circle
+SAME = 1e-9  # radians
 UNKNOWN = 1e-3  # of the largest singular value: what the views determine less is taken from the given point
 
 
@@ -51,7 +52,8 @@ def seen_arc(angles: np.ndarray) -> float:
     if len(sorted_) < 2:
         return 0.0
     gaps = np.diff(sorted_, append=sorted_[0] + 2 * math.pi)
-    return math.degrees(2 * math.pi - gaps.max() + np.median(gaps))
+    apart = gaps[gaps > SAME]  # several turns may have views at the same angles
+    return math.degrees(2 * math.pi - gaps.max() + (np.median(apart) if len(apart) else 0.0))
 
 
 def off_circle(scan: ConeBeamGeometry, near: Sequence[float]) -> str | None:
