@@ -52,7 +52,8 @@ def seen_arc(angles: np.ndarray) -> float:
     if len(sorted_) < 2:
         return 0.0
     gaps = np.diff(sorted_, append=sorted_[0] + 2 * math.pi)
-    apart = gaps[gaps > SAME]  # several turns may have views at the same angles
+    others = np.delete(gaps, gaps.argmax())
+    apart = others[others > SAME]  # several turns may have views at the same angles
     return math.degrees(2 * math.pi - gaps.max() + (np.median(apart) if len(apart) else 0.0))
 
 

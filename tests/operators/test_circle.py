@@ -12,6 +12,7 @@ from monai_iscs.operators.circle import seen_arc
     [
         ([], 0),
         ([17], 0),
+        ([17, 17, 17], 0),
         (np.arange(0, 360, 30), 360),
         (np.arange(0, 100, 10), 100),
         (np.arange(-50, 50, 10), 100),  # over 0
