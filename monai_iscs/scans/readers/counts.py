@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from monai_iscs.errors import InputError
-from monai_iscs.scans.readers.mending import MOST_MENDED, fill, stuck_pixels
+from monai_iscs.scans.readers.mending import ENOUGH_VIEWS, MOST_MENDED, MOST_STUCK, fill, stuck_pixels
 from monai_iscs.scans.readers.recording import Recording
 
 DEAD = 0.01  # of the flat field's median: a pixel that counts less without the object is dead
@@ -18,6 +18,7 @@ FULL_SCALE = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))  # largest numbe
 AIR = 0.01  # line integral up to which a ray at full scale is one through air, and not a saturated one
 WORTH_TELLING = 1e-3  # of all rays
 NONE = np.empty(0, np.intp)
+UNLIKE = 0.05  # line integral
 NAMED = 10  # blank views in a message
 MOST_BLANK = 0.5  # of all views
 BLANK = 0.5  # of a view's pixels: more without a count, and it was not exposed
@@ -52,6 +53,8 @@ def line_integrals(recording: Recording, chosen: Sequence[int]) -> tuple[Tensor,
             data[view] = frame
             _check_finite(data[view], chosen[view])
             blank[view] = _constant(data[view])
+        if (dead := _dead_among(data, ~blank)).any():
+            weights, notes = _mended(data, chosen, dead, {})
     else:
         weights, notes = _from_counts(frames, recording, chosen, data, blank)
     kept = np.asarray(chosen)
@@ -60,6 +63,30 @@ def line_integrals(recording: Recording, chosen: Sequence[int]) -> tuple[Tensor,
         kept, data = kept[~blank], data[~blank]
         weights = None if weights is None else weights[~blank]
     return torch.from_numpy(data), None if weights is None else torch.from_numpy(weights), notes, kept
+
+
+def _dead_among(data: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Pixels (v, u), columns and rows of line integrals that never change, unlike those on both sides of them.
+
+    Args:
+        data: (view, v, u).
+        kept: (view,), those that are not blank.
+    """
+    views = np.flatnonzero(kept)
+    if not len(views):
+        return np.zeros(data.shape[1:], bool)
+    lowest, highest = data[views[0]].copy(), data[views[0]].copy()
+    for view in views[1:]:  # all at once would take their memory again
+        np.minimum(lowest, data[view], out=lowest)
+        np.maximum(highest, data[view], out=highest)
+    constant = lowest == highest
+    mean = sum(data[view].astype(np.float64) for view in views) / len(views)
+    dead = np.zeros(constant.shape, bool)
+    for axis in (0, 1):  # beside a simulated body all are 0, but not with changing pixels on both sides
+        value, inside, found = (np.moveaxis(array, axis, 0) for array in (mean, constant, dead))
+        around = ~inside[:-2] & ~inside[2:]
+        found[1:-1] |= inside[1:-1] & around & (np.abs(value[1:-1] - (value[:-2] + value[2:]) / 2) > UNLIKE)
+    return dead & (len(views) >= ENOUGH_VIEWS and dead.mean() <= MOST_STUCK)
 
 
 def _left_out(blank: np.ndarray, views: int) -> str:

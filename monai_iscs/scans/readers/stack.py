@@ -137,7 +137,9 @@ def numbered(path: Path, files: Sequence[Path]) -> list[Path]:
     split = {file: re.fullmatch(r"(.*?)(\d*)(\D*)", file.name) for file in files}
     names = sorted({match[1] + "*" * bool(match[2]) + match[3] for match in split.values()})
     if len(names) > 1:
-        raise FileError(path, f"found {', '.join(names[:4])}, expected one kind of file: choose by such a pattern")
+        raise FileError(
+            path, f"found {', '.join(names[:4])}, expected numbered files of one kind: choose them by such a pattern"
+        )
     ordered = sorted(files, key=lambda file: int(split[file][2] or 0))
     numbers = [int(split[file][2] or 0) for file in ordered]
     steps = np.diff(numbers)

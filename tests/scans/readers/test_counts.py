@@ -75,6 +75,23 @@ def test_views_that_were_not_exposed_are_left_out(read, counts, integrals, circl
     assert every.geometry.views == 1
 
 
+@pytest.mark.parametrize("value", [0.0, 50.0])
+def test_a_pixel_of_line_integrals_that_never_changes(read, integrals, value):
+    """Filled in where its neighbours say something else; beside the body, where all say 0, nothing is mended."""
+    exact = read(integrals, kind="line-integrals")
+    assert exact.weights is None
+    assert exact.notes == ()
+    array = integrals.copy()
+    array[:, 4, 7] = value
+    projections = read(array, kind="line-integrals")
+    assert projections.notes == ("found 1 dead pixels, filled in from their neighbours",)
+    lost = projections.weights == 0
+    assert lost[:, 4, 7].all()
+    assert int(lost.sum()) == 12
+    assert np.abs(projections.data[:, 4, 7].numpy() - integrals[:, 4, 7]).max() < 0.2
+    assert torch.equal(projections.data[~lost], exact.data[~lost])
+
+
 def test_kinds(read, integrals):
     np.testing.assert_array_equal(read(integrals, kind="line-integrals").data, integrals)
     np.testing.assert_allclose(read(np.exp(-integrals), kind="transmission").data, integrals, atol=1e-6)

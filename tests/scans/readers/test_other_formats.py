@@ -70,7 +70,9 @@ def test_tiff_stacks(tmp_path, counts, circle):
     np.testing.assert_allclose(pages.data, expected, atol=1e-5)
     np.testing.assert_array_equal(files.data, pages.data)
     np.testing.assert_array_equal(read_projections(tmp_path / "scan_*.tif", every=4, **fields).data, pages.data[::4])
-    with pytest.raises(InputError, match=r"found di\*\.tif, io\*\.tif, pages\.tif, scan_\*\.tif, expected one kind"):
+    with pytest.raises(
+        InputError, match=r"found di\*\.tif, io\*\.tif, pages\.tif, scan_\*\.tif, expected numbered files"
+    ):
         read_projections(tmp_path, **fields)
 
 
