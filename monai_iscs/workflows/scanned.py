@@ -38,7 +38,8 @@ TISSUE, DENSE = -500.0, 0.999  # HU, and the share of voxels below it that leave
 
 def reading_notes(projections: Projections) -> list[str]:
     """What is to be said of projections before they are placed: what was mended in them, and what looks wrong."""
-    return [*projections.notes, *size_notes(projections), *fit_notes(projections)]
+    straight = upright(projections)  # once: it resamples tilted detectors
+    return [*projections.notes, *size_notes(straight), *fit_notes(straight)]
 
 
 def placing_notes(pipeline: Pipeline, measured: Measured, *, model: bool) -> list[str]:
@@ -102,7 +103,7 @@ def attenuation_notes(values: torch.Tensor, *, model: bool) -> list[str]:
         metal = "rays through metal contradict each other"
         return [
             f"found {densest:,.0f} HU in a first image, expected less than {METAL:,.0f} HU: metal, water of another "
-            f"attenuation (per mm), or a geometry in another unit than mm? "
+            "attenuation (per mm), or a geometry in another unit than mm? "
             + (f"The model knows no metal, and {metal}; ADMM-TV may fit better" if model else metal.capitalize())
         ]
     return []

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from monai_iscs.errors import InputError
-from monai_iscs.scans.readers.mending import ENOUGH_VIEWS, MOST_MENDED, MOST_STUCK, fill, stuck_pixels
+from monai_iscs.scans.readers.mending import ENOUGH_VIEWS, MOST_MENDED, MOST_OF_A_VIEW, MOST_STUCK, fill, stuck_pixels
 from monai_iscs.scans.readers.recording import Recording
 
 DEAD = 0.01  # of the flat field's median: a pixel that counts less without the object is dead
@@ -21,7 +21,6 @@ NONE = np.empty(0, np.intp)
 UNLIKE = 0.05  # line integral
 NAMED = 10  # blank views in a message
 MOST_BLANK = 0.5  # of all views
-BLANK = 0.5  # of a view's pixels: more without a count, and it was not exposed
 
 
 def line_integrals(recording: Recording, chosen: Sequence[int]) -> tuple[Tensor, Tensor | None, list[str], np.ndarray]:
@@ -129,7 +128,7 @@ def _from_counts(
     for view, frame in frames:
         frame = frame.astype(np.float64)
         _check_finite(frame, chosen[view])
-        blank[view] = _constant(frame) or (frame <= dark).mean() > BLANK
+        blank[view] = _constant(frame) or (frame <= dark).mean() > MOST_OF_A_VIEW
         if blank[view]:
             starved.append(NONE)
             saturated.append(NONE)

@@ -143,6 +143,7 @@ NUMBERS = {
     "the same": (lambda p: 0 * p, {}, "found 0 in every pixel, expected line integrals of an object"),
     "negative": (lambda p: -p, {}, "found line integrals of -0.0?[0-9.]+ in the mean, expected positive ones"),
     "transmission": (lambda p: np.exp(-p), {}, r"found values of 1 at .* fall to 0\.[0-9]+ in .*kind transmission"),
+    "hardly a count in most views": (lambda p: (p < 1).astype(np.uint16), {}, r"found no image in \d+ of 12 views"),
     "no counts": (lambda p: (p < 1.3).astype(np.uint16), {}, "rays without a count .* expected at most 5%"),
     "negative counts": (lambda p: np.round(p).astype(np.int16) - 1, {"air": 9}, "rays without a count|dead pixels"),
     "air too low": (lambda p: (900 * np.exp(-p)).astype(np.uint16), {"air": 100}, "in the mean, expected positive"),
