@@ -17,11 +17,16 @@ T = TypeVar("T")
 
 
 def choose_precision(precision: str | None, device: torch.device) -> str:
-    """The precision to use: for None bfloat16 on CUDA devices that have it in hardware, else float32."""
-    if precision is not None or device.type != "cuda":
-        return precision or "float32"
-    with torch.cuda.device(device):
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    """The precision to use: for None bfloat16 on devices whose matrix units have it, else float32.
+
+    Those are CUDA devices since Ampere, and CPUs with AMX. Other CPUs compute bfloat16 slower than float32.
+    """
+    if precision is not None:
+        return precision
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if device.type == "cpu" and _has_amx() else "float32"
 
 
 def check_precision(precision: str | None, device: torch.device | None = None) -> None:
@@ -59,6 +64,12 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
             torch.backends.cudnn.allow_tf32 = convolutions
         for setting, value in zip(settings, before, strict=True):
             setting.fp32_precision = value
+
+
+def _has_amx() -> bool:
+    """Whether this CPU has AMX for bfloat16; older PyTorch does not tell."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16")) and torch.backends.mkldnn.is_available()
 
 
 def _readable(read: Callable[[], T]) -> T | None:

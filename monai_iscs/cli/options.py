@@ -157,7 +157,7 @@ def add_speed_options(parser: argparse.ArgumentParser) -> None:
     speed.add_argument(
         "--precision",
         choices=["float32", "tf32", "bfloat16"],
-        help="of the products inside the model (default: bfloat16 on GPUs that have it, else float32)",
+        help="of the products inside the model (default: bfloat16 on hardware that has it, else float32)",
     )
     speed.add_argument(
         "--compiled",

@@ -17,8 +17,12 @@ from monai_iscs.precision import choose_precision
 
 
 def has_bfloat16(device: torch.device | str) -> bool:
-    """Whether a training on this device computes in bfloat16: on CUDA devices that have it in hardware."""
-    return choose_precision(None, torch.device(device)) == "bfloat16"
+    """Whether a training on this device computes in bfloat16: on CUDA devices that have it in hardware.
+
+    MONAI's ``amp`` does it, which is for CUDA only.
+    """
+    device = torch.device(device)
+    return device.type == "cuda" and choose_precision(None, device) == "bfloat16"
 
 
 def worker_count(device: torch.device | str) -> int:

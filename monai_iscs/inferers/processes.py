@@ -61,6 +61,7 @@ class SharedOperator(LinearOperator):
     def __init__(self, operator: LinearOperator) -> None:
         self.domain_shape, self.range_shape = operator.domain_shape, operator.range_shape
         self.matched, self.resolution, self.images = operator.matched, operator.resolution, operator.images
+        self.orbit_plane = operator.orbit_plane
         self.operator, self.pseudo_inverse = operator, operator.pseudo_inverse
         self._start, self._stop = own_share(operator.range_shape[0])
         self._own = operator.rows(self._start, self._stop) if self._stop > self._start else None

@@ -8,6 +8,7 @@ from monai_iscs.operators.differences import Differences, shrink_length, soft_th
 from monai_iscs.operators.foreign import ForeignOperator
 from monai_iscs.operators.geometry import ConeBeamGeometry
 from monai_iscs.operators.linear_operator import LinearOperator, MeasuredImages, operator_norm
+from monai_iscs.operators.ramp import RampFilter
 from monai_iscs.operators.slice_averaging import BoxProfile, GaussianProfile, SliceAveraging
 from monai_iscs.operators.smoothing import GaussianSmoothing
 from monai_iscs.operators.weighted import WeightedOperator
@@ -22,6 +23,7 @@ __all__ = [
     "GaussianSmoothing",
     "LinearOperator",
     "MeasuredImages",
+    "RampFilter",
     "SliceAveraging",
     "WeightedOperator",
     "operator_norm",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ class ForeignOperator(LinearOperator):
         range_shape: trailing shape that its forward returns.
         matched: False if its adjoint is only approximate (ASTRA, tomosipo, torch-radon); it is then not tested.
         resolution: see `LinearOperator`.
+        orbit_plane: see `LinearOperator`.
         images: see `LinearOperator`.
         batched: True if it takes one leading batch dimension (deepinv); False: it gets one item at a time.
 
@@ -48,6 +49,7 @@ class ForeignOperator(LinearOperator):
         range_shape: Sequence[int],
         matched: bool = True,
         resolution: Sequence[float] | None = None,
+        orbit_plane: Mapping[int, float] | None = None,
         images: MeasuredImages | None = None,
         batched: bool = False,
     ) -> None:
@@ -55,6 +57,7 @@ class ForeignOperator(LinearOperator):
         self.domain_shape, self.range_shape = tuple(domain_shape), tuple(range_shape)
         self.matched = matched
         self.resolution = None if resolution is None else tuple(resolution)
+        self.orbit_plane = None if orbit_plane is None else dict(orbit_plane)
         self.images = images
         self.batched = batched
         self._tested = not matched

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import NamedTuple
 
@@ -57,6 +57,8 @@ class LinearOperator(ABC):
         matched: True if `adjoint` is the exact transpose of `forward`, as conjugate gradients need.
         resolution: distance of the measurement's samples along each axis of the domain, in voxels, or None where that
             has no meaning. Above 1 the measurement does not resolve neighbouring voxels.
+        orbit_plane: where the measurement are views from around a plane, its two axes of the domain, each with the size
+            of a voxel (mm): AᵀA blurs there by about 1 / |f|. Else None.
         images: where the measurement consists of images, what is known about them; else None.
         pseudo_inverse: A⁺, an operator from the range to the domain, or None if it is not known exactly.
     """
@@ -65,6 +67,7 @@ class LinearOperator(ABC):
     range_shape: tuple[int, ...]
     matched: bool = True
     resolution: tuple[float, ...] | None = None
+    orbit_plane: Mapping[int, float] | None = None
     images: MeasuredImages | None = None
     pseudo_inverse: LinearOperator | None = None
 
@@ -146,7 +149,7 @@ class LinearOperator(ABC):
 class _Adjoint(LinearOperator):
     """The transpose of `parent`: only the two directions are exchanged.
 
-    It maps measurements to volumes, so it has no resolution and no images; (Aᵀ)⁺ = (A⁺)ᵀ.
+    It maps measurements to volumes, so it has no resolution, no plane and no images; (Aᵀ)⁺ = (A⁺)ᵀ.
     """
 
     def __init__(self, parent: LinearOperator) -> None:
@@ -179,12 +182,13 @@ class _Adjoint(LinearOperator):
 
 
 class _Scaled(LinearOperator):
-    """scalar * A, with the same resolution and images; (s A)⁺ = A⁺ / s, and 0⁺ = 0."""
+    """scalar * A, with the same resolution, plane and images; (s A)⁺ = A⁺ / s, and 0⁺ = 0."""
 
     def __init__(self, parent: LinearOperator, scalar: float) -> None:
         self.parent, self.scalar = parent, scalar
         self.domain_shape, self.range_shape = parent.domain_shape, parent.range_shape
         self.matched, self.resolution, self.images = parent.matched, parent.resolution, parent.images
+        self.orbit_plane = parent.orbit_plane
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.scalar * self.parent.forward(x)
@@ -218,8 +222,8 @@ class _Scaled(LinearOperator):
 class _Composed(LinearOperator):
     """outer after inner, with the images and rows of the outer one.
 
-    Neither the resolution nor the pseudo-inverse is known: samples of the outer one may lie anywhere in the inner one's
-    domain, and A⁺ B⁺ is (B A)⁺ in special cases only.
+    Neither the resolution, nor the plane, nor the pseudo-inverse is known: samples of the outer one may lie anywhere in
+    the inner one's domain, and A⁺ B⁺ is (B A)⁺ in special cases only.
     """
 
     def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:

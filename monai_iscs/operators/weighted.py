@@ -28,6 +28,7 @@ class WeightedOperator(LinearOperator):
         self.operator, self.weights = operator, weights
         self.domain_shape, self.range_shape = operator.domain_shape, operator.range_shape
         self.matched, self.resolution, self.images = operator.matched, operator.resolution, operator.images
+        self.orbit_plane = operator.orbit_plane
         self._roots: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
 
     def roots(self, like: torch.Tensor) -> torch.Tensor:

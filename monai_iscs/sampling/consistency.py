@@ -16,7 +16,7 @@ from monai_iscs.scans import Measurement
 from monai_iscs.solvers import (
     SIRT,
     Discrepancy,
-    SmoothingPreconditioner,
+    Preconditioner,
     check_matched,
     conjugate_gradient,
     smoothing_along,
@@ -74,25 +74,30 @@ class ConjugateGradient:
         smoothing: width across slices of the correction of x0, see `smoothing_along`; 0: not smoothed. It preconditions
             the iterations: they stay in `x0 + S u`.
         plane_smoothing: the same along the axes of the slices' plane whose samples are farther apart than the voxels.
+        ramp: cutoff of the ramp filter with which iterations in computed tomography are preconditioned, as a share of
+            the voxels' Nyquist frequency, see `Preconditioner`; 0: without it.
         rtol: stop when the residual is below this share of the right-hand side; 0: all iterations.
 
     Raises:
-        InputError: fewer than one iteration, a negative width or share.
+        InputError: fewer than one iteration, a negative width, cutoff or share.
     """
 
     iterations: int = 10
     smoothing: float = 0.0
     plane_smoothing: float = 0.0
+    ramp: float = 0.0
     rtol: float = 0.0
 
     def __post_init__(self) -> None:
         expect(self.iterations >= 1, "iterations", self.iterations, "at least 1")
-        for name in ("smoothing", "plane_smoothing", "rtol"):
+        for name in ("smoothing", "plane_smoothing", "ramp", "rtol"):
             expect(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
 
     def bind(self, operator: LinearOperator, axis: int) -> BoundSolver:
         """`solve(system, right_side, x0, enough)` on volumes (C, X, Y, Z), see `conjugate_gradient`."""
-        smooth = SmoothingPreconditioner(operator, axis, across=self.smoothing, in_plane=self.plane_smoothing)
+        precondition = Preconditioner(
+            operator, axis, across=self.smoothing, in_plane=self.plane_smoothing, ramp=self.ramp
+        )
 
         def solve(system: System, right_side: Tensor, x0: Tensor, enough: float) -> Tensor:
             return conjugate_gradient(
@@ -102,7 +107,7 @@ class ConjugateGradient:
                 iterations=self.iterations,
                 rtol=self.rtol,
                 enough=enough,
-                preconditioner=smooth if smooth.exists else None,
+                preconditioner=precondition if precondition.exists else None,
             )
 
         return solve

@@ -6,14 +6,14 @@ from __future__ import annotations
 from monai_iscs.solvers.admm import ADMM, check_matched, voxel_weight
 from monai_iscs.solvers.conjugate_gradient import conjugate_gradient
 from monai_iscs.solvers.discrepancy import Discrepancy
-from monai_iscs.solvers.preconditioner import SmoothingPreconditioner, smoothing_along
+from monai_iscs.solvers.preconditioner import Preconditioner, smoothing_along
 from monai_iscs.solvers.sirt import SIRT
 
 __all__ = [
     "ADMM",
     "SIRT",
     "Discrepancy",
-    "SmoothingPreconditioner",
+    "Preconditioner",
     "check_matched",
     "conjugate_gradient",
     "smoothing_along",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from monai_iscs.errors import InputError
-from monai_iscs.operators import GaussianSmoothing, LinearOperator
+from monai_iscs.operators import GaussianSmoothing, LinearOperator, RampFilter
 
 
 def smoothing_along(operator: LinearOperator, width: float, axis: int) -> LinearOperator | None:
@@ -36,30 +36,49 @@ def smoothing_along(operator: LinearOperator, width: float, axis: int) -> Linear
     return GaussianSmoothing(operator.domain_shape, std=width * operator.resolution[axis], axis=axis)
 
 
-class SmoothingPreconditioner:
-    """S Sᵀ, a symmetric preconditioner: the iterations stay in `x0 + S u`.
+class Preconditioner:
+    """S R Sᵀ, symmetric and positive semidefinite: the iterations stay in `x0 + S u`.
+
+    S smooths corrections (see `smoothing_along`). R is the ramp filter in the plane of a scanner's orbit, where AᵀA
+    weighs frequencies by about 1 / |f|: without it the first iterations correct coarse structures only, and many are
+    needed for fine ones. Above its cutoff R is flat, because few views tell little of the finest structures.
 
     Args:
         operator: the scanner of a volume (X, Y, Z).
         axis: of the stack of slices.
         across: width of S across the slices, see `smoothing_along`.
         in_plane: the same along the axes of the slices' plane whose samples are farther apart than the voxels.
+        ramp: cutoff of R, as a share of the voxels' Nyquist frequency; 0: no R. It changes nothing for scanners without
+            an orbit.
 
     Attributes:
         exists: whether it changes anything.
+
+    Raises:
+        InputError: a negative width or cutoff.
     """
 
-    def __init__(self, operator: LinearOperator, axis: int, *, across: float, in_plane: float) -> None:
+    def __init__(self, operator: LinearOperator, axis: int, *, across: float, in_plane: float, ramp: float) -> None:
         widths = {axis: across}
         if in_plane and operator.resolution is not None:
             others = (other for other in range(len(operator.domain_shape)) if other != axis)
             widths |= {other: in_plane for other in others if operator.resolution[other] > 1}
         smoothers = [smoothing_along(operator, width, along) for along, width in widths.items()]
         self._smoothers = [smoother for smoother in smoothers if smoother is not None]
-        self.exists = bool(self._smoothers)
+        self._ramp = None
+        if ramp and operator.orbit_plane is not None:
+            self._ramp = RampFilter(operator.domain_shape, spacing=operator.orbit_plane, cutoff=ramp)
+        self.exists = bool(self._smoothers) or self._ramp is not None
 
     def __call__(self, residual: Tensor) -> Tensor:
-        """S Sᵀ r: smoothings along different axes commute."""
+        """S R Sᵀ r; smoothings along different axes commute."""
+        if self._ramp is None:
+            for smoother in self._smoothers:
+                residual = smoother.normal(residual)
+            return residual
         for smoother in self._smoothers:
-            residual = smoother.normal(residual)
+            residual = smoother.T(residual)
+        residual = self._ramp(residual)
+        for smoother in self._smoothers:
+            residual = smoother(residual)
         return residual

@@ -173,19 +173,24 @@ def test_rows_are_rows(A, inner, wrap):
         return
     x = random(*A.domain_shape)
     torch.testing.assert_close(part(x), A(x)[1:3])
-    assert (part.resolution, part.images, part.matched) == (A.resolution, A.images, A.matched)
+    assert (part.resolution, part.orbit_plane, part.images, part.matched) == (
+        *(A.resolution, A.orbit_plane, A.images, A.matched),
+    )
 
 
 def test_what_is_known_of_a_measurement_is_carried(inner, wrap, A):
     if "transposed" in wrap.label:
         assert A.resolution is None
+        assert A.orbit_plane is None
         assert A.images is None
         return
     assert A.images == inner.images
     if "smoothing" in wrap.label or inner.resolution is None:
         assert A.resolution is None
+        assert A.orbit_plane is None
     else:
         assert A.resolution == inner.resolution
+        assert A.orbit_plane == inner.orbit_plane
 
 
 def test_unmatched_is_said_by_every_wrapper(wrap):

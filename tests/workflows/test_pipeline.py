@@ -9,7 +9,14 @@ from monai_iscs.errors import InputError
 from monai_iscs.methods import BASELINES, parse_method
 from monai_iscs.workflows.pipeline import CLASSICAL, Pipeline
 
-SOLVER = {"name": "ConjugateGradient", "iterations": 10, "smoothing": 0.0, "plane_smoothing": 0.0, "rtol": 0.0}
+SOLVER = {
+    "name": "ConjugateGradient",
+    "iterations": 10,
+    "smoothing": 0.0,
+    "plane_smoothing": 0.0,
+    "ramp": 0.0,
+    "rtol": 0.0,
+}
 
 
 @pytest.fixture(scope="module")
