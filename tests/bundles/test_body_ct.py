@@ -116,23 +116,13 @@ def test_evaluate_config_reports_every_metric(small_input: Path) -> None:
     assert (small_input / "output" / "metrics.csv").is_file()
 
 
-def test_the_256_config_builds(tmp_path: Path) -> None:
-    parser = ConfigParser()
-    parser.read_config([str(CONFIGS / "train.json"), str(CONFIGS / "train_256.json")])
-    network = parser.get_parsed_content("network_def").network
-    assert network.size_divisor == 8
-    assert parser["size"] == 256
-    assert parser["crop"] % network.size_divisor == 0
-
-
-def test_what_the_256_config_trains_can_be_used() -> None:
-    train, use = ConfigParser(), ConfigParser()
-    train.read_config([str(CONFIGS / name) for name in ("train.json", "train_256.json")])
-    use.read_config([str(CONFIGS / name) for name in ("inference.json", "inference_256.json")])
-    trained = train.get_parsed_content("network_def").state_dict()
-    use.get_parsed_content("network_def").load_state_dict(trained)
-    assert use["size"] == train["size"]
-    assert use.get_parsed_content("ckpt_path") == "./models/model_256.pt"  # beside the one of 128
+def test_what_is_trained_can_be_used() -> None:
+    train, use = ConfigParser(read("train.json")), ConfigParser(read("inference.json"))
+    network = train.get_parsed_content("network_def")
+    use.get_parsed_content("network_def").load_state_dict(network.state_dict())
+    assert train["size"] == use["size"] == 256
+    assert network.network.size_divisor == 8
+    assert train["crop"] % network.network.size_divisor == 0
 
 
 def test_the_limited_angle_config(small_input: Path) -> None:
