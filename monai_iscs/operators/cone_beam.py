@@ -49,7 +49,7 @@ class ConeBeamProjector(LinearOperator):
         self.domain_shape = grid.shape
         self.range_shape = geometry.projection_shape
         self.resolution = geometry.resolution(grid)
-        self.orbit_plane = geometry.orbit_plane(grid)
+        self.orbit_plane = dict(enumerate(grid.spacing[:2])) if geometry.along(grid).is_upright else None
         self.images = MeasuredImages(axes=(-2, -1), even_noise=False)
         self._scan = align_scan(backend, geometry, grid)
         self._made: dict[str, Backend] = {}

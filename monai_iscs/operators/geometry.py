@@ -254,10 +254,6 @@ class ConeBeamGeometry(ViewVectors):
         x, y, z = grid.spacing
         return columns / x, columns / y, rows / z
 
-    def orbit_plane(self, grid: Grid) -> dict[int, float] | None:
-        """The grid's two axes about whose plane the views lie, with its voxels' sizes (mm); None: neither x nor y."""
-        return dict(enumerate(grid.spacing[:2])) if self.along(grid).is_upright else None
-
     def truncated_fraction(self, volume: torch.Tensor, grid: Grid, *, air: float = 0.0) -> float:
         """How much of the volume the detector misses in its worst view.
 
