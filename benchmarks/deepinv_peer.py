@@ -390,8 +390,8 @@ class Table:
 
     def find(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """The row of a key, or None."""
-        wanted = [str(key[name]) for name in self.keys]
-        return next((row for row in self.rows if [str(row[name]) for name in self.keys] == wanted), None)
+        wanted = [_text(key[name]) for name in self.keys]
+        return next((row for row in self.rows if [_text(row[name]) for name in self.keys] == wanted), None)
 
     def add(self, row: dict[str, Any]) -> None:
         """Write one more row."""
@@ -400,6 +400,10 @@ class Table:
             writer = csv.DictWriter(file, list(row))
             writer.writeheader()
             writer.writerows(self.rows)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 def _number(text: str) -> Any:
