@@ -74,6 +74,7 @@ def test_a_caller_s_autocast_ends_where_exactness_is_asked_for():
 
 @pytest.mark.parametrize(("amx", "expected"), [(True, "bfloat16"), (False, "float32"), (None, "float32")])
 def test_the_default_precision(monkeypatch, amx, expected):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     if amx is None:  # older PyTorch
         monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     else:
