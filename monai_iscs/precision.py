@@ -19,14 +19,15 @@ T = TypeVar("T")
 def choose_precision(precision: str | None, device: torch.device) -> str:
     """The precision to use: for None bfloat16 on devices whose matrix units have it, else float32.
 
-    Those are CUDA devices since Ampere, and CPUs with AMX. Other CPUs compute bfloat16 slower than float32.
+    Those are CUDA devices since Ampere, and CPUs with AMX or AVX-512's bfloat16 products (Intel since 2020, AMD since
+    Zen 4). Other CPUs compute bfloat16 slower than float32.
     """
     if precision is not None:
         return precision
     if device.type == "cuda":
         with torch.cuda.device(device):
             return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    return "bfloat16" if device.type == "cpu" and _has_amx() else "float32"
+    return "bfloat16" if device.type == "cpu" and _multiplies_bfloat16() else "float32"
 
 
 def check_precision(precision: str | None, device: torch.device | None = None) -> None:
@@ -66,10 +67,11 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
             setting.fp32_precision = value
 
 
-def _has_amx() -> bool:
-    """Whether this CPU has AMX for bfloat16; older PyTorch does not tell."""
+def _multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for products of bfloat16; older PyTorch does not tell."""
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("amx_bf16")) and torch.backends.mkldnn.is_available()
+    there = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+    return bool(there) and torch.backends.mkldnn.is_available()
 
 
 def _readable(read: Callable[[], T]) -> T | None:

@@ -72,13 +72,21 @@ def test_a_caller_s_autocast_ends_where_exactness_is_asked_for():
             assert (x @ x).dtype == torch.float32
 
 
-@pytest.mark.parametrize(("amx", "expected"), [(True, "bfloat16"), (False, "float32"), (None, "float32")])
-def test_the_default_precision(monkeypatch, amx, expected):
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True}, "bfloat16"),
+        ({"amx_bf16": False, "avx512_bf16": True}, "bfloat16"),
+        ({"amx_bf16": False, "avx512_bf16": False}, "float32"),
+        (None, "float32"),
+    ],
+)
+def test_the_default_precision(monkeypatch, capabilities, expected):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-    if amx is None:  # older PyTorch
+    if capabilities is None:  # older PyTorch
         monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     else:
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx}, raising=False)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert choose_precision(None, CPU) == expected
     assert choose_precision("float32", CPU) == "float32"
     assert choose_precision("bfloat16", CPU) == "bfloat16"

@@ -36,7 +36,7 @@ class SliceBatches:
             The stack is divided evenly. If memory runs out nevertheless, later batches are halved.
         precision: of the network's matrix products and convolutions: "float32", "tf32" (10 bits of fraction, CUDA only)
             or "bfloat16" (7 bits). None: bfloat16 on devices that have it in hardware, also CPUs
-            with AMX, else float32.
+            with AMX or AVX-512's, else float32.
         compiled: compile the network with `torch.compile` for one size of batch, on CUDA with CUDA graphs. It takes a
             minute or more, which pays off in long runs. The last batch is then filled up to the size.
 
