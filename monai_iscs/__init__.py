@@ -64,6 +64,8 @@ _HOME = {
         "Geometric",
         "IdenticalNoise",
         "IndependentNoise",
+        "NoNoise",
+        "PartialNoise",
         "Recipe",
         "Run",
         "SlerpNoise",

@@ -14,7 +14,14 @@ from monai_iscs.priors.denoisers import StackDenoiser
 from monai_iscs.randomness import random_stream
 from monai_iscs.sampling.consistency import DDNM, DDS, Consistency
 from monai_iscs.sampling.loop import Plugs
-from monai_iscs.sampling.noise import IdenticalNoise, IndependentNoise, SlerpNoise, SliceNoise, StagedNoise
+from monai_iscs.sampling.noise import (
+    IdenticalNoise,
+    IndependentNoise,
+    NoNoise,
+    SlerpNoise,
+    SliceNoise,
+    StagedNoise,
+)
 from monai_iscs.sampling.rules import DDIMRule, DDSRule, Rule
 from monai_iscs.sampling.run import Run
 from monai_iscs.sampling.sigmas import Geometric
@@ -27,6 +34,7 @@ NOISES: dict[str, SliceNoise] = {
     "iscs": SlerpNoise(),
     "identical": IdenticalNoise(),
     "identical-steps": StagedNoise(SlerpNoise(), IdenticalNoise()),
+    "noiseless": NoNoise(),
 }
 PARTS: dict[str, type] = {
     "start": Start,
@@ -81,8 +89,8 @@ class Recipe:
 
         Args:
             name: ``SAMPLER[+tv][+NOISE]``. SAMPLER is dds or ddnm; tv only with dds. NOISE is iscs (or slerp),
-                identical or identical-steps; without one, every slice draws independent noise, and corrections are not
-                smoothed across slices, because the errors of neighbouring slices also differ then.
+                identical, identical-steps or noiseless; without one, every slice draws independent noise, and
+                corrections are not smoothed across slices, because the errors of neighbouring slices also differ then.
 
         Raises:
             InputError: an unknown name, or parts in another order.

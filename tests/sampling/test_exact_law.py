@@ -24,6 +24,8 @@ from monai_iscs.sampling import (
     DDSRule,
     IdenticalNoise,
     IndependentNoise,
+    NoNoise,
+    PartialNoise,
     Rule,
     SlerpNoise,
     geometric_sigmas,
@@ -163,6 +165,7 @@ NOISES = {
     "independent": (IndependentNoise(), torch.eye(SLICES)),
     "identical": (IdenticalNoise(), torch.ones(SLICES, SLICES)),
     "slerp": (SlerpNoise(anchor_angle=70), slerp_correlation(SLICES, 70)),
+    "a share of slerp": (PartialNoise(SlerpNoise(anchor_angle=70), 0.6), 0.36 * slerp_correlation(SLICES, 70)),
 }
 RULES = [DDSRule(0.0), DDSRule(0.6), DDSRule(1.0), DDIMRule(0.0), DDIMRule(0.6), DDIMRule(1.0)]
 REPETITIONS = 10_000
@@ -209,6 +212,21 @@ def test_with_a_converged_linear_consistency_the_loop_follows_its_law(world, wal
         torch.zeros(size, size, dtype=torch.float64),
     )
     assert largest_deviation(found, *law) < 5
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_without_noise_the_result_is_the_mean_of_all_results_with_noise(world, walk, rule):
+    # exact for a linear prior: what is injected adds its variance to the error and nothing else
+    sigmas = geometric_sigmas(6, sigma_max=3, sigma_min=0.05)
+    dds = DDS(solver=ConjugateGradient(iterations=40), gamma=4.0).bind(world.measured(1), 0)
+    found = walk(world.prior, dds, NoNoise(), sigmas, torch.zeros(1, SLICES, HEIGHT, WIDTH), rule=rule, seed=11)
+    size = SLICES * PIXELS
+    zeros = torch.zeros(size, dtype=torch.float64)
+    mean, covariance = propagate(
+        world.prior, lambda _: world.proximal(4.0), torch.eye(SLICES), sigmas, rule, zeros, zeros.diag()
+    )
+    assert covariance.trace() > 0.01
+    torch.testing.assert_close(to_rows(found)[0].double(), mean, atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
 from monai_iscs.randomness import random_stream
-from monai_iscs.sampling import IdenticalNoise, IndependentNoise, SlerpNoise, StagedNoise
+from monai_iscs.sampling import IdenticalNoise, IndependentNoise, NoNoise, PartialNoise, SlerpNoise, StagedNoise
 
 NOISES = {
     "independent": IndependentNoise(),
@@ -236,3 +236,33 @@ def test_staged_noise_starts_with_one_kind_and_goes_on_with_the_other(stacks, dr
 def test_a_generator_of_one_s_own(noise, bound):
     grid = Grid.centered((4, 8, 8), (1, 1, 1))
     assert torch.equal(noise.bind(grid, 0, random_stream(8, "noise"))(1.0), bound(noise, (1, 4, 8, 8), seed=8)(1.0))
+
+
+def test_a_share_of_a_noise_is_the_noise_of_the_same_random_numbers_made_smaller(noise, draw):
+    shape = (3, 2, 8, 8)
+    whole = draw(noise, shape, seed=6)
+    assert torch.equal(draw(PartialNoise(noise, 1.0), shape, seed=6), whole)
+    torch.testing.assert_close(draw(PartialNoise(noise, 0.25), shape, seed=6), whole / 4)
+    assert not draw(PartialNoise(noise, 0.0), shape, seed=6).any()
+
+
+@pytest.mark.parametrize("injection", [-0.1, 1.1, float("nan")])
+def test_a_share_lies_between_none_and_all(injection):
+    with pytest.raises(InputError, match="injection: found"):
+        PartialNoise(SlerpNoise(), injection)
+
+
+def test_only_independent_noise_makes_the_errors_of_slices_differ():
+    assert NoNoise().aligned
+    assert PartialNoise(SlerpNoise(), 0.5).aligned
+    assert PartialNoise(IndependentNoise(), 0.0).aligned
+    assert not PartialNoise(IndependentNoise(), 0.1).aligned
+
+
+def test_no_noise_is_zero_and_draws_no_random_numbers(stacks):
+    noise = stacks(NoNoise(), (3, 2, 4, 5), seed=2)
+    before = noise.state_dict()["generator"]
+    drawn = noise.stack(1.0)
+    assert drawn.shape == (3, 2, 4, 5)
+    assert not drawn.any()
+    assert torch.equal(noise.state_dict()["generator"], before)

@@ -96,6 +96,7 @@ def test_single_values_are_replaced_last(recipes):
         (" DDS+ISCS ", "dds", "iscs", "DDS+ISCS"),
         ("ddnm+identical", "ddnm", "identical", "DDNM+BCS"),
         ("dds+identical-steps", "dds", "identical-steps", "DDS+BCS (steps only)"),
+        ("dds+noiseless", "dds", "noiseless", "DDS+noiseless"),
         ("dds+tv", "dds+tv", "", "DDS+TV"),
         ("dds-tv", "dds+tv", "", "DDS+TV"),
         ("dds+tv+slerp", "dds+tv", "iscs", "DDS+TV+ISCS"),
@@ -120,7 +121,10 @@ def test_a_method_is_a_sampler_and_a_noise(recipes, name, text, sampler, noise, 
         ("", "expected one of dds"),
         ("+iscs", "expected one of dds"),
         ("fdk", "expected one of dds"),
-        ("dds+pink", "one noise of iscs, identical, identical-steps; without one it draws independent noise"),
+        (
+            "dds+pink",
+            "one noise of iscs, identical, identical-steps, noiseless; without one it draws independent noise",
+        ),
     ],
 )
 def test_other_names_are_refused_with_what_there_is(text, expected):

@@ -26,6 +26,8 @@ from monai_iscs.sampling import (
     Geometric,
     IdenticalNoise,
     IndependentNoise,
+    NoNoise,
+    PartialNoise,
     Recipe,
     SlerpNoise,
     StagedNoise,
@@ -40,6 +42,8 @@ NOISES = {
     "slerp": SlerpNoise(),
     "slerp at 60 degrees": SlerpNoise(60),
     "identical steps": StagedNoise(IndependentNoise(), IdenticalNoise()),
+    "half of slerp": PartialNoise(SlerpNoise(), 0.5),
+    "noiseless": NoNoise(),
 }
 RULES = {
     "dds": DDSRule(),
