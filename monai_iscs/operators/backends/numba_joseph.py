@@ -16,7 +16,8 @@ from monai_iscs.operators.backends.rays import RayTable
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 FIXED_BITS = 32
 FIXED_ONE, FIXED_MASK, FIXED_UNIT = 2.0**FIXED_BITS, 2**FIXED_BITS - 1, np.float32(2.0**-FIXED_BITS)
-SLAB = 8  # planes that one thread of the adjoint works on at a time: they stay in its cache
+# Planes and detector columns that one thread works on at a time: they stay in its cache.
+SLAB, BLOCK = 8, 64
 # Zeros around a z-column: `span` accepts positions up to a voxel outside (and rounding), which are read together with
 # their upper neighbours.
 BELOW, ABOVE = 2, 2
@@ -114,27 +115,63 @@ def layout(axis, shape):
     return (shape[0], shape[1], shape[1], 1) if axis == 0 else (shape[1], shape[0], 1, shape[1])
 
 
+@njit(inline="always")
+def crossing(reach, height, plane, depth, first, last):
+    """The trace of a detector column's rays on a plane, offset and slope, and its rows of [first, last) inside."""
+    s = reach[0] + reach[1] * plane
+    offset, slope = height[0] + s * height[1], s * height[2]
+    low, high = span(offset, slope, depth, first, last)
+    return offset, slope, low, high
+
+
+@njit
+def seen_rows(axis, lateral, reach, height, shape, rows):
+    """The detector rows (low, high) that any ray through the volume meets.
+
+    Between two planes the border's row changes monotonically: a column's first and last plane are enough.
+    """
+    lowest, highest = rows, 0
+    for view in range(axis.shape[0]):
+        for u in range(axis.shape[1]):
+            planes, count, _, _ = layout(axis[view, u], shape)
+            first, last = span(lateral[view, u, 0], lateral[view, u, 1], count, 0, planes)
+            if first < last:
+                for plane in (first, last - 1):
+                    _, _, low, high = crossing(reach[view, u], height[view], plane, shape[2], 0, rows)
+                    if low < high:
+                        lowest, highest = min(lowest, low - 1), max(highest, high + 1)
+    return max(lowest, 0), max(min(highest, rows), max(lowest, 0))
+
+
 @compiled(FAST)
 def _project(volume, axis, lateral, reach, height, path, out):
+    """Neighbouring columns of the detector cross the same voxels: a block of them goes through slab after slab."""
     views, columns = axis.shape
     rows, depth = out.shape[1], volume.shape[2]
     stack = volume.reshape(-1, depth)
-    for ray in prange(views * columns):
-        view, u = ray // columns, ray % columns
-        planes, count, stride, step = layout(axis[view, u], volume.shape)
-        total = np.zeros(rows, np.float32)
+    longest = max(volume.shape[0], volume.shape[1])
+    blocks = (columns + BLOCK - 1) // BLOCK
+    for item in prange(views * blocks):
+        view, start = item // blocks, item % blocks * BLOCK
+        stop = min(start + BLOCK, columns)
+        totals = np.zeros((stop - start, rows), np.float32)
         column = np.zeros(BELOW + depth + ABOVE, np.float32)
-        first, last = span(lateral[view, u, 0], lateral[view, u, 1], count, 0, planes)
-        for plane in range(first, last):
-            a, b, weight_a, weight_b = neighbours(lateral[view, u, 0] + lateral[view, u, 1] * plane, count)
-            s = reach[view, u, 0] + reach[view, u, 1] * plane
-            offset, slope = height[view, 0] + s * height[view, 1], s * height[view, 2]
-            low, high = span(offset, slope, depth, 0, rows)
-            blend(stack[plane * stride + a * step], stack[plane * stride + b * step], weight_a, weight_b, column)
-            sample(column, offset, slope, low, high, total)
+        for begin in range(0, longest, SLAB):
+            for u in range(start, stop):
+                planes, count, stride, step = layout(axis[view, u], volume.shape)
+                end = min(begin + SLAB, planes)
+                first, last = span(lateral[view, u, 0], lateral[view, u, 1], count, min(begin, end), end)
+                for plane in range(first, last):
+                    a, b, weight_a, weight_b = neighbours(lateral[view, u, 0] + lateral[view, u, 1] * plane, count)
+                    offset, slope, low, high = crossing(reach[view, u], height[view], plane, depth, 0, rows)
+                    blend(
+                        stack[plane * stride + a * step], stack[plane * stride + b * step], weight_a, weight_b, column
+                    )
+                    sample(column, offset, slope, low, high, totals[u - start])
         for k in range(rows):
-            climb = path[view, u, 1] + path[view, u, 2] * k
-            out[view, k, u] = total[k] * np.float32(math.sqrt(path[view, u, 0] + climb * climb))
+            for u in range(start, stop):
+                climb = path[view, u, 1] + path[view, u, 2] * k
+                out[view, k, u] = totals[u - start, k] * np.float32(math.sqrt(path[view, u, 0] + climb * climb))
 
 
 @compiled(FAST)
@@ -142,14 +179,17 @@ def _backproject(projections, axis, lateral, reach, height, path, volume):
     """Each ray writes at plane i into plane i only, so that slabs of planes are independent: no atomics, and every
     voxel sums its rays in the same order for any number of threads."""
     views, columns = axis.shape
-    rows, depth = projections.shape[1], volume.shape[2]
+    depth = volume.shape[2]
     stack = volume.reshape(-1, depth)
+    base, end_row = seen_rows(axis, lateral, reach, height, volume.shape, projections.shape[1])
+    rows = end_row - base
     weighted = np.empty((views, columns, rows), np.float32)
     for ray in prange(views * columns):
         view, u = ray // columns, ray % columns
         for k in range(rows):
-            climb = path[view, u, 1] + path[view, u, 2] * k
-            weighted[view, u, k] = projections[view, k, u] * np.float32(math.sqrt(path[view, u, 0] + climb * climb))
+            climb = path[view, u, 1] + path[view, u, 2] * (base + k)
+            value = projections[view, base + k, u]
+            weighted[view, u, k] = value * np.float32(math.sqrt(path[view, u, 0] + climb * climb))
     for along in range(2):
         planes, count, stride, step = layout(along, volume.shape)
         for slab in prange((planes + SLAB - 1) // SLAB):
@@ -162,11 +202,9 @@ def _backproject(projections, axis, lateral, reach, height, path, volume):
                     first, last = span(lateral[view, u, 0], lateral[view, u, 1], count, begin, end)
                     for plane in range(first, last):
                         a, b, weight_a, weight_b = neighbours(lateral[view, u, 0] + lateral[view, u, 1] * plane, count)
-                        s = reach[view, u, 0] + reach[view, u, 1] * plane
-                        offset, slope = height[view, 0] + s * height[view, 1], s * height[view, 2]
-                        low, high = span(offset, slope, depth, 0, rows)
+                        offset, slope, low, high = crossing(reach[view, u], height[view], plane, depth, base, end_row)
                         column[:] = 0
-                        spread(weighted[view, u], offset, slope, low, high, column)
+                        spread(weighted[view, u], offset + slope * base, slope, low - base, high - base, column)
                         for index, weight in ((a, weight_a), (b, weight_b)):
                             target = stack[plane * stride + index * step]
                             for z in range(depth):
