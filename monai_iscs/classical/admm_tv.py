@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import expect
 from monai_iscs.operators import Differences, LinearOperator, shrink_length
 from monai_iscs.scans import Measurement
-from monai_iscs.solvers import ADMM, check_matched, voxel_weight
+from monai_iscs.solvers import ADMM, check_matched, conjugate_gradient, voxel_weight
 
 NOISE_SHARE = 2.0  # λ in units of a voxel's noise: CT is best at 2 to 3, thick slices at 0.5 to 1 (validation volumes)
 
@@ -127,8 +128,9 @@ class ADMMTV:
             return torch.cat([shrink_length(v[:axes], lam * t), v[axes:].clamp_min(0)])
 
         admm = ADMM(terms, proximal, rho=self.rho, relaxation=self.relaxation)
+        solver = partial(conjugate_gradient, iterations=self.cg_iterations)
         for _ in range(self.iterations):
-            x = admm.solve(lambda p: self.A.normal(p) / weight, b, x, iterations=self.cg_iterations)
+            x = admm.solve(lambda p: self.A.normal(p) / weight, b, x, solver)
             primal, dual = admm.split(x)
             if max(primal, dual) < self.rtol:
                 break

@@ -53,7 +53,7 @@ class Consistency(ABC):
             InputError: a width above 0 for a step without this setting.
         """
         if width:
-            raise InputError(f"smoothing: found {width} with {self.label}, expected it with DDS or DDNM")
+            raise InputError(f"smoothing: found {width} with {self.label}, expected it with a step that has it")
         return self
 
     def to_the_noise(self) -> Consistency:

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from monai_iscs.errors import expect
 from monai_iscs.operators import Differences, soft_threshold
-from monai_iscs.sampling.consistency import Consistency, check_gamma
+from monai_iscs.sampling.consistency import ConjugateGradient, Consistency, check_gamma
 from monai_iscs.scans import Measurement
-from monai_iscs.solvers import ADMM, check_matched, voxel_weight
+from monai_iscs.solvers import ADMM, Discrepancy, check_matched, voxel_weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +32,11 @@ class DDSTV(Consistency):
     Args:
         lam: λ, in units of x.
         rho: ADMM's penalty ρ / w; λ / ρ is the threshold below which differences of slices count as noise.
-        iterations: conjugate gradient iterations in each ADMM iteration.
+        solver: the conjugate gradients of each ADMM iteration.
         admm_iterations: ADMM iterations in each step.
         gamma: weight of the measurement against the prior's estimate, above 0, or None.
-        discrepancy: for a noisy measurement, `gamma` is (sigma / noise level)², assuming that x0's error is sigma.
-            Either this or `gamma`.
+        discrepancy: as in `DDS`: the conjugate gradients stop when the problem's value has fallen by as much as the
+            measurement's misfit exceeds its noise. Either this or `gamma`.
 
     Raises:
         InputError: an argument out of range. When bound: an unmatched operator.
@@ -43,7 +44,7 @@ class DDSTV(Consistency):
 
     lam: float = 0.003
     rho: float = 0.3
-    iterations: int = 10
+    solver: ConjugateGradient = field(default_factory=ConjugateGradient)
     admm_iterations: int = 1
     gamma: float | None = None
     discrepancy: bool = False
@@ -52,12 +53,14 @@ class DDSTV(Consistency):
     def __post_init__(self) -> None:
         expect(self.lam >= 0, "lam", self.lam, "at least 0")
         expect(self.rho > 0, "rho", self.rho, "a positive number")
-        expect(self.iterations >= 1, "iterations", self.iterations, "at least 1")
         expect(self.admm_iterations >= 1, "admm_iterations", self.admm_iterations, "at least 1")
         check_gamma(self.gamma, self.discrepancy)
 
     def bind(self, measurement: Measurement, axis: int) -> BoundDDSTV:
         return BoundDDSTV(self, measurement, axis)
+
+    def smoothed(self, width: float) -> DDSTV:
+        return replace(self, solver=replace(self.solver, smoothing=width))
 
     def to_the_noise(self) -> DDSTV:
         return replace(self, discrepancy=True)
@@ -67,35 +70,29 @@ class BoundDDSTV:
     """The step of one volume; it keeps split and dual variable from call to call."""
 
     def __init__(self, settings: DDSTV, measurement: Measurement, axis: int) -> None:
-        operator = measurement.operator
+        operator, y = measurement.operator, measurement.data
         check_matched(operator)
         self.settings, self.operator = settings, operator
-        self._noise_level = measurement.noise_level if settings.discrepancy else 0.0
-        weight = voxel_weight(operator, measurement.data)
+        self._discrepancy = Discrepancy(operator, y, measurement.noise_level if settings.discrepancy else 0.0)
+        self._conjugate_gradients = settings.solver.bind(operator, axis)
+        weight = voxel_weight(operator, y)
         self._admm = ADMM(
             Differences(operator.domain_shape, axes=(axis,)),
             lambda v, t: soft_threshold(v, settings.lam * weight * t),
             rho=settings.rho * weight,
         )
-        self._backprojection = operator.T(measurement.data)
+        self._backprojection = operator.T(y)
 
     def __call__(self, x0: Tensor, sigma: float) -> Tensor:
         """The estimate after the consistency step, shaped like `x0`."""
-        near = self._nearness(sigma)
+        near = 0.0 if self.settings.gamma is None else 1 / self.settings.gamma
         right_side = self._backprojection + near * x0
         x = x0
         for _ in range(self.settings.admm_iterations):
-            x = self._admm.solve(
-                lambda p: self.operator.normal(p) + near * p, right_side, x, iterations=self.settings.iterations
-            )
+            solve = partial(self._conjugate_gradients, enough=self._discrepancy.excess(x))
+            x = self._admm.solve(lambda p: self.operator.normal(p) + near * p, right_side, x, solve)
             self._admm.split(x)
         return x
-
-    def _nearness(self, sigma: float) -> float:
-        """1 / gamma, the weight of the prior's estimate."""
-        if self._noise_level:
-            return (self._noise_level / sigma) ** 2
-        return 0.0 if self.settings.gamma is None else 1 / self.settings.gamma
 
     def state_dict(self) -> dict[str, Any]:
         """The split and the dual variable."""

@@ -10,10 +10,10 @@ import torch
 from monai_iscs.dtypes import computing_dtype
 from monai_iscs.errors import InputError
 from monai_iscs.operators.linear_operator import LinearOperator
-from monai_iscs.solvers.conjugate_gradient import conjugate_gradient
 
 Proximal = Callable[[torch.Tensor, float], torch.Tensor]
 Map = Callable[[torch.Tensor], torch.Tensor]
+Solver = Callable[[Map, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class ADMM:
@@ -41,23 +41,20 @@ class ADMM:
         self.z: torch.Tensor | None = None
         self.u: torch.Tensor | None = None
 
-    def solve(self, normal: Map, right_side: torch.Tensor, x: torch.Tensor, *, iterations: int) -> torch.Tensor:
+    def solve(self, normal: Map, right_side: torch.Tensor, x: torch.Tensor, solver: Solver) -> torch.Tensor:
         """Improve x towards (H + ρ KᵀK)⁻¹ (b + ρ Kᵀ(z − u)), the minimum over x of the augmented Lagrangian.
 
         Args:
             normal: H, the second derivative of q.
             right_side: b, minus the first derivative of q at 0; (*K.domain_shape).
             x: the start.
-            iterations: of conjugate gradients.
+            solver: `solver(system, right_side, x)` improves x, such as some conjugate gradients.
         """
         if self.z is None:
             self.z = self.K(x)
             self.u = torch.zeros_like(self.z)
-        return conjugate_gradient(
-            lambda p: normal(p) + self.rho * self.K.normal(p),
-            right_side + self.rho * self.K.T(self.z - self.u),
-            x,
-            iterations=iterations,
+        return solver(
+            lambda p: normal(p) + self.rho * self.K.normal(p), right_side + self.rho * self.K.T(self.z - self.u), x
         )
 
     def split(self, x: torch.Tensor) -> tuple[float, float]:

@@ -61,9 +61,9 @@ STEPS = {
     "dds, discrepancy": DDS(solver=SOLVER, discrepancy=True),
     "ddnm": DDNM(iterations=5),
     "ddnm, discrepancy": DDNM(iterations=5, smoothing=0.5, discrepancy=True),
-    "ddstv": DDSTV(iterations=3),
-    "ddstv, gamma": DDSTV(iterations=3, gamma=2.0),
-    "ddstv, discrepancy": DDSTV(iterations=3, admm_iterations=2, discrepancy=True),
+    "ddstv": DDSTV(solver=SOLVER),
+    "ddstv, gamma": DDSTV(solver=SOLVER, gamma=2.0),
+    "ddstv, discrepancy": DDSTV(solver=SOLVER, admm_iterations=2, discrepancy=True),
 }
 PRIORS = {
     "slices": SlicePrior(),
