@@ -103,7 +103,7 @@ def test_a_noisy_measurement_is_fitted_to_its_noise(operator, matrix, x0):
     truth = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(5))
     level = 0.2
     y = operator(truth) + level * torch.randn(1, 7, generator=torch.Generator().manual_seed(6))
-    step = DDSTV(lam=1e-4, discrepancy=True).bind(Measurement(y, operator, noise_level=level), 0)
+    step = DDSTV(lam=1e-7, rho=1e-4, discrepancy=True).bind(Measurement(y, operator, noise_level=level), 0)
     assert float((y - operator(x0)).norm()) > 1.5 * level * 7**0.5
     torch.testing.assert_close((y - operator(step(x0, 0.3))).norm(), torch.tensor(level * 7**0.5), rtol=0.02, atol=0)
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
 from monai_iscs.errors import InputError
 from monai_iscs.operators import Differences, ForeignOperator, soft_threshold
-from monai_iscs.solvers import ADMM, voxel_weight
+from monai_iscs.solvers import ADMM, conjugate_gradient, voxel_weight
 
 
 def matrix_operator(matrix):
@@ -32,7 +34,7 @@ def test_voxel_weight_follows_the_units(projector):
 def test_a_new_penalty_keeps_the_multiplier():
     b = torch.tensor([1.0, 3.0, 2.0])
     admm = ADMM(Differences((3,)), soft_threshold, rho=0.5)
-    x = admm.solve(lambda p: p, b, b, iterations=3)
+    x = admm.solve(lambda p: p, b, b, partial(conjugate_gradient, iterations=3))
     assert all(residual > 0 for residual in admm.split(x))
     multiplier = admm.rho * admm.u
     admm.rescale(4)
@@ -47,7 +49,7 @@ def test_converges_to_a_fixed_point(relaxation):
     admm = ADMM(Differences((2,)), soft_threshold, rho=1.0, relaxation=relaxation)
     x = b
     for _ in range(40):
-        x = admm.solve(lambda p: p, b, x, iterations=3)
+        x = admm.solve(lambda p: p, b, x, partial(conjugate_gradient, iterations=3))
         residuals = admm.split(x)
     torch.testing.assert_close(x, torch.full((2,), 1.5), atol=1e-5, rtol=0)
     assert residuals[1] < 1e-4
