@@ -32,7 +32,8 @@ def measure_lesions(
         spacing: voxel size along x, y, z in mm.
 
     Returns:
-        For each lesion `{"diameter", "contrast", "recovered", "cnr"}`; `contrast` is that in the reference.
+        For each lesion `{"diameter", "inserted", "contrast", "recovered", "cnr"}`; `contrast` is that in the reference,
+        where tissue has its own, `inserted` what the lesion adds.
 
     Raises:
         InputError: different shapes, or a lesion without a shell, too near to another one or to the border.
@@ -65,6 +66,7 @@ def measure_lesions(
         results.append(
             {
                 "diameter": lesion.diameter,
+                "inserted": lesion.contrast,
                 "contrast": true,
                 "recovered": found / true,
                 "cnr": sign

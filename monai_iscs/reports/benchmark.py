@@ -38,7 +38,31 @@ def lesions_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-LAYOUTS = {"views": views_row, "slices": slices_row, "lesions": lesions_row}
+def kept_contrasts(lesions: Sequence[Mapping[str, Any]]) -> dict[tuple[float, float], float]:
+    """The mean recovered contrast (1: all) by (contrast without its sign, diameter), weakest and smallest first."""
+    kept: dict[tuple[float, float], list[float]] = {}
+    for lesion in sorted(lesions, key=lambda lesion: (abs(lesion["inserted"]), lesion["diameter"])):
+        kept.setdefault((round(abs(lesion["inserted"]), 3), lesion["diameter"]), []).append(lesion["recovered"])
+    return {key: statistics.mean(values) for key, values in kept.items()}
+
+
+def quality_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with the error and its mean frequency, the MTF's half, the kept contrast of lesions, and the sFRC."""
+    quality = summary["quality"]
+    row: dict[str, Any] = {
+        "method": method,
+        "error HU": quality["noise_power"]["noise"],
+        "NPS mean 1/mm": quality["noise_power"]["mean_frequency"],
+        "MTF 50 % 1/mm": quality["modulation"]["mtf50"],
+    }
+    for (contrast, diameter), kept in kept_contrasts(quality["lesions"]).items():
+        row[f"{contrast:g} HU, {diameter:g} mm kept"] = kept
+    row["sFRC suspect share"] = quality["ring_correlation"]["suspect"]
+    row["sFRC median 1/mm"] = quality["ring_correlation"]["median"]
+    return row
+
+
+LAYOUTS = {"views": views_row, "slices": slices_row, "lesions": lesions_row, "quality": quality_row}
 
 
 def averaged_row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
