@@ -38,12 +38,22 @@ def lesions_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def kept_contrasts(lesions: Sequence[Mapping[str, Any]]) -> dict[tuple[float, float], float]:
-    """The mean recovered contrast (1: all) by (contrast without its sign, diameter), weakest and smallest first."""
+def kept_contrasts(lesions: Sequence[Mapping[str, Any]]) -> dict[tuple[float, float], tuple[float, float]]:
+    """The recovered contrast (1: all) by (contrast without its sign, diameter), weakest and smallest first.
+
+    Args:
+        lesions: results of `monai_iscs.metrics.measure_lesions`.
+
+    Returns:
+        The mean and its standard error (0 for one lesion).
+    """
     kept: dict[tuple[float, float], list[float]] = {}
     for lesion in sorted(lesions, key=lambda lesion: (abs(lesion["inserted"]), lesion["diameter"])):
         kept.setdefault((round(abs(lesion["inserted"]), 3), lesion["diameter"]), []).append(lesion["recovered"])
-    return {key: statistics.mean(values) for key, values in kept.items()}
+    return {
+        key: (statistics.mean(values), statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0)
+        for key, values in kept.items()
+    }
 
 
 def quality_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +65,7 @@ def quality_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
         "NPS mean 1/mm": quality["noise_power"]["mean_frequency"],
         "MTF 50 % 1/mm": quality["modulation"]["mtf50"],
     }
-    for (contrast, diameter), kept in kept_contrasts(quality["lesions"]).items():
+    for (contrast, diameter), (kept, _) in kept_contrasts(quality["lesions"]).items():
         row[f"{contrast:g} HU, {diameter:g} mm kept"] = kept
     row["sFRC suspect share"] = quality["ring_correlation"]["suspect"]
     row["sFRC median 1/mm"] = quality["ring_correlation"]["median"]

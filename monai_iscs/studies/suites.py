@@ -155,9 +155,9 @@ SUITES: dict[str, Suite] = {
         rows=lambda baselines: _rows(*(name for name in baselines if name != "sirt"), "dds", "dds+iscs"),
         layout="quality",
         legend="Error in soft tissue: its standard deviation and its noise power spectrum's mean frequency. MTF 50 %: "
-        "at the edges of spheres of 16 mm and 500 HU. Kept: share of the contrast of spheres of each diameter and "
-        "contrast (1: all). sFRC: share of suspect patches, which agree with the truth on structures above 4 mm only "
-        "or not at all, and the median frequency up to which patches agree",
+        "at the edges of spheres of 16 mm and 500 HU. Kept: share of the contrast of spheres of each contrast and "
+        "diameter (1: all), mean of four. sFRC: share of suspect patches, which agree with the truth on structures "
+        "above 4 mm only or not at all, and the median frequency up to which patches agree",
         lesions=LesionPlan(contrasts=(40.0, -40.0, 100.0, -100.0), repeats=2),
         edges=LesionPlan(diameters=(16.0,), contrasts=(500.0,), tissue=(-150.0, 250.0)),
         own=True,
