@@ -17,6 +17,7 @@ from monai_iscs.transforms.lesions import Lesion, distances, filled_share
 
 REACH = 6.0  # mm on either side of the edge: a blur of 2 mm (standard deviation) is right within 6 %
 FREQUENCIES = 64  # from 0 to the Nyquist frequency
+FAINTEST = 0.1  # share of an edge's contrast: of less, the shape is that of the noise
 SAMPLES = 400  # of the edge's derivative: it is integrated well below the length of a pixel
 
 
@@ -44,8 +45,8 @@ def modulation_transfer(
 
     Returns:
         `{"frequency", "mtf", "mtf50", "kept"}`: 1/mm up to the Nyquist frequency, MTF(f), the lowest frequency where it
-        is a half in 1/mm (the Nyquist frequency if there is none), and the reconstruction's contrast between the two
-        sides of the edge over the true one.
+        is a half in 1/mm (the Nyquist frequency if there is none; None for an edge that is not there), and the
+        reconstruction's contrast between the two sides of the edge over the true one.
 
     Raises:
         InputError: different shapes, no spheres, spheres that are too small, or too near to the border.
@@ -76,13 +77,15 @@ def modulation_transfer(
     edges = [_edge(d, values, step, frequency) for values in (found, true)]
     (contrast, spectrum), (true_contrast, true_spectrum) = edges
     mtf = spectrum / true_spectrum
-    low = np.flatnonzero(mtf < 0.5)
-    half = frequency[-1] if not len(low) else np.interp(0.5, mtf[[low[0], low[0] - 1]], frequency[[low[0], low[0] - 1]])
+    kept, half = contrast / true_contrast, frequency[-1]
+    if len(low := np.flatnonzero(mtf < 0.5)):
+        around = [low[0], low[0] - 1]  # never the first, where the MTF is 1
+        half = np.interp(0.5, mtf[around], frequency[around])
     return {
         "frequency": frequency.tolist(),
         "mtf": mtf.tolist(),
-        "mtf50": float(half),
-        "kept": contrast / true_contrast,
+        "mtf50": float(half) if kept > FAINTEST else None,
+        "kept": kept,
     }
 
 

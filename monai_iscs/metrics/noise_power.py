@@ -52,15 +52,21 @@ def noise_power(
     difference, reference = pair(difference, reference, ("difference", "reference"))
     patches = Patches(side, spacing, reference.shape)
     low, high = tissue
-    values = patches.cut(reference)
-    inside = (values.amin((-2, -1)) >= low) & (values.amax((-2, -1)) <= high)
-    if not bool(inside.any()):
+    power, count = torch.zeros(patches.size, dtype=torch.float64), 0
+    for error, truth in zip(difference.unbind(2), reference.unbind(2), strict=True):
+        values = patches.cut(truth)
+        inside = (values.amin((-2, -1)) >= low) & (values.amax((-2, -1)) <= high)
+        if not bool(inside.any()):
+            continue
+        used = patches.cut(error)[inside].double()
+        used = used - used.mean((-2, -1), keepdim=True)
+        power += torch.fft.fft2(used, norm="ortho").abs().square().sum(0)
+        count += len(used)
+    if not count:
         raise InputError(
             f"reference: found no patch of {side:g} mm with {low:g} to {high:g} HU only, expected at least one"
         )
-    used = patches.cut(difference)[inside].double()
-    used = used - used.mean((-2, -1), keepdim=True)
-    power = torch.fft.fft2(used, norm="ortho").abs().square().mean(0) * patches.pixel
+    power *= patches.pixel / count
     radial = patches.ring_sums(power) / patches.ring_sums(torch.ones_like(power))
     frequency = patches.frequencies.double()
     return {
@@ -68,5 +74,5 @@ def noise_power(
         "power": radial.tolist(),
         "noise": float((power.sum() / (power.numel() * patches.pixel)).sqrt()),
         "mean_frequency": float((frequency * radial).sum() / radial.sum()) if bool(radial.any()) else None,
-        "patches": int(inside.sum()),
+        "patches": count,
     }

@@ -50,11 +50,11 @@ class Patches:
         """Area of a pixel in mm²."""
         return self.spacing[0] * self.spacing[1]
 
-    def cut(self, volume: Tensor) -> Tensor:
-        """The patches of a volume (X, Y, Z), as (P, Q, Z, n, m)."""
+    def cut(self, plane: Tensor) -> Tensor:
+        """The patches of a slice (X, Y), as (P, Q, n, m)."""
         for axis, n in enumerate(self.size):
-            volume = volume.unfold(axis, n, n // 2)
-        return volume
+            plane = plane.unfold(axis, n, n // 2)
+        return plane
 
     @property
     def _rings(self) -> Tensor:

@@ -53,18 +53,29 @@ def agreeing_frequencies(
     """
     reconstruction, reference = pair(reconstruction, reference, ("reconstruction", "reference"))
     patches = Patches(side, spacing, reference.shape)
-    used = patches.cut(reference).std((-2, -1)) >= flat
-    if not bool(used.any()):
+    found = []
+    for planes in zip(reconstruction.unbind(2), reference.unbind(2), strict=True):
+        images, truths = map(patches.cut, planes)
+        used = truths.std((-2, -1)) >= flat
+        plane = torch.full(used.shape, float("nan"), dtype=torch.float64)
+        if bool(used.any()):
+            plane[used] = _crossings(images[used], truths[used], patches, threshold)
+        found.append(plane)
+    frequencies = torch.stack(found, -1)
+    if not bool(frequencies.isfinite().any()):
         raise InputError(
             f"reference: found only patches with a standard deviation below {flat:g} HU, expected some structure"
         )
+    return frequencies
+
+
+def _crossings(images: Tensor, truths: Tensor, patches: Patches, threshold: float) -> Tensor:
+    """Where the correlations of patches (N, n, m) cross the threshold, (N,)."""
     window_x, window_y = (torch.hann_window(n, periodic=False, dtype=torch.float64) for n in patches.size)
-    spectra = []
-    for volume in (reconstruction, reference):
-        values = patches.cut(volume)[used].double()
-        values = values - values.mean((-2, -1), keepdim=True)
-        spectra.append(torch.fft.fft2(values * window_x[:, None] * window_y))
-    x, y = spectra
+    x, y = (
+        torch.fft.fft2((values - values.mean((-2, -1), keepdim=True)) * window_x[:, None] * window_y)
+        for values in (images.double(), truths.double())
+    )
     common = patches.ring_sums((x * y.conj()).real)
     power = patches.ring_sums(x.abs().square()) * patches.ring_sums(y.abs().square())
     correlation = common / power.sqrt().clamp_min(torch.finfo(power.dtype).tiny)
@@ -74,9 +85,7 @@ def agreeing_frequencies(
     after = correlation.gather(-1, ring[:, None])[:, 0]
     before = correlation.gather(-1, (ring - 1).clamp_min(0)[:, None])[:, 0]
     crossing = (ring - (threshold - after) / (before - after).clamp_min(1e-12)) * frequency[1]
-    result = torch.full(used.shape, float("nan"), dtype=torch.float64)
-    result[used] = torch.where(ring == 0, frequency[-1], crossing)
-    return result
+    return torch.where(ring == 0, frequency[-1], crossing)
 
 
 def ring_correlation(

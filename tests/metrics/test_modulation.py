@@ -64,6 +64,12 @@ def test_a_perfect_and_a_weak_edge(reference, background):
     assert weak["mtf"] == pytest.approx(found["mtf"], abs=1e-3)
 
 
+def test_an_edge_that_is_not_there_has_no_resolution(reference, background):
+    found = modulation_transfer(background, reference, SPHERES, SPACING)
+    assert found["kept"] == pytest.approx(0, abs=1e-5)
+    assert found["mtf50"] is None
+
+
 def test_sharper_edges_lie_above_one(reference, background):
     spheres = reference - background
     sharpened = reference + 0.7 * (spheres - blurred(spheres, 1.5))
