@@ -38,21 +38,24 @@ def lesions_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def kept_contrasts(lesions: Sequence[Mapping[str, Any]]) -> dict[tuple[float, float], tuple[float, float]]:
-    """The recovered contrast (1: all) by (contrast without its sign, diameter), weakest and smallest first.
+def lesion_means(
+    lesions: Sequence[Mapping[str, Any]], value: str = "recovered"
+) -> dict[tuple[float, float], tuple[float, float]]:
+    """A result for lesions by (contrast without its sign, diameter), weakest and smallest first.
 
     Args:
         lesions: results of `monai_iscs.metrics.measure_lesions`.
+        value: which one: "recovered" (1: all of the contrast) or "cnr".
 
     Returns:
         The mean and its standard error (0 for one lesion).
     """
-    kept: dict[tuple[float, float], list[float]] = {}
+    found: dict[tuple[float, float], list[float]] = {}
     for lesion in sorted(lesions, key=lambda lesion: (abs(lesion["inserted"]), lesion["diameter"])):
-        kept.setdefault((round(abs(lesion["inserted"]), 3), lesion["diameter"]), []).append(lesion["recovered"])
+        found.setdefault((round(abs(lesion["inserted"]), 3), lesion["diameter"]), []).append(lesion[value])
     return {
         key: (statistics.mean(values), statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0)
-        for key, values in kept.items()
+        for key, values in found.items()
     }
 
 
@@ -65,7 +68,7 @@ def quality_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
         "NPS mean 1/mm": quality["noise_power"]["mean_frequency"],
         "MTF 50 % 1/mm": quality["modulation"]["mtf50"],
     }
-    for (contrast, diameter), (kept, _) in kept_contrasts(quality["lesions"]).items():
+    for (contrast, diameter), (kept, _) in lesion_means(quality["lesions"]).items():
         row[f"{contrast:g} HU, {diameter:g} mm kept"] = kept
     row["sFRC suspect share"] = quality["ring_correlation"]["suspect"]
     row["sFRC median 1/mm"] = quality["ring_correlation"]["median"]

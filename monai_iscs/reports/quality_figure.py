@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -12,15 +11,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from monai_iscs.errors import InputError
-from monai_iscs.reports.benchmark import kept_contrasts
+from monai_iscs.reports.benchmark import lesion_means
 
-COLUMNS = 3
+CURVES = ("noise", "transfer", "rings")
 
 
 def quality_figure(quality_by_method: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
-    """Draw a panel for each metric and each contrast of the lesions, with one colour for each method.
+    """Draw a panel for each metric, and two for each contrast of the lesions, with one colour for each method.
 
-    Bars are standard errors of the mean over places; a share far from 0 to 1 is outside of its panel.
+    Bars are standard errors of the mean over places; a share of contrast far from 0 to 1 is outside of its panel.
 
     Args:
         quality_by_method: name -> "quality" of a benchmark's metrics: "noise_power" as from
@@ -33,20 +32,22 @@ def quality_figure(quality_by_method: Mapping[str, Mapping[str, Any]], path: str
     """
     if not quality_by_method:
         raise InputError("quality_by_method: found none, expected at least one method to draw")
-    kept = {name: kept_contrasts(quality["lesions"]) for name, quality in quality_by_method.items()}
-    contrasts = sorted({contrast for shares in kept.values() for contrast, _ in shares})
-    rows = math.ceil((COLUMNS + len(contrasts)) / COLUMNS)
-    figure = Figure((4.2 * COLUMNS, 3.4 * rows + 0.4), layout="constrained")
+    shares = _by_title(quality_by_method, "recovered", "contrast kept, ±{:g} HU")
+    panels = shares | _by_title(quality_by_method, "cnr", "contrast-to-noise, ±{:g} HU")
+    figure = Figure((3.6 * max(len(panels), len(CURVES)), 7.2), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, COLUMNS, squeeze=False).flat
-    noise, transfer, rings, *lesions = axes
+    rows = [[name for name in CURVES for _ in panels], [title for title in panels for _ in CURVES]]
+    axes = figure.subplot_mosaic(rows)
+    noise, transfer, rings = (axes[name] for name in CURVES)
     for name, quality in quality_by_method.items():
         power, modulation, found = (quality[key] for key in ("noise_power", "modulation", "ring_correlation"))
         # ring 0 holds the patches' means, which were subtracted
         noise.plot(power["frequency"][1:], power["power"][1:], marker=".", label=name)
         transfer.plot(modulation["frequency"], modulation["mtf"], label=name)
         rings.plot(found["frequency"], found["below"], marker=".", label=name)
-        rings.axvline(found["limit"], color="grey", linewidth=0.8)
+        limit = found["limit"]
+    rings.axvline(limit, color="grey", linewidth=0.8)
+    rings.text(limit, 1, "suspect ", ha="right", va="top", color="grey")
     noise.set(title="noise power of the error in soft tissue", ylabel="HU² mm²", yscale="log")
     transfer.set(title="modulation transfer at edges of bone", ylabel="MTF", ylim=(0, None))
     transfer.axhline(0.5, color="grey", linewidth=0.8)
@@ -54,18 +55,28 @@ def quality_figure(quality_by_method: Mapping[str, Mapping[str, Any]], path: str
     for axis in (noise, transfer, rings):
         axis.set_xlabel("spatial frequency, 1/mm")
         axis.set_xlim(0)
-    for axis, contrast in zip(lesions, contrasts, strict=False):
-        for name, shares in kept.items():
-            mine = {diameter: share for (c, diameter), share in shares.items() if c == contrast}
-            means, errors = zip(*mine.values(), strict=True)
-            axis.errorbar(mine.keys(), means, errors, marker=".", elinewidth=0.8, capsize=2, label=name)
-        for level in (0, 1):
-            axis.axhline(level, color="grey", linewidth=0.8)
-        axis.set(title=f"contrast kept of lesions of ±{contrast:g} HU", xlabel="diameter, mm", ylim=(-0.5, 1.7))
-        axis.set_ylabel("share of the contrast")
-    for axis in axes[: COLUMNS + len(contrasts)]:
+    for title, methods in panels.items():
+        axis = axes[title]
+        for name, found in methods.items():
+            means, errors = zip(*found.values(), strict=True)
+            axis.errorbar(found.keys(), means, errors, marker=".", elinewidth=0.8, capsize=2, label=name)
+        axis.axhline(0, color="grey", linewidth=0.8)
+        axis.set(title=title, xlabel="diameter of the lesion, mm")
+        if title in shares:
+            axis.axhline(1, color="grey", linewidth=0.8)
+            axis.set(ylim=(-0.5, 1.7), ylabel="share")
+    for axis in axes.values():
         axis.grid(alpha=0.3)
-    for axis in axes[COLUMNS + len(contrasts) :]:
-        axis.remove()
     figure.legend(*noise.get_legend_handles_labels(), loc="outside upper center", ncols=6)
     figure.savefig(path, dpi=120)
+
+
+def _by_title(
+    quality_by_method: Mapping[str, Mapping[str, Any]], value: str, title: str
+) -> dict[str, dict[str, dict[float, tuple[float, float]]]]:
+    """Means and standard errors of a result for lesions, by title with the contrast, method and diameter."""
+    panels: dict[str, dict[str, dict[float, tuple[float, float]]]] = {}
+    for name, quality in quality_by_method.items():
+        for (contrast, diameter), found in lesion_means(quality["lesions"], value).items():
+            panels.setdefault(title.format(contrast), {}).setdefault(name, {})[diameter] = found
+    return panels
