@@ -51,7 +51,7 @@ def modulation_transfer(
     Raises:
         InputError: different shapes, no spheres, spheres that are too small, or too near to the border.
     """
-    reconstruction, reference = pair(reconstruction, reference, ("reconstruction", "reference"))
+    reconstruction, reference = pair(reconstruction, reference)
     if not spheres or min(sphere.diameter for sphere in spheres) < 2 * REACH:
         found = ", ".join(f"{sphere.diameter:g} mm" for sphere in spheres) or "none"
         raise InputError(f"spheres: found {found}, expected some of at least {2 * REACH:g} mm")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from monai_iscs.dtypes import real_tensor
-from monai_iscs.errors import InputError, expect
+from monai_iscs.errors import expect
 
 SMALLEST = 8  # pixels across a patch: fewer have no more than three rings
 
@@ -75,7 +75,9 @@ class Patches:
         return sums.index_add(-1, rings.flatten(), spectra.flatten(-2))[..., : len(self.frequencies)]
 
 
-def pair(first: Tensor, second: Tensor, names: tuple[str, str]) -> tuple[Tensor, Tensor]:
+def pair(
+    first: Tensor, second: Tensor, names: tuple[str, str] = ("reconstruction", "reference")
+) -> tuple[Tensor, Tensor]:
     """Two real volumes on one grid, to compute with.
 
     Args:
@@ -87,9 +89,7 @@ def pair(first: Tensor, second: Tensor, names: tuple[str, str]) -> tuple[Tensor,
         InputError: complex volumes, or other shapes.
     """
     first, second = (real_tensor(volume, name) for volume, name in zip((first, second), names, strict=True))
-    if first.ndim != 3 or first.shape != second.shape:
-        raise InputError(
-            f"{names[0]}: found shape {tuple(first.shape)}, expected (X, Y, Z) like the {names[1]}'s "
-            f"{tuple(second.shape)}"
-        )
+    found, wanted = tuple(first.shape), tuple(second.shape)
+    expect(found == wanted, names[0], f"shape {found}", f"the {names[1]}'s {wanted}")
+    expect(len(found) == 3, names[0], f"shape {found}", "(X, Y, Z)")
     return first, second

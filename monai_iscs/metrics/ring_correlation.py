@@ -51,7 +51,7 @@ def agreeing_frequencies(
     Raises:
         InputError: different shapes, patches that do not fit, or flat ones only.
     """
-    reconstruction, reference = pair(reconstruction, reference, ("reconstruction", "reference"))
+    reconstruction, reference = pair(reconstruction, reference)
     patches = Patches(side, spacing, reference.shape)
     found = []
     for planes in zip(reconstruction.unbind(2), reference.unbind(2), strict=True):

@@ -77,7 +77,7 @@ def test_sharper_edges_lie_above_one(reference, background):
 
 
 def test_what_cannot_be_measured_is_refused(reference):
-    with pytest.raises(InputError, match=r"expected .* like the reference's"):
+    with pytest.raises(InputError, match="expected the reference's"):
         modulation_transfer(reference[1:], reference, SPHERES, SPACING)
     with pytest.raises(InputError, match="spheres: found none, expected some of at least 12 mm"):
         modulation_transfer(reference, reference, [], SPACING)
