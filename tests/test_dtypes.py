@@ -18,7 +18,10 @@ from monai_iscs.metrics import (
     ViewPSNR,
     ViewSSIM,
     data_residual,
+    modulation_transfer,
+    noise_power,
     psnr_per_slice,
+    ring_correlation,
     slice_difference,
     ssim_per_slice,
     summarise,
@@ -37,11 +40,13 @@ from monai_iscs.transforms import (
     SimulateMeasurement,
     ThickenSlices,
 )
+from monai_iscs.transforms.lesions import Lesion
 
 SHAPE = (12, 12, 12)
 THICK = SliceAveraging(SHAPE, factor=3)
 GRID = Grid.centered(SHAPE, (20.0, 20.0, 20.0))
 CONE = ConeBeamProjector(ConeBeamGeometry.paper(GRID, views=3), GRID)
+SPHERES = [Lesion((24.0, 24.0, 24.0), 16.0, 5.0)]
 PSEUDO = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(0))
 
 
@@ -108,6 +113,11 @@ TAKES_A_VOLUME = {
     "slice difference of a batch": lambda x: SliceDifference()(x[None]),
     "data residual": lambda x: torch.tensor(data_residual(x, THICK(7 * PSEUDO), THICK)),
     "data residual of a batch": lambda x: DataResidual(THICK)(x[None], THICK(7 * PSEUDO)[None]),
+    "noise power": lambda x: torch.tensor(noise_power(x[0], x[0], (4.0,) * 3, tissue=(-1, 9))["noise"]),
+    "modulation transfer": lambda x: torch.tensor(
+        modulation_transfer(x[0], 7 * PSEUDO[0], SPHERES, (4.0,) * 3)["kept"]
+    ),
+    "ring correlation": lambda x: torch.tensor(ring_correlation(x[0], 7 * PSEUDO[0], (4.0,) * 3, flat=0)["median"]),
     "summary": lambda x: torch.tensor(summarise(x, x.flip(1))["axial"]["psnr"]),
 }
 # the same for a measurement (1, 12, 12, 4)

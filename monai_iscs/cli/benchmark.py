@@ -40,7 +40,7 @@ def benchmark(arguments: Namespace) -> None:
     if weights is not None and fingerprint(models) != weights:
         raise InputError(f"{models}: found a model that changed while it was read, expected it to stay the same")
     suite = _suite(arguments, pipeline)
-    rows = suite.rows(pipeline.baselines)
+    rows = suite.rows_for(pipeline)
     count = (arguments.seeds or suite.seeds) * len(rows) * len(names)
     check_memory("--seeds", arguments.seeds or suite.seeds, BYTES_A_CELL * count)
     seeds = range(arguments.seed, arguments.seed + (arguments.seeds or suite.seeds))

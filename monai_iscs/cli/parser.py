@@ -168,7 +168,7 @@ def _add_benchmark(verbs: Any) -> None:
     which.add_argument(
         "--suite",
         choices=SUITES,
-        help="the rows and the layout of a table of the paper (default: table1)",
+        help="the rows and the layout of a table of the paper, lesions or image-quality (default: table1)",
     )
     parser.add_argument(
         "--slices",

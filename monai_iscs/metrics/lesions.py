@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
+from monai_iscs.metrics.patches import pair
 from monai_iscs.transforms.lesions import SHELL, Lesion, distances, filled_share
 
 
@@ -32,17 +32,13 @@ def measure_lesions(
         spacing: voxel size along x, y, z in mm.
 
     Returns:
-        For each lesion `{"diameter", "contrast", "recovered", "cnr"}`; `contrast` is that in the reference.
+        For each lesion `{"diameter", "inserted", "contrast", "recovered", "cnr"}`; `contrast` is that in the reference,
+        where tissue has its own, `inserted` what the lesion adds.
 
     Raises:
         InputError: different shapes, or a lesion without a shell, too near to another one or to the border.
     """
-    reconstruction, reference = real_tensor(reconstruction, "reconstruction"), real_tensor(reference, "reference")
-    if reconstruction.shape != reference.shape:
-        raise InputError(
-            f"reconstruction: found shape {tuple(reconstruction.shape)}, expected the reference's "
-            f"{tuple(reference.shape)}"
-        )
+    reconstruction, reference = pair(reconstruction, reference)
     shape = tuple(reference.shape)
     shares = [filled_share(shape, spacing, lesion) for lesion in lesions]
     others = torch.stack(shares).sum(0)
@@ -65,6 +61,7 @@ def measure_lesions(
         results.append(
             {
                 "diameter": lesion.diameter,
+                "inserted": lesion.contrast,
                 "contrast": true,
                 "recovered": found / true,
                 "cnr": sign

@@ -38,7 +38,44 @@ def lesions_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-LAYOUTS = {"views": views_row, "slices": slices_row, "lesions": lesions_row}
+def lesion_means(
+    lesions: Sequence[Mapping[str, Any]], value: str = "recovered"
+) -> dict[tuple[float, float], tuple[float, float]]:
+    """A result for lesions by (contrast without its sign, diameter), weakest and smallest first.
+
+    Args:
+        lesions: results of `monai_iscs.metrics.measure_lesions`.
+        value: which one: "recovered" (1: all of the contrast) or "cnr".
+
+    Returns:
+        The mean and its standard error (0 for one lesion).
+    """
+    found: dict[tuple[float, float], list[float]] = {}
+    for lesion in sorted(lesions, key=lambda lesion: (abs(lesion["inserted"]), lesion["diameter"])):
+        found.setdefault((round(abs(lesion["inserted"]), 3), lesion["diameter"]), []).append(lesion[value])
+    return {
+        key: (statistics.mean(values), statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0)
+        for key, values in found.items()
+    }
+
+
+def quality_row(method: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with the error and its mean frequency, the MTF's half, the kept contrast of lesions, and the sFRC."""
+    quality = summary["quality"]
+    row: dict[str, Any] = {
+        "method": method,
+        "error HU": quality["noise_power"]["noise"],
+        "NPS mean 1/mm": quality["noise_power"]["mean_frequency"],
+        "MTF 50 % 1/mm": quality["modulation"]["mtf50"],
+    }
+    for (contrast, diameter), (kept, _) in lesion_means(quality["lesions"]).items():
+        row[f"{contrast:g} HU, {diameter:g} mm kept"] = kept
+    row["sFRC suspect share"] = quality["ring_correlation"]["suspect"]
+    row["sFRC median 1/mm"] = quality["ring_correlation"]["median"]
+    return row
+
+
+LAYOUTS = {"views": views_row, "slices": slices_row, "lesions": lesions_row, "quality": quality_row}
 
 
 def averaged_row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,10 @@ DIGITS = {
     "s": 1,
     "recovered": 2,
     "CNR": 2,
+    "kept": 2,
+    "HU": 1,
+    "1/mm": 3,
+    "share": 3,
 }  # by the last word of a column's name
 
 

@@ -14,6 +14,7 @@ from monai_iscs.reports import (
     RECORD,
     RunFolder,
     psnr_curve,
+    quality_figure,
     read_results,
     step_curves,
     three_view_figure,
@@ -22,7 +23,7 @@ from monai_iscs.reports import (
 from monai_iscs.studies.cells import Cell
 from monai_iscs.workflows.pipeline import Pipeline
 
-FIGURES, DRAWINGS = "figures.json", ("comparison.png", "psnr_along_z.png", "steps.png")
+FIGURES, DRAWINGS = "figures.json", ("comparison.png", "psnr_along_z.png", "steps.png", "image_quality.png")
 
 
 def shown_cells(cells: Iterable[Cell]) -> dict[str, Cell]:
@@ -41,7 +42,7 @@ def is_drawn(folder: Path, cells: Mapping[str, Cell]) -> bool:
 
 
 def draw(folder: Path, cells: Mapping[str, Cell], pipeline: Pipeline, volume: MetaTensor) -> None:
-    """Draw the comparison and the PSNR along z of a volume, one column per method.
+    """Draw the comparison, the PSNR along z, the steps and the image quality of a volume, as far as measured.
 
     Args:
         folder: of the figures.
@@ -58,6 +59,8 @@ def draw(folder: Path, cells: Mapping[str, Cell], pipeline: Pipeline, volume: Me
         psnr_curve(images, truth, spacing, stage / "psnr_along_z.png", axis=pipeline.slice_axis)
         if steps := {label: records for label, cell in cells.items() if (records := cell.steps())}:
             step_curves(steps, stage / "steps.png")
+        if quality := {label: found["quality"] for label, found in metrics.items() if "quality" in found}:
+            quality_figure(quality, stage / "image_quality.png")
         write_json(stage / FIGURES, {"cells": _records(cells)})
 
 

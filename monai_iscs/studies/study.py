@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
 from monai.transforms import CenterSpatialCrop
 from monai.utils import convert_to_dst_type
 
 from monai_iscs.errors import InputError, OutputError, causes, explain
 from monai_iscs.methods import Method
-from monai_iscs.metrics import SliceLPIPS, measure_lesions, summarise
+from monai_iscs.metrics import SliceLPIPS
 from monai_iscs.reports import (
     RECORD,
     RunFolder,
@@ -25,9 +24,10 @@ from monai_iscs.sampling import State
 from monai_iscs.scans.meta import image_name
 from monai_iscs.studies.cells import RESULTS, Cell
 from monai_iscs.studies.drawing import DRAWINGS, FIGURES, draw, is_drawn, shown_cells
+from monai_iscs.studies.known import Spheres, compare, insert_spheres
 from monai_iscs.studies.measured import MeasuredVolume
-from monai_iscs.studies.suites import Row, Suite
-from monai_iscs.transforms import InsertLesions, Lesion, ThickenSlices
+from monai_iscs.studies.suites import OWN, Row, Suite
+from monai_iscs.transforms import ThickenSlices
 from monai_iscs.workflows.fingerprint import fingerprint
 from monai_iscs.workflows.pipeline import Pipeline, Sampler
 from monai_iscs.workflows.progress import Progress
@@ -89,7 +89,8 @@ class Study:
         sampler = None
         if row.noise is not None:
             changes = {**row.changes, "seed": seed}
-            sampler = self._samplers[folder] = self.pipeline.sampler(Method(row.method, row.noise), changes=changes)
+            method = None if row.method == OWN else Method(row.method, row.noise)
+            sampler = self._samplers[folder] = self.pipeline.sampler(method, changes=changes)
         settings = {
             "input": name,
             "input_sha256": content,
@@ -100,6 +101,8 @@ class Study:
             **self.pipeline.settings(sampler),
         }
         settings["bundle"] = self.pipeline.folder.name
+        if self.suite.edges:
+            settings["edges"] = asdict(self.suite.edges)
         if any(settings.get(noise) for noise in ("photons", "noise_std", "measurement_noise")):
             settings["measurement_seed"] = self.pipeline.measurement_seed
         if sampler is not None:
@@ -153,7 +156,7 @@ class Study:
             volume = self._load(name)
             if cells[0][1].thickness is not None:
                 volume = ThickenSlices(cells[0][1].thickness)(volume)
-            volume, lesions = self._with_lesions(volume)
+            volume, spheres = insert_spheres(volume, self.suite, self.pipeline)
             shared = MeasuredVolume(self.pipeline, volume)
         except Exception as error:
             for cell, _ in cells:
@@ -167,12 +170,12 @@ class Study:
                 try:
                     if cell.done:
                         residual = cell.metrics()["data_residual"]
-                        cell.write_metrics(self._compare(shared, self._kept(cell, shared), residual, lesions))
+                        cell.write_metrics(self._compare(shared, self._kept(cell, shared), residual, spheres))
                         continue
                     result, steps = self._reconstruct(shared, cell, row, record, progress)
                     with record.stage("comparing"):
                         residual, result = shared.residual(result), shared.shown(result)
-                        summary = self._compare(shared, result, residual, lesions)
+                        summary = self._compare(shared, result, residual, spheres)
                     cell.write(self.pipeline.to_units(result), summary, record, steps)
                 except Exception as error:
                     self._note((cell.volume, cell.label, cell.seed), error)
@@ -218,33 +221,8 @@ class Study:
         low, high = self.pipeline.range
         return convert_to_dst_type((cell.volume_on_disk()[None] - low) / (high - low), shared.volume)[0]
 
-    def _compare(
-        self, shared: MeasuredVolume, result: MetaTensor, residual: float, lesions: Sequence[Lesion]
-    ) -> dict[str, Any]:
-        summary = summarise(result, shared.volume, slice_axis=self.pipeline.slice_axis, lpips=self.lpips)
-        summary["data_residual"] = residual
-        if lesions:
-            spacing = affine_to_spacing(shared.volume.affine).tolist()
-            summary["lesions"] = measure_lesions(
-                result[0].as_tensor(), shared.volume[0].as_tensor().to(result.device), lesions, spacing
-            )
-        return summary
-
-    def _with_lesions(self, volume: MetaTensor) -> tuple[MetaTensor, list[Lesion]]:
-        """The volume, or the volume with the suite's lesions, which are in HU."""
-        plan = self.suite.lesions
-        if plan is None:
-            return volume, []
-        if (unit := self.pipeline.display["unit"]) != "HU":
-            raise InputError(f"--bundle: found one with the unit {unit!r}, expected HU for the suite's lesions")
-        low, high = self.pipeline.range
-        insert = InsertLesions(
-            diameters=plan.diameters,
-            contrasts=[contrast / (high - low) for contrast in plan.contrasts],
-            tissue=tuple((value - low) / (high - low) for value in plan.tissue),
-            repeats=plan.repeats,
-        )
-        return insert(volume)
+    def _compare(self, shared: MeasuredVolume, result: MetaTensor, residual: float, spheres: Spheres) -> dict[str, Any]:
+        return {**compare(result, shared.volume, spheres, self.pipeline, self.lpips), "data_residual": residual}
 
     def _note(self, what: tuple[str, str, int | None], error: Exception) -> None:
         """Shows an error of a cell in the table; the other cells go on.
@@ -268,5 +246,5 @@ class Study:
         return is_drawn(self.output / name, self._shown(name))
 
     def _draw(self, name: str) -> None:
-        volume = self.pipeline.measure(self._load(name)).reference
-        draw(self.output / name, self._shown(name), self.pipeline, volume)
+        volume, _ = insert_spheres(self._load(name), self.suite, self.pipeline)
+        draw(self.output / name, self._shown(name), self.pipeline, self.pipeline.measure(volume).reference)

@@ -5,10 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monai_iscs.errors import InputError
 from monai_iscs.methods import Method, parse_method
+
+if TYPE_CHECKING:  # the command line reads the suites' names before it needs the rest
+    from monai_iscs.workflows.pipeline import Pipeline
+
+OWN = "own"  # method and noise of a row: the bundle's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +22,8 @@ class Row:
 
     Attributes:
         label: its name in the table.
-        method: the name of a `Method`.
-        noise: its noise; None for a baseline.
+        method: the name of a `Method`, or `OWN`.
+        noise: its noise, or `OWN`; None for a baseline.
         changes: entries of the bundle's inference config that this row changes.
         thickness: slice thickness in mm to which the volume is resampled first, or None.
     """
@@ -47,16 +52,32 @@ class Suite:
     Attributes:
         title: of the table.
         rows: from the names of the bundle's baselines.
-        layout: "views" (the metrics of each view), "slices" (the slice difference, Table 3) or "lesions".
+        layout: "views" (the metrics of each view), "slices" (the slice difference, Table 3), "lesions" or "quality".
+        legend: what the columns are.
         seeds: runs of each stochastic row, as many as in the paper if it says so.
         lesions: what to insert into each volume before it is measured, or None.
+        edges: spheres of bone to insert before the lesions, for the noise power, MTF and ring correlation, or None.
+        own: whether the bundle's own method is a row, too, if it is not one already.
     """
 
     title: str
     rows: Callable[[Sequence[str]], list[Row]]
     layout: str = "views"
+    legend: str = "PSNR in dB, SSIM at most 1"
     seeds: int = 1
     lesions: LesionPlan | None = None
+    edges: LesionPlan | None = None
+    own: bool = False
+
+    def rows_for(self, pipeline: Pipeline) -> list[Row]:
+        """The rows for a bundle."""
+        rows = self.rows(pipeline.baselines)
+        if self.own:
+            own = pipeline.sampler().recipe
+            named = [Method(row.method, row.noise) for row in rows if row.noise is not None]
+            if own.as_dict() not in [pipeline.sampler(method).recipe.as_dict() for method in named]:
+                rows.append(Row(label=f"{own.label}, the bundle's", method=OWN, noise=OWN))
+        return rows
 
 
 def method_row(method: Method) -> Row:
@@ -128,5 +149,17 @@ SUITES: dict[str, Suite] = {
         rows=lambda baselines: _rows(*baselines, "dds", "dds+tv", "dds+iscs"),
         layout="lesions",
         lesions=LesionPlan(),
+    ),
+    "image-quality": Suite(
+        title="Noise power, resolution, contrast of known lesions and agreement with the truth",
+        rows=lambda baselines: _rows(*(name for name in baselines if name != "sirt"), "dds", "dds+iscs"),
+        layout="quality",
+        legend="Error in soft tissue: its standard deviation and its noise power spectrum's mean frequency. MTF 50 %: "
+        "at the edges of spheres of 16 mm and 500 HU. Kept: share of the contrast of spheres of each contrast and "
+        "diameter (1: all), mean of four. sFRC: share of suspect patches, which agree with the truth on structures "
+        "above 4 mm only or not at all, and the median frequency up to which patches agree",
+        lesions=LesionPlan(contrasts=(40.0, -40.0, 100.0, -100.0), repeats=2),
+        edges=LesionPlan(diameters=(16.0,), contrasts=(500.0,), tissue=(-150.0, 250.0)),
+        own=True,
     ),
 }

@@ -70,7 +70,7 @@ def _caption(study: Study) -> str:
         if fine
         else "On the prior's grid, before the result is interpolated back to the file's"
     )
-    return f"{shown}. {where}. PSNR in dB, SSIM at most 1; mean ± standard deviation over seeds (and volumes)."
+    return f"{shown}. {where}. {study.suite.legend}; mean ± standard deviation over seeds (and volumes)."
 
 
 def _steps(study: Study) -> str | None:

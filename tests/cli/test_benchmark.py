@@ -214,6 +214,54 @@ def test_lesions_are_inserted_measured_and_found(bundle, tmp_path, save_volume, 
     assert np.isfinite(found).all()
 
 
+@pytest.fixture
+def quality(bundle, tmp_path, save_volume, phantom, monkeypatch):
+    """The command for the image quality of a fine volume with one or two spheres of each kind."""
+    suite = SUITES["image-quality"]
+    lesions = replace(suite.lesions, diameters=(6.0, 8.0), contrasts=(40.0, -100.0), repeats=1)
+    edges = replace(suite.edges, repeats=1)
+    monkeypatch.setitem(SUITES, "image-quality", replace(suite, lesions=lesions, edges=edges))
+    for draw, position in (("three_view_figure", 3), ("psnr_curve", 3), ("step_curves", 1)):  # slow, tested elsewhere
+        drawn = lambda *given, position=position, **_: given[position].write_text("drawn")  # noqa: E731
+        monkeypatch.setattr(f"monai_iscs.studies.drawing.{draw}", drawn)
+    fine = save_volume(tmp_path / "fine.nii.gz", phantom, np.diag([4.0, 4.0, 4.0, 1.0]))
+    given = ["benchmark", fine, "--bundle", bundle, "--output", tmp_path / "out", "--suite", "image-quality"]
+    return [*map(str, given), "--steps", "1", "--lpips", "none"]
+
+
+def test_image_quality_is_one_table_and_one_figure(quality, counted, tmp_path):
+    assert main([*quality, "--seeds", "2"]) == 0
+    output = tmp_path / "out"
+    table = (output / "table.md").read_text()
+    assert "failed" not in table
+    assert "MTF 50 %: at the edges of spheres" in table
+    rows = list(csv.DictReader((output / "table.csv").read_text().splitlines()))
+    assert [row["method"] for row in rows] == ["FDK", "ADMM-TV", "DDS", "DDS", "DDS+ISCS", "DDS+ISCS"]
+    assert list(rows[0])[3:] == [
+        *("error HU", "NPS mean 1/mm", "MTF 50 % 1/mm", "40 HU, 6 mm kept", "40 HU, 8 mm kept"),
+        *("100 HU, 6 mm kept", "100 HU, 8 mm kept", "sFRC suspect share", "sFRC median 1/mm"),
+    ]
+    # an untrained network loses even bone, and then there is no MTF
+    assert all(np.isfinite(float(value)) for row in rows for value in list(row.values())[3:] if value)
+    found = {cell["method"]: cell["metrics"]["quality"] for cell in _results(output)}
+    assert [round(lesion["inserted"], 2) for lesion in found["FDK"]["lesions"]] == [40, -100, 40, -100]
+    for lesion in found["FDK"]["lesions"]:
+        assert lesion["contrast"] == pytest.approx(lesion["inserted"], rel=0.1)
+    assert found["FDK"]["noise_power"]["noise"] > 1
+    assert (output / "fine" / "image_quality.png").stat().st_size > 10_000
+
+    counted.clear()
+    assert main([*quality, "--seeds", "2"]) == 0
+    assert counted == []
+    assert (output / "table.md").read_text() == table
+
+
+def test_spheres_of_a_suite_need_hounsfield_units(mri, thin, tmp_path):
+    given = ["benchmark", str(thin), "--bundle", str(mri), "--output", str(tmp_path / "out"), "--lpips", "none"]
+    assert main([*given, "--suite", "image-quality", "--steps", "1", "--factor", "5"]) == 2
+    assert "expected HU for the suite's spheres" in (tmp_path / "out" / "table.md").read_text()
+
+
 def test_the_steps_end_at_the_result(benchmark, tmp_path):
     assert main(benchmark) == 0
     folder = tmp_path / "out" / "body" / "DDS_ISCS" / "seed_0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 import pytest
 
 from monai_iscs.studies.suites import SUITES
+from monai_iscs.workflows.pipeline import Pipeline
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -23,3 +24,12 @@ def test_every_label_says_the_noise(name):
     for row in SUITES[name].rows(["fdk"]):
         base = row.label.split(",")[0].split("+", 1)[-1].removeprefix("TV").removeprefix("+")
         assert base in {labels[row.noise].removeprefix("+"), row.method.upper().removesuffix("-TV")}
+
+
+def test_the_bundle_s_own_method_is_a_row_where_it_is_another_one(bundle):
+    suite = SUITES["image-quality"]
+    common = ["FDK", "ADMM-TV", "DDS", "DDS+ISCS"]
+    assert [row.label for row in suite.rows_for(Pipeline(bundle, overrides={}))] == common
+    changed = Pipeline(bundle, overrides={"method": "dds+tv+iscs"})
+    assert [row.label for row in suite.rows_for(changed)] == [*common, "DDS+TV+ISCS, the bundle's"]
+    assert [row.label for row in SUITES["table3"].rows_for(changed)][-1] == "DDS+ISCS"
