@@ -176,6 +176,13 @@ def add_sampler_options(parser: argparse.ArgumentParser) -> None:
         help="one of the bundle's: ours have default, which is tuned for the prior, CT also fast (as good, with half "
         "of the steps) and limited-angle; released: the authors' code; paper: as described there",
     )
+    sampler.add_argument(
+        "--samples",
+        type=count(1),
+        metavar="N",
+        help="an even number of samples, in pairs of opposite noise, takes N times as long: the result is their mean "
+        "(default: 1)",
+    )
     sampler.add_argument("--steps", type=count(1), metavar="N", help="denoising steps: more are slower and finer")
     sampler.add_argument(
         "--eta", type=number(0, 1, include_low=True), metavar="F", help="share of fresh noise in each step, 0 to 1"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from monai_iscs.metrics.data_residual import DataResidual, data_residual
+from monai_iscs.metrics.intervals import LEVEL, Intervals, body_mask, conformal_factor, coverage
 from monai_iscs.metrics.lesions import measure_lesions
 from monai_iscs.metrics.lpips import SliceLPIPS, ViewLPIPS
 from monai_iscs.metrics.per_view import VIEWS, ViewPSNR, ViewSSIM, psnr_per_slice, ssim_per_slice
@@ -11,14 +12,19 @@ from monai_iscs.metrics.slice_difference import SliceDifference, SliceDifference
 from monai_iscs.metrics.summary import summarise
 
 __all__ = [
+    "LEVEL",
     "VIEWS",
     "DataResidual",
+    "Intervals",
     "SliceDifference",
     "SliceDifferenceGap",
     "SliceLPIPS",
     "ViewLPIPS",
     "ViewPSNR",
     "ViewSSIM",
+    "body_mask",
+    "conformal_factor",
+    "coverage",
     "data_residual",
     "measure_lesions",
     "psnr_per_slice",

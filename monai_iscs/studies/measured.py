@@ -13,7 +13,8 @@ from monai_iscs.metrics import data_residual
 from monai_iscs.reports import StepRecorder
 from monai_iscs.sampling import State
 from monai_iscs.scans.meta import image_name
-from monai_iscs.workflows.pipeline import Pipeline, Sampler
+from monai_iscs.workflows.pipeline import Pipeline
+from monai_iscs.workflows.sampler import Sampler
 
 
 class MeasuredVolume:
@@ -47,7 +48,7 @@ class MeasuredVolume:
 
     def sample(self, sampler: Sampler, callback: Callable[[State], Any]) -> MetaTensor:
         """The volume by a diffusion sampler."""
-        return self.pipeline.sample(sampler, self.measured, callback)
+        return self.pipeline.sample(sampler, self.measured, callback).volume
 
     def shown(self, result: MetaTensor) -> MetaTensor:
         """A result on the grid of the volume."""

@@ -29,8 +29,9 @@ from monai_iscs.studies.measured import MeasuredVolume
 from monai_iscs.studies.suites import Row, Suite
 from monai_iscs.transforms import InsertLesions, Lesion, ThickenSlices
 from monai_iscs.workflows.fingerprint import fingerprint
-from monai_iscs.workflows.pipeline import Pipeline, Sampler
+from monai_iscs.workflows.pipeline import Pipeline
 from monai_iscs.workflows.progress import Progress
+from monai_iscs.workflows.sampler import Sampler
 
 
 class Study:
@@ -123,7 +124,7 @@ class Study:
         """Fill the missing cells, volume by volume; then draw the volume's figures."""
         missing = {name: [(c, r) for c, r in cells if not self._complete(c)] for name, cells in self.cells.items()}
         steps = {
-            self._stage(cell): 1 if row.noise is None or cell.done else self.steps(cell)
+            self._stage(cell): 1 if row.noise is None or cell.done else self._samplers[cell.folder].calls
             for cells in missing.values()
             for cell, row in cells
         }
