@@ -23,7 +23,7 @@ from monai_iscs.reports import (
 )
 from monai_iscs.scans.meta import projections_of
 from monai_iscs.scans.readers import check_geometry_given, holds_projections
-from monai_iscs.workflows.calibration import calibrating_command, find_calibration, interval_line
+from monai_iscs.workflows.calibration import find_calibration, interval_line
 from monai_iscs.workflows.checkpoint import Checkpoint
 from monai_iscs.workflows.comparing import compare
 from monai_iscs.workflows.dicom_output import FOLDER, DicomOutput
@@ -75,7 +75,6 @@ def reconstruct(arguments: Namespace) -> None:
     several = sampling and sampler.samples > 1
     calibration = find_calibration(pipeline, sampler) if several else None
     if several:
-        settings["result"] = f"mean of {sampler.samples} samples"
         settings["calibration"] = calibration.as_dict() if calibration else None
     record = RunRecord(settings, seed=arguments.seed, device=pipeline.device)
     steps = sampler.calls if sampling else 1
@@ -152,8 +151,8 @@ def reconstruct(arguments: Namespace) -> None:
     if known:
         print(markdown_table([metrics_row(name, summary, seconds=record.seconds["reconstructing"])]))
     if several:
-        print(f"reconstruction.nii.gz is the mean of {sampler.samples} samples, {SPREAD} their standard deviation.")
-        print(interval_line(calibration, calibrating_command(pipeline, vars(arguments)), simulated=not real))
+        print(f"reconstruction.nii.gz is the {sampler.result}, {SPREAD} their standard deviation.")
+        print(interval_line(calibration, pipeline, vars(arguments), simulated=not real))
     print(f"{folder.path.resolve()}: {', '.join(written)}")
 
 

@@ -71,9 +71,9 @@ def conformal_factor(scores: Sequence[Tensor], level: float = LEVEL) -> float:
     """
     if not 0 < level < 1:
         raise InputError(f"level: found {level}, expected a share above 0 and below 1")
-    counts = [score.numel() for score in scores]
-    if not counts or min(counts) < 1 / (1 - level):
-        raise InputError(f"scores: found {counts}, expected at least {1 / (1 - level):.0f} of each volume")
+    counts, least = [score.numel() for score in scores], math.ceil(level / (1 - level) - 1e-9)
+    if not counts or min(counts) < least:
+        raise InputError(f"scores: found {counts}, expected at least {least} of each volume")
     values = torch.cat([score.flatten().double() for score in scores])
     weights = torch.cat([torch.full((count,), 1 / (count + 1), dtype=torch.float64) for count in counts])
     order = values.argsort()
@@ -82,9 +82,9 @@ def conformal_factor(scores: Sequence[Tensor], level: float = LEVEL) -> float:
     return float(values[order][min(place, len(values) - 1)])
 
 
-def coverage(error: Tensor, half_width: Tensor, where: Tensor) -> float:
-    """Share of the voxels, where a mask says so, whose error is not above the half-width."""
-    return float((error.abs() <= half_width)[where].double().mean())
+def coverage(error: Tensor, half_width: Tensor) -> float:
+    """Share of the voxels whose error, without its sign, is not above the half-width."""
+    return float((error.abs() <= half_width).double().mean())
 
 
 def body_mask(volume: Tensor, tissue: float, axis: int) -> Tensor:

@@ -10,7 +10,6 @@ from typing import Any
 
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
-from monai.transforms import CenterSpatialCrop
 from monai.utils import convert_to_dst_type
 
 from monai_iscs.errors import InputError, OutputError, causes, explain
@@ -22,10 +21,9 @@ from monai_iscs.reports import (
     RunRecord,
 )
 from monai_iscs.sampling import State
-from monai_iscs.scans.meta import image_name
 from monai_iscs.studies.cells import RESULTS, Cell
 from monai_iscs.studies.drawing import DRAWINGS, FIGURES, draw, is_drawn, shown_cells
-from monai_iscs.studies.measured import MeasuredVolume
+from monai_iscs.studies.measured import MeasuredVolume, middle_slices
 from monai_iscs.studies.suites import Row, Suite
 from monai_iscs.transforms import InsertLesions, Lesion, ThickenSlices
 from monai_iscs.workflows.fingerprint import fingerprint
@@ -183,16 +181,7 @@ class Study:
         volume = self.pipeline.load(path)
         if fingerprint(path) != self._contents[name]:
             raise InputError(f"{path}: found a file that changed while the benchmark ran, expected it to stay the same")
-        if self.slices is None:
-            return volume
-        size = [-1, -1, -1]
-        size[self.pipeline.slice_axis] = self.slices
-        there = volume.shape[1 + self.pipeline.slice_axis]
-        if there < self.slices:
-            raise InputError(
-                f"{image_name(volume)}: found {there} slices, expected at least {self.slices} for --slices"
-            )
-        return CenterSpatialCrop(size)(volume)
+        return middle_slices(volume, self.slices, self.pipeline.slice_axis)
 
     def _reconstruct(
         self, shared: MeasuredVolume, cell: Cell, row: Row, record: RunRecord, progress: Progress
@@ -210,7 +199,7 @@ class Study:
             progress.step()
 
         with record.stage("reconstructing"):
-            result = shared.sample(sampler, step)
+            result = shared.sample(sampler, step).volume
         record.seconds["reconstructing"] -= record.seconds["comparing steps"]
         return result, recorder.records
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from monai_iscs.errors import InputError
 from monai_iscs.files import sha256
+from monai_iscs.methods import Method
 from monai_iscs.metrics import Intervals
 from monai_iscs.workflows.bundle import bundle_names, find_bundle
 from monai_iscs.workflows.names import OVERRIDES, SPEED
@@ -44,6 +45,18 @@ class Calibration:
     def as_dict(self) -> dict[str, Any]:
         """It as JSON values."""
         return _plain(asdict(self))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A table row for each volume: the coverages."""
+        shares = self.coverage.items()
+        return [{"volume": name, "coverage": share, "by the others": self.left_out.get(name)} for name, share in shares]
+
+    def summary(self, pipeline: Pipeline) -> str:
+        """The intervals in one line, in the units of the bundle's figures."""
+        numbers, unit = self.intervals, pipeline.display["unit"]
+        smooth = f"smoothed over {numbers.smoothing:g} voxels" if numbers.smoothing else "not smoothed"
+        root = f"sqrt(spread² + ({pipeline.scaled(numbers.floor):.3g} {unit})²)"
+        return f"{self.level:.0%} interval: mean ± {numbers.factor:.3g} · {root}, spread² {smooth}."
 
     @classmethod
     def of_dict(cls, found: Mapping[str, Any]) -> Calibration:
@@ -91,29 +104,28 @@ def with_calibration(bundle: Path, new: Calibration) -> dict[str, Any]:
     return {ENTRIES: [calibration.as_dict() for calibration in [*kept, new]]}
 
 
-def interval_line(calibration: Calibration | None, command: str, *, simulated: bool) -> str:
+def interval_line(
+    calibration: Calibration | None, pipeline: Pipeline, options: Mapping[str, Any], *, simulated: bool
+) -> str:
     """What to say of the intervals of an ensemble.
 
     Args:
         calibration: of its task, or None.
-        command: makes one.
-        simulated: whether the scan was.
+        pipeline: of the run.
+        options: of its command line, by name; None where one was not given.
+        simulated: whether its scan was.
     """
     if calibration is not None:
         of = ", ".join(calibration.coverage)
         return f"interval.nii.gz: ± this, for {calibration.level:.0%} of the body's voxels; calibrated on {of}."
     if not simulated:
         return "No interval: calibrations are of simulated scans, and their intervals may be too small for a real one."
+    command = _calibrating_command(pipeline, options)
     return f"No interval: the bundle has no calibration of this task. This makes one: {command}"
 
 
-def calibrating_command(pipeline: Pipeline, options: Mapping[str, Any]) -> str:
-    """The command that calibrates the task of a run.
-
-    Args:
-        pipeline: of the run.
-        options: of the command line, by name; None where an option was not given.
-    """
+def _calibrating_command(pipeline: Pipeline, options: Mapping[str, Any]) -> str:
+    """The command that calibrates the task of a run with these options."""
     known = pipeline.folder.name in bundle_names() and find_bundle(pipeline.folder.name) == pipeline.folder
     words = ["monai-iscs calibrate VOLUME... --bundle", pipeline.folder.name if known else str(pipeline.folder)]
     for name in ("config", "method", *OVERRIDES):
@@ -121,9 +133,15 @@ def calibrating_command(pipeline: Pipeline, options: Mapping[str, Any]) -> str:
         if value in (None, []) or name in (*SPEED, "seed", "measurement_seed"):
             continue
         values = value if isinstance(value, list) else [value]
-        shown = [] if value is True else [getattr(part, "text", str(part)) for part in values]
-        words += [f"--{name.replace('_', '-')}", *("none" if part == "$None" else part for part in shown)]
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else map(_typed, values))]
     return " ".join([*words, "--output DIR"])
+
+
+def _typed(value: Any) -> str:
+    """A parsed value as it is typed."""
+    if isinstance(value, Method):
+        return value.text
+    return f"{value:g}" if isinstance(value, float) else "none" if value == "$None" else str(value)
 
 
 def _plain(content: Any) -> Any:

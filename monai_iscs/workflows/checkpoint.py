@@ -30,13 +30,14 @@ class Checkpoint:
     Args:
         folder: the output folder, which this process has locked.
         settings: all that the result depends on, as JSON values: a run goes on only if all of them are the same.
+        name: of the file: a folder may hold several unfinished runs.
 
     Attributes:
         restored: how many steps, of all samples, an earlier run had finished; 0 without an earlier run.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self._file = folder / NAME
+    def __init__(self, folder: Path, settings: Mapping[str, Any], *, name: str = NAME) -> None:
+        self._file = folder / name
         self._settings = json.dumps(settings, sort_keys=True, default=str)
         self._cost, self._before = 0.0, time.perf_counter()
         self.restored = 0

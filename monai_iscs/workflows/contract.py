@@ -42,7 +42,7 @@ from monai_iscs.workflows.names import MOST, MOST_SMOOTHING
 
 VERSION = 2  # of `INFERENCE`; 1 had presets of the package instead of recipes of the bundle
 PAGE = "docs/bundle_contract.md"
-RUNS = "reconstruct, benchmark, demo"  # the verbs that sample, by `Pipeline`
+RUNS = "reconstruct, benchmark, calibrate, demo"  # the verbs that sample, by `Pipeline`
 
 
 class Entry(NamedTuple):

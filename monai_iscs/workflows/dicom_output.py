@@ -47,7 +47,7 @@ class DicomOutput:
         made = method
         if sampler is not None:
             changed = ", changed" if sampler.replaced else ""
-            of_samples = f", mean of {sampler.samples} samples" if sampler.samples > 1 else ""
+            of_samples = f", {sampler.result}" if sampler.samples > 1 else ""
             made = f"recipe {sampler.name}{changed} ({method}, {sampler.steps} steps{of_samples})"
         write_dicom_series(
             volume,

@@ -263,6 +263,7 @@ class Pipeline:
                 "replaced": replaced,
                 **sampler.recipe.as_dict(),
                 "samples": sampler.samples,
+                "result": sampler.result,
                 **computed,
             },
         }

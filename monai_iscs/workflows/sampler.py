@@ -55,6 +55,11 @@ class Sampler:
         return self.inferer.samples
 
     @property
+    def result(self) -> str:
+        """What its result is, in words."""
+        return "one sample" if self.samples == 1 else f"mean of {self.samples} samples"
+
+    @property
     def calls(self) -> int:
         """How often the prior is called for all samples."""
         return self.samples * self.steps

@@ -77,4 +77,4 @@ def interval_metrics(
     error = (pipeline.shown(volume, measured) - reference).as_tensor().cpu()
     width = shown.as_tensor().cpu()
     mean = float(pipeline.scaled(width)[body].double().mean())
-    return {"coverage": coverage(error, width, body), "half_width": mean}, shown
+    return {"coverage": coverage(error[body], width[body]), "half_width": mean}, shown
