@@ -131,6 +131,8 @@ def _add_reconstruct(verbs: Any) -> None:
     parser.add_argument(
         "--seed", type=count(0), default=0, metavar="N", help="seed of the sampler's noise, 0 or more (default: 0)"
     )
+    text = "write filled_in.nii.gz too: the share of each voxel's contrast, 0 to 1, that the measurement did not supply"
+    parser.add_argument("--explain", action="store_true", help=text)
     add_dicom_options(parser)
     add_projection_options(parser)
     add_sampling_options(parser)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from monai_iscs.metrics.data_residual import DataResidual, data_residual
+from monai_iscs.metrics.data_residual import DataResidual, data_residual, residual_of_views
+from monai_iscs.metrics.filled_in import filled_in, null_space_part
 from monai_iscs.metrics.intervals import LEVEL, Intervals, body_mask, conformal_factor, coverage
 from monai_iscs.metrics.lesions import measure_lesions
 from monai_iscs.metrics.lpips import SliceLPIPS, ViewLPIPS
@@ -26,8 +27,11 @@ __all__ = [
     "conformal_factor",
     "coverage",
     "data_residual",
+    "filled_in",
     "measure_lesions",
+    "null_space_part",
     "psnr_per_slice",
+    "residual_of_views",
     "slice_difference",
     "ssim_per_slice",
     "summarise",
