@@ -75,8 +75,6 @@ def reconstruct(arguments: Namespace) -> None:
         settings["measurement_seed"] = pipeline.measurement_seed
     several = sampling and sampler.samples > 1
     calibration = find_calibration(pipeline, sampler) if several else None
-    if several:
-        settings["calibration"] = calibration.as_dict() if calibration else None
     record = RunRecord(settings, seed=arguments.seed, device=pipeline.device)
     steps = sampler.calls if sampling else 1
     writing = 3 if arguments.explain else 1  # a few dozen iterations, as in some two steps
@@ -146,8 +144,9 @@ def reconstruct(arguments: Namespace) -> None:
                 if fit := fit_of_views(result, measured):
                     tell(fit.notes() if sampling else [])
             scanned = {"notes": notes, **fit.as_dict()} if fit else {}
+            calibrated = {"calibration": calibration.as_dict() if calibration else None} if several else {}
             resumed = {"resumed_after_step": checkpoint.restored} if sampling and checkpoint.restored else {}
-            write_json(stage / "run.json", {**record.as_dict(), **scanned, **resumed})
+            write_json(stage / "run.json", {**record.as_dict(), **calibrated, **scanned, **resumed})
             written = sorted(file.name for file in stage.iterdir())
     if sampling:
         checkpoint.remove()

@@ -74,7 +74,7 @@ def test_reconstruct_writes_intervals_of_the_same_task(calibrated, other, tmp_pa
     if not numbers["smoothing"]:
         np.testing.assert_allclose(half, numbers["factor"] * np.hypot(std, 2600 * numbers["floor"]), rtol=0.2)
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert record["settings"]["calibration"] == calibration
+    assert record["calibration"] == calibration
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,21 @@ def test_it_goes_on_with_the_volume_that_it_was_at(calibrated, bundle, body, oth
     found, expected = ((folder / "calibration.json").read_text() for folder in (tmp_path / "out", whole))
     assert found == expected
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"calibration.json", "run.json"}
+
+
+def test_an_mri_calibration(mri, thin, tmp_path, no_figure):
+    """Of thick slices, in any signal's unit."""
+    bundle = shutil.copytree(mri, tmp_path / "bundle")
+    given = [str(thin), "--bundle", str(bundle), "--samples=2", "--factor=4", "--output"]
+    assert main(["calibrate", *given, str(tmp_path / "c")]) == 0
+    shutil.copy(tmp_path / "c" / "calibration.json", bundle / "configs")
+    assert main(["reconstruct", *given, str(tmp_path / "r")]) == 0
+    mean, half, truth = (
+        nib.load(path).get_fdata()
+        for path in (*(tmp_path / "r" / f"{name}.nii.gz" for name in ("reconstruction", "interval")), thin)
+    )
+    assert json.loads((tmp_path / "r" / "metrics.json").read_text())["interval"]["coverage"] > 0.9
+    assert (np.abs(mean - truth) <= half)[truth > 500].mean() > 0.9
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_mean_and_spread_in_the_file_s_units_and_grid(run, body, phantom, capsys
     assert std.get_fdata().min() >= 0
     record = json.loads((folder / "run.json").read_text())
     assert record["settings"]["sampler"]["result"] == "mean of 2 samples"
-    assert record["settings"]["calibration"] is None
+    assert record["calibration"] is None
     assert record["settings"]["sampler"]["samples"] == 2
     assert "interval" not in json.loads((folder / "metrics.json").read_text())
     assert "reconstruction.nii.gz is the mean of 2 samples, std.nii.gz their standard deviation." in out
