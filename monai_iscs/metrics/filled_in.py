@@ -44,9 +44,10 @@ def null_space_part(volume: Tensor, operator: LinearOperator, *, iterations: int
 def filled_in(volume: Tensor, operator: LinearOperator, spacing: Sequence[float]) -> Tensor:
     """The share of a volume's local contrast that its measurement did not supply, 0 to 1.
 
-    Contrast is the difference from a coarse mean, a Gaussian average of 20 mm. It has two parts: that of the null space
-    n (see `null_space_part`), and the rest r, which was measured. The share is n² / (n² + r²), each averaged over 3 mm.
-    Where there is hardly any contrast, as in air, it goes to 0.
+    The contrast c is the difference from a coarse mean, a Gaussian average of 20 mm, and n the part in the null space
+    (see `null_space_part`). The share is ⟨n c⟩ / max(⟨c²⟩, ⟨n²⟩), with averages over 3 mm: 1 where all contrast is
+    n's, 0 where n has nothing of it, or only cancels the streaks of the measured rest. Where there is hardly any
+    contrast, as in air, it goes to 0.
 
     Args:
         volume: in the prior's units, (C, X, Y, Z).
@@ -57,10 +58,11 @@ def filled_in(volume: Tensor, operator: LinearOperator, spacing: Sequence[float]
         Shaped like `volume`.
     """
     unseen = null_space_part(volume, operator)
-    seen = volume - unseen
-    seen = seen - _averaged(seen, spacing, COARSE)
-    filled, measured = (_averaged(part.square(), spacing, NEAR).clamp(min=0) for part in (unseen, seen))
-    return filled / (filled + measured + FAINT**2)
+    contrast = volume - _averaged(volume, spacing, COARSE)
+    common, whole, null = (
+        _averaged(product, spacing, NEAR) for product in (unseen * contrast, contrast.square(), unseen.square())
+    )
+    return (common / (torch.maximum(whole, null).clamp(min=0) + FAINT**2)).clamp(0, 1)
 
 
 def _averaged(volume: Tensor, spacing: Sequence[float], width: float) -> Tensor:
