@@ -68,8 +68,8 @@ class Fit(NamedTuple):
         worst = max(odd, key=lambda view: max(found[view], 1 / max(found[view], 1e-12)))
         return [
             f"found a squared residual of {found[worst]:.3g} times the noise's in view {worst}, and beyond a factor of "
-            f"{AWAY:g} in {len(odd)} of {len(found)} views, expected about 1: the noise level or the model of the scan "
-            "may be wrong"
+            f"{AWAY:g} in {len(odd)} of {len(found)} views, expected about 1: too few steps, another noise level, or a "
+            "wrong model of the scan?"
         ]
 
 
