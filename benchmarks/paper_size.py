@@ -329,7 +329,7 @@ class PaperSize:
             sampler = pipeline.sampler(
                 parse_method("dds+iscs"), changes={"recipe": recipe, "steps": made, "precision": name}
             )
-            result = pipeline.sample(sampler, measured, lambda _: None)
+            result = pipeline.sample(sampler, measured, lambda _: None).volume
             scores = summarise(result, measured.reference, slice_axis=2)
             cells = [f"{scores[view]['psnr']:.3f}" for view in ("axial", "coronal", "sagittal")]
             first = result if first is None else first

@@ -14,7 +14,7 @@ PURPOSE_BITS = 3
 SEED_BITS = 32  # PyTorch's CPU generator uses no more of a seed
 
 
-def random_stream(seed: int, purpose: str) -> torch.Generator:
+def random_stream(seed: int, purpose: str, member: int = 0) -> torch.Generator:
     """The random numbers of one purpose, the same on every machine and for every device.
 
     Streams of different purposes are never the same, for any seeds: if the sampler drew the measurement's noise again,
@@ -23,6 +23,7 @@ def random_stream(seed: int, purpose: str) -> torch.Generator:
     Args:
         seed: a whole number of at least 0, of any size.
         purpose: one of `PURPOSES`.
+        member: of an ensemble; each has numbers of its own, and 0 those of a single run.
 
     Returns:
         A CPU generator at the start of its stream.
@@ -33,7 +34,8 @@ def random_stream(seed: int, purpose: str) -> torch.Generator:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise InputError(f"seed: found {seed!r}, expected a whole number of at least 0")
     number = PURPOSES[purpose]
-    spread = np.random.SeedSequence(int(seed), spawn_key=(number,)).generate_state(1)
+    key = (number, member) if member else (number,)
+    spread = np.random.SeedSequence(int(seed), spawn_key=key).generate_state(1)
     # the lowest bits are the purpose: hashes alone could be equal
     word = (int(spread[0]) << PURPOSE_BITS | number) % 2**SEED_BITS
     return torch.Generator().manual_seed(word)

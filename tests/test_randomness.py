@@ -92,3 +92,10 @@ def test_a_scheduler_s_noise_is_not_that_of_a_global_seed():
     like = torch.randn(4, 1, 16, 16)
     scheduler = ISCSScheduler(noise=IndependentNoise(), seed=0)
     assert torch.corrcoef(torch.stack([like.flatten(), scheduler.start(like).flatten()]))[0, 1].abs() < 5 / 32
+
+
+def test_every_member_of_an_ensemble_has_its_own_numbers():
+    words = [random_stream(seed, "noise", member).initial_seed() for seed in range(30) for member in range(30)]
+    assert len(set(words)) == len(words)
+    assert {word % 8 for word in words} == {PURPOSES["noise"]}
+    assert random_stream(7, "noise", 0).initial_seed() == random_stream(7, "noise").initial_seed()

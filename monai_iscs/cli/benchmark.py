@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from monai_iscs.cli.lpips import choose_lpips
 from monai_iscs.errors import InputError
 from monai_iscs.reports import RunFolder, write_csv, write_json
 from monai_iscs.studies import tables
@@ -14,6 +13,7 @@ from monai_iscs.studies.suites import SUITES, Suite, compared
 from monai_iscs.studies.volumes import RECORD, TABLES, distinct_names
 from monai_iscs.workflows.fingerprint import fingerprint
 from monai_iscs.workflows.limits import check_memory
+from monai_iscs.workflows.lpips import choose_lpips
 from monai_iscs.workflows.names import OVERRIDES
 from monai_iscs.workflows.pipeline import Pipeline
 

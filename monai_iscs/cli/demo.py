@@ -49,7 +49,7 @@ def demo(arguments: Namespace) -> None:
             found = {BASELINE: pipeline.baseline("fdk", measured)}
         for name, sampler in samplers.items():
             with progress.stage(name):
-                found[name] = pipeline.sample(sampler, measured, progress.step)
+                found[name] = pipeline.sample(sampler, measured, progress.step).volume
         with progress.stage("comparing"):
             results = {name: pipeline.shown(result, measured) for name, result in found.items()}
             summaries = {name: summarise(result, volume) for name, result in results.items()}

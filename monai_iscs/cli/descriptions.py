@@ -56,6 +56,14 @@ What comes out: table.md and table.csv (PSNR, SSIM for each view, the slice gap,
                 volume a folder with a figure, the PSNR along z and every reconstruction.
 After Ctrl-C or a crash the same command goes on where it stopped; a changed setting reruns only what it touches."""
 
+CALIBRATE = """\
+Finds the intervals of an ensemble: how much larger the errors of its mean are than the spread of its samples.
+
+What goes in:   volumes of other patients than those to be reconstructed; scans of them are simulated.
+What comes out: calibration.json, to be put into the folder configs of the bundle, whose calibrations of other tasks it
+                keeps: reconstruct with the same recipe, scan and number of samples then writes interval.nii.gz.
+After Ctrl-C or a crash the same command goes on where it stopped."""
+
 TRAIN = """\
 Trains the diffusion model of a bundle on your own volumes.
 

@@ -7,11 +7,11 @@ from argparse import Namespace
 
 from monai.data.utils import affine_to_spacing
 
-from monai_iscs.cli.lpips import choose_lpips
 from monai_iscs.errors import InputError
 from monai_iscs.reports import RunFolder, markdown_table, metrics_row, three_view_figure, write_json
 from monai_iscs.workflows.bundle import read_config
 from monai_iscs.workflows.comparing import compare, compare_in_window
+from monai_iscs.workflows.lpips import choose_lpips
 
 
 def evaluate(arguments: Namespace) -> None:

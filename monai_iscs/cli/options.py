@@ -9,11 +9,13 @@ import math
 from monai_iscs.cli.argument_types import (
     OneOrThree,
     Removed,
+    bundle_folder,
     coefficients,
     count,
     existing_files,
     existing_path,
     number,
+    output_path,
     photons,
 )
 from monai_iscs.workflows.names import MOST_SMOOTHING
@@ -29,6 +31,11 @@ REMOVED = {
 }
 
 
+def add_bundle_option(parser: argparse.ArgumentParser, summary: str) -> None:
+    """``--bundle``."""
+    parser.add_argument("--bundle", type=bundle_folder, required=True, metavar="NAME", help=summary)
+
+
 def add_config_option(parser: argparse.ArgumentParser) -> None:
     """``--config``: configs over the bundle's."""
     parser.add_argument(
@@ -37,6 +44,24 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME",
         help="further configs of the bundle, each overriding those before it, such as limited_angle",
+    )
+
+
+def add_volumes(parser: argparse.ArgumentParser) -> None:
+    """What is done to several volumes, one after the other, and where."""
+    parser.add_argument(
+        "volumes", type=existing_path, nargs="+", metavar="VOLUME", help="volume files or DICOM folders"
+    )
+    add_bundle_option(parser, "one of ours by its name, or the path of a folder, such as ./my_bundle")
+    add_config_option(parser)
+    parser.add_argument(
+        "--output", type=output_path, required=True, metavar="DIR", help="folder to write and to go on in"
+    )
+    parser.add_argument(
+        "--slices",
+        type=count(1),
+        metavar="N",
+        help="only the N slices in the middle of each volume, to save time (default: all)",
     )
 
 
@@ -143,7 +168,14 @@ def add_projection_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_speed_options(parser: argparse.ArgumentParser) -> None:
+def add_sampling_options(parser: argparse.ArgumentParser, *, samples: int | None = None) -> None:
+    """A simulated scan, and its reconstruction; `samples` is the default of ``--samples``, None the bundle's."""
+    add_scan_options(parser)
+    _add_speed_options(parser)
+    _add_sampler_options(parser, samples)
+
+
+def _add_speed_options(parser: argparse.ArgumentParser) -> None:
     """Where and how the network computes."""
     speed = parser.add_argument_group("speed and memory (defaults: what suits the device)")
     speed.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
@@ -167,7 +199,7 @@ def add_speed_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_sampler_options(parser: argparse.ArgumentParser) -> None:
+def _add_sampler_options(parser: argparse.ArgumentParser, samples: int | None) -> None:
     """Numbers of a diffusion sampler."""
     sampler = parser.add_argument_group("the diffusion sampler, dds and ddnm only (defaults: the bundle's)")
     sampler.add_argument(
@@ -175,6 +207,14 @@ def add_sampler_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="one of the bundle's: ours have default, which is tuned for the prior, CT also fast (as good, with half "
         "of the steps) and limited-angle; released: the authors' code; paper: as described there",
+    )
+    sampler.add_argument(
+        "--samples",
+        type=count(1),
+        default=samples,
+        metavar="N",
+        help="an even number of samples, in pairs of opposite noise, takes N times as long: the result is their mean "
+        f"(default: {samples or 1})",
     )
     sampler.add_argument("--steps", type=count(1), metavar="N", help="denoising steps: more are slower and finer")
     sampler.add_argument(

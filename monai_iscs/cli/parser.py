@@ -23,13 +23,14 @@ from monai_iscs.cli.argument_types import (
 )
 from monai_iscs.cli.options import (
     MOST_VALUE,
+    add_bundle_option,
     add_config_option,
     add_dicom_options,
     add_lpips_option,
     add_projection_options,
-    add_sampler_options,
+    add_sampling_options,
     add_scan_options,
-    add_speed_options,
+    add_volumes,
 )
 from monai_iscs.errors import InputError
 from monai_iscs.studies.suites import SUITES
@@ -54,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_reconstruct(verbs)
     _add_benchmark(verbs)
     _add_evaluate(verbs)
+    _add_calibrate(verbs)
     _add_simulate(verbs)
     _add_train(verbs)
     _add_convert(verbs)
@@ -70,10 +72,6 @@ def _add_verb(verbs: Any, name: str, *, summary: str, description: str, example:
     )
     parser.set_defaults(verb=_later(name))
     return parser
-
-
-def _add_bundle(parser: argparse.ArgumentParser, summary: str) -> None:
-    parser.add_argument("--bundle", type=bundle_folder, required=True, metavar="NAME", help=summary)
 
 
 def _later(name: str) -> Callable[[argparse.Namespace], None]:
@@ -120,7 +118,7 @@ def _add_reconstruct(verbs: Any) -> None:
         help="projections of a scanner (a file, a folder or a pattern like 's_*.tif'), or a volume to simulate a scan "
         "of: a file, or folder of one DICOM series",
     )
-    _add_bundle(parser, "model and settings: one of ours by name, or the path of a folder, such as ./my_bundle")
+    add_bundle_option(parser, "model and settings: one of ours by name, or the path of a folder, such as ./my_bundle")
     add_config_option(parser)
     parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
@@ -133,11 +131,11 @@ def _add_reconstruct(verbs: Any) -> None:
     parser.add_argument(
         "--seed", type=count(0), default=0, metavar="N", help="seed of the sampler's noise, 0 or more (default: 0)"
     )
+    text = "write filled_in.nii.gz too: the share of each voxel's contrast, 0 to 1, that the measurement did not supply"
+    parser.add_argument("--explain", action="store_true", help=text)
     add_dicom_options(parser)
-    add_scan_options(parser)
     add_projection_options(parser)
-    add_speed_options(parser)
-    add_sampler_options(parser)
+    add_sampling_options(parser)
 
 
 def _add_benchmark(verbs: Any) -> None:
@@ -149,14 +147,7 @@ def _add_benchmark(verbs: Any) -> None:
         example="benchmark patient1.nii.gz patient2.nii.gz --bundle body_ct_reconstruction --methods fdk dds dds+iscs "
         "--output comparison",
     )
-    parser.add_argument(
-        "volumes", type=existing_path, nargs="+", metavar="VOLUME", help="volume files or DICOM folders"
-    )
-    _add_bundle(parser, "one of ours by its name, or the path of a folder, such as ./my_bundle")
-    add_config_option(parser)
-    parser.add_argument(
-        "--output", type=output_path, required=True, metavar="DIR", help="folder to write and to go on in"
-    )
+    add_volumes(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--methods",
@@ -170,18 +161,25 @@ def _add_benchmark(verbs: Any) -> None:
         choices=SUITES,
         help="the rows and the layout of a table of the paper, lesions or image-quality (default: table1)",
     )
-    parser.add_argument(
-        "--slices",
-        type=count(1),
-        metavar="N",
-        help="only the N slices in the middle of each volume, to save time (default: all)",
-    )
     parser.add_argument("--seeds", type=count(1), metavar="N", help="runs of each sampler (default: the suite's)")
     parser.add_argument("--seed", type=count(0), default=0, metavar="N", help="first seed, 0 or more (default: 0)")
     add_lpips_option(parser)
-    add_scan_options(parser)
-    add_speed_options(parser)
-    add_sampler_options(parser)
+    add_sampling_options(parser)
+
+
+def _add_calibrate(verbs: Any) -> None:
+    parser = _add_verb(
+        verbs,
+        "calibrate",
+        summary="find how wide the intervals of reconstruct --samples have to be",
+        description=descriptions.CALIBRATE,
+        example="calibrate patient1.nii.gz patient2.nii.gz --bundle body_ct_reconstruction --recipe fast "
+        "--output calibration",
+    )
+    add_volumes(parser)
+    parser.add_argument("--method", type=method, metavar="METHOD", help="a sampler, as reconstruct takes it")
+    parser.add_argument("--seed", type=count(0), default=0, metavar="N", help="seed of the samples (default: 0)")
+    add_sampling_options(parser, samples=4)
 
 
 def _add_simulate(verbs: Any) -> None:
@@ -243,7 +241,7 @@ def _add_train(verbs: Any) -> None:
         description=descriptions.TRAIN,
         example="train --bundle body_ct_reconstruction --dataset my_volumes --output my_prior",
     )
-    _add_bundle(parser, "one of ours by its name, or the path of a folder, such as ./my_bundle")
+    add_bundle_option(parser, "one of ours by its name, or the path of a folder, such as ./my_bundle")
     add_config_option(parser)
     parser.add_argument("--dataset", type=existing_path, required=True, metavar="DIR", help="folder with train and val")
     parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help="folder to write")
@@ -269,7 +267,7 @@ def _add_convert(verbs: Any) -> None:
     parser.add_argument(
         "checkpoint", type=existing_path, metavar="CHECKPOINT", help="the file as its authors published it"
     )
-    _add_bundle(parser, "take all settings but the model from it: one of ours by name, or the path of a folder")
+    add_bundle_option(parser, "take all settings but the model from it: one of ours by name, or the path of a folder")
     parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help="folder of the new bundle")
     parser.add_argument(
         "--size",

@@ -23,17 +23,21 @@ from monai_iscs.reports import (
 )
 from monai_iscs.scans.meta import projections_of
 from monai_iscs.scans.readers import check_geometry_given, holds_projections
+from monai_iscs.workflows.calibration import find_calibration, interval_line
 from monai_iscs.workflows.checkpoint import Checkpoint
 from monai_iscs.workflows.comparing import compare
 from monai_iscs.workflows.dicom_output import FOLDER, DicomOutput
-from monai_iscs.workflows.names import MEASURED, MEASURED_OVERRIDES, OVERRIDES, SIMULATED_ONLY
+from monai_iscs.workflows.explanation import FILLED_IN, check_explainable, fit_of_views, write_filled_in
+from monai_iscs.workflows.names import MEASURED, MEASURED_OVERRIDES, OVERRIDES, SIMULATED_ONLY, SPEED
 from monai_iscs.workflows.pipeline import Pipeline
 from monai_iscs.workflows.progress import Progress
-from monai_iscs.workflows.scanned import check_path, placing_notes, reading_notes, residuals, seen
+from monai_iscs.workflows.sampler import Sampled
+from monai_iscs.workflows.scanned import check_path, placing_notes, reading_notes, seen
+from monai_iscs.workflows.spread import INTERVAL, SPREAD, write_spread
 
 SAMPLER_OPTIONS = (
-    *("recipe", "steps", "eta", "smoothing", "noise_level"),
-    *("slice_batch", "precision", "compiled"),
+    *("recipe", "steps", "eta", "smoothing", "noise_level", "samples"),
+    *SPEED,
 )
 
 
@@ -69,13 +73,15 @@ def reconstruct(arguments: Namespace) -> None:
     settings = {"input": str(arguments.input.resolve()), "method": name, **pipeline.settings(sampler)}
     if not real:
         settings["measurement_seed"] = pipeline.measurement_seed
+    several = sampling and sampler.samples > 1
+    calibration = find_calibration(pipeline, sampler) if several else None
     record = RunRecord(settings, seed=arguments.seed, device=pipeline.device)
-    steps = sampler.steps if sampling else 1
-    stages = {"reading": 1, "scanning": 1, "reconstructing": steps, "writing": 1, "comparing": 1}
+    steps = sampler.calls if sampling else 1
+    writing = 3 if arguments.explain else 1  # a few dozen iterations, as in some two steps
+    stages = {"reading": 1, "scanning": 1, "reconstructing": steps, "writing": writing, "comparing": 1}
     with RunFolder(arguments.output, inputs=[arguments.input]) as folder, Progress(stages, record) as progress:
-        folder.expect(
-            "reconstruction.nii.gz", "preview.png", "metrics.json", "seen.nii.gz", *([FOLDER] if dicom else [])
-        )
+        names = ["reconstruction.nii.gz", "preview.png", "metrics.json", "seen.nii.gz", *([FOLDER] if dicom else [])]
+        folder.expect(*names, *((SPREAD, INTERVAL) if several else ()), *([FILLED_IN] if arguments.explain else []))
         notes: list[str] = []
 
         def tell(found: list[str]) -> None:  # as soon as it is known: one may want to stop the run
@@ -93,14 +99,18 @@ def reconstruct(arguments: Namespace) -> None:
             measured = pipeline.measure(volume)
             if real:
                 tell(placing_notes(pipeline, measured, model=sampling))
+            if arguments.explain:
+                check_explainable(measured)
         voxels = math.prod(measured.measurement.grid.shape) if real else volume.numel()
-        folder.expect(size=(3 if dicom else 1) * voxels)  # a quarter of its bytes: the compressed file is larger
+        # a quarter of its bytes: the compressed file is larger
+        folder.expect(size=((3 if dicom else 1) + several + arguments.explain) * voxels)
         with progress.stage("reconstructing"):
             if sampling:
                 checkpoint = Checkpoint(folder.path, pipeline.identity(record, arguments.input, measured))
-                result = pipeline.sample(sampler, measured, progress.step, checkpoint)
+                sampled = pipeline.sample(sampler, measured, progress.step, checkpoint)
             else:
-                result = pipeline.baseline(method.name, measured)
+                sampled = Sampled(pipeline.baseline(method.name, measured), None)
+        result = sampled.volume
         if idist.get_rank() > 0:
             return  # the first process has the whole volume too, and writes
         reference = measured.reference
@@ -111,6 +121,9 @@ def reconstruct(arguments: Namespace) -> None:
                 write_volume(stage / "reconstruction.nii.gz", restored)
                 if dicom:
                     dicom.write(restored, stage, method=name, sampler=sampler, simulated=known)
+                maps, intervals = write_spread(stage, pipeline, measured, sampled, calibration) if several else ({}, {})
+                if arguments.explain:
+                    maps = {**maps, "filled in": write_filled_in(stage, pipeline, measured, result)}
                 start = direct_method(measured.measurement.operator)
                 shown = {Method(start).label: pipeline.baseline(start, measured), name: result}
                 shown = {title: pipeline.shown(image, measured) for title, image in shown.items()}
@@ -119,27 +132,34 @@ def reconstruct(arguments: Namespace) -> None:
                     pipeline.to_units(reference) if known else None,
                     affine_to_spacing(shown[name].affine).tolist(),
                     stage / "preview.png",
+                    maps=maps,
                     **pipeline.display,
                 )
             with progress.stage("comparing"):
                 if known:  # as in `evaluate`: the written file against the one that was read
                     summary = compare(pipeline.config, stage / "reconstruction.nii.gz", arguments.input).summary
-                    write_json(stage / "metrics.json", summary)
+                    write_json(stage / "metrics.json", {**summary, **intervals})
                 if real:
                     write_volume(stage / "seen.nii.gz", seen(shown[name], measured))
-                    away = residuals(result, measured)
-            scanned = {"notes": notes, "residual_of_each_view": away} if real else {}
+                noisy = real or pipeline.given("photons") or pipeline.given("noise_std")
+                if fit := fit_of_views(result, measured):
+                    tell(fit.notes() if sampling and noisy else [])
+            scanned = {"notes": notes, **fit.as_dict()} if fit else {}
+            calibrated = {"calibration": calibration.as_dict() if calibration else None} if several else {}
             resumed = {"resumed_after_step": checkpoint.restored} if sampling and checkpoint.restored else {}
-            write_json(stage / "run.json", {**record.as_dict(), **scanned, **resumed})
+            write_json(stage / "run.json", {**record.as_dict(), **calibrated, **scanned, **resumed})
             written = sorted(file.name for file in stage.iterdir())
     if sampling:
         checkpoint.remove()
         if checkpoint.restored:
             print(f"Went on after step {checkpoint.restored} of {steps}, which an earlier run had reached.")
     if real:
-        print(f"Residual of the views, |A x - y| / |y|: {min(away):.4f} to {max(away):.4f}")
+        print(f"Residual of the views, |A x - y| / |y|: {min(fit.residuals):.4f} to {max(fit.residuals):.4f}")
     if known:
         print(markdown_table([metrics_row(name, summary, seconds=record.seconds["reconstructing"])]))
+    if several:
+        print(f"reconstruction.nii.gz is the {sampler.result}, {SPREAD} their standard deviation.")
+        print(interval_line(calibration, pipeline, vars(arguments), simulated=not real))
     print(f"{folder.path.resolve()}: {', '.join(written)}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from monai_iscs.inferers.hardware import Hardware
 from monai_iscs.operators import LinearOperator
 from monai_iscs.priors.batches import SliceBatches
 from monai_iscs.priors.denoisers import StackDenoiser
-from monai_iscs.sampling import Recipe, Run, State
+from monai_iscs.sampling import Ensemble, Recipe, Run, State, check_samples
 from monai_iscs.scans import Measurement
 from monai_iscs.scans.meta import carries_scan, from_meta_tensor
 
@@ -40,8 +41,13 @@ class SliceDiffusionInferer(Inferer):
             and `TakeAsMeasuredd` carry it.
         hardware: where and how the networks compute.
         seed: of the sampler's random numbers, for every volume: equal inputs give equal volumes.
+        samples: 1, or an even number of samples, in pairs of opposite noise, whose mean is the result; `run` gives
+            their spread too.
         progress: show a progress bar for each volume.
         callback: called with the `State` of each step.
+
+    Raises:
+        InputError: an odd number of samples above 1, or several of a method without random numbers.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class SliceDiffusionInferer(Inferer):
         scan: LinearOperator | None = None,
         hardware: Hardware | None = None,
         seed: int = 0,
+        samples: int = 1,
         progress: bool = True,
         callback: Callable[[State], Any] | None = None,
     ) -> None:
@@ -58,6 +65,7 @@ class SliceDiffusionInferer(Inferer):
         self.scan = scan
         self.hardware = Hardware() if hardware is None else hardware
         self.seed = seed
+        self.samples = check_samples(samples, recipe)
         self.progress = progress
         self.callback = callback
         # of the last volume: the next one needs no new compilation or memory estimate
@@ -100,8 +108,8 @@ class SliceDiffusionInferer(Inferer):
             result.affine = affines if inputs.affine.ndim == 3 else affines[0]
         return result
 
-    def run(self, measurement: Measurement, network: Networks) -> Run:
-        """The reconstruction of one measurement, to iterate over its steps.
+    def run(self, measurement: Measurement, network: Networks) -> Run | Ensemble:
+        """The reconstruction of one measurement, to iterate over its steps: those of an ensemble with several samples.
 
         Args:
             measurement: to reconstruct.
@@ -121,7 +129,8 @@ class SliceDiffusionInferer(Inferer):
         denoisers = {
             name: self.hardware.shared_denoiser(self._batches[id(module), device]) for name, module in networks.items()
         }
-        return self.recipe.bind(denoisers, self.hardware.shared_measurement(measurement), seed=self.seed)
+        bind = partial(self.recipe.bind, denoisers, self.hardware.shared_measurement(measurement), seed=self.seed)
+        return bind() if self.samples == 1 else Ensemble(lambda member: bind(member=member), self.samples)
 
     def _reconstruct(self, measurement: Measurement, network: Networks, title: str) -> Tensor:
         """Turn one measurement into one volume (C, X, Y, Z)."""

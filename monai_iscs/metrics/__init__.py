@@ -6,7 +6,9 @@ And what a physicist asks of an image: noise power, modulation transfer, contras
 
 from __future__ import annotations
 
-from monai_iscs.metrics.data_residual import DataResidual, data_residual
+from monai_iscs.metrics.data_residual import DataResidual, data_residual, residual_of_views
+from monai_iscs.metrics.filled_in import filled_in, null_space_part
+from monai_iscs.metrics.intervals import LEVEL, Intervals, body_mask, conformal_factor, coverage
 from monai_iscs.metrics.lesions import measure_lesions
 from monai_iscs.metrics.lpips import SliceLPIPS, ViewLPIPS
 from monai_iscs.metrics.modulation import modulation_transfer
@@ -17,8 +19,10 @@ from monai_iscs.metrics.slice_difference import SliceDifference, SliceDifference
 from monai_iscs.metrics.summary import summarise
 
 __all__ = [
+    "LEVEL",
     "VIEWS",
     "DataResidual",
+    "Intervals",
     "SliceDifference",
     "SliceDifferenceGap",
     "SliceLPIPS",
@@ -26,11 +30,17 @@ __all__ = [
     "ViewPSNR",
     "ViewSSIM",
     "agreeing_frequencies",
+    "body_mask",
+    "conformal_factor",
+    "coverage",
     "data_residual",
+    "filled_in",
     "measure_lesions",
     "modulation_transfer",
     "noise_power",
+    "null_space_part",
     "psnr_per_slice",
+    "residual_of_views",
     "ring_correlation",
     "slice_difference",
     "ssim_per_slice",

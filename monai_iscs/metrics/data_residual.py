@@ -42,6 +42,12 @@ def data_residual(
     return float((seen.double() - y.double()).norm()) / norm
 
 
+def residual_of_views(found: torch.Tensor, measured: torch.Tensor) -> torch.Tensor:
+    """The relative residual of each view, (views,), of projections (1, view, v, u)."""
+    away, size = ((part.double().flatten(2)).norm(dim=(0, 2)) for part in (found.double() - measured, measured))
+    return away / size.clamp(min=1e-12)
+
+
 class DataResidual(CumulativeIterationMetric):
     """Mean relative residual of volumes (B, C, X, Y, Z), given as `y_pred`, to their measurements, given as `y`.
 

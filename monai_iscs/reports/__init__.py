@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from monai_iscs.reports.benchmark import LAYOUTS, averaged_row, empty_row
 from monai_iscs.reports.dicom_series import check_dicom_output, write_dicom_series
-from monai_iscs.reports.figure import psnr_curve, three_view_figure
+from monai_iscs.reports.figure import ColouredMap, psnr_curve, three_view_figure
 from monai_iscs.reports.quality_figure import quality_figure
 from monai_iscs.reports.record import RunRecord
 from monai_iscs.reports.run_folder import RECORD, RunFolder, read_results, write_json, write_volume
@@ -16,6 +16,7 @@ from monai_iscs.reports.table import markdown_table, metrics_row, write_csv
 __all__ = [
     "LAYOUTS",
     "RECORD",
+    "ColouredMap",
     "RunFolder",
     "RunRecord",
     "StepRecorder",

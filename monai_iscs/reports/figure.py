@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,20 @@ PANEL = 3.2  # inches: width of a panel
 YELLOW = "#ffd75f"
 PLANES = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}  # axes of a RAS volume across and up a panel
 EDGES = {"axial": ("R", "L", "A", "P"), "coronal": ("R", "L", "H", "F"), "sagittal": ("A", "P", "H", "F")}
+
+
+class ColouredMap(NamedTuple):
+    """A map to draw in colours beside the volumes.
+
+    Attributes:
+        volume: (X, Y, Z), on the grid of the volumes, at least 0.
+        label: of its colour bar.
+        top: value of the last colour; None: what 1 % of the voxels exceed.
+    """
+
+    volume: torch.Tensor
+    label: str
+    top: float | None = None
 
 
 def _plain(volume: torch.Tensor) -> np.ndarray:
@@ -52,9 +66,10 @@ def three_view_figure(
     unit: str = "HU",
     tissue: float = -300.0,
     metrics: Mapping[str, Mapping[str, Any]] | None = None,
+    maps: Mapping[str, ColouredMap] | None = None,
     title: str | None = None,
 ) -> None:
-    """Draw axial, coronal and sagittal slices of the reference, the volumes, and the last volume's error.
+    """Draw axial, coronal and sagittal slices of the reference, the volumes, the last volume's error, and maps.
 
     The slices go through the centre of the patient's tissue, in radiological orientation, in true proportions.
 
@@ -68,6 +83,7 @@ def three_view_figure(
         unit: of the volumes, for the colour bars.
         tissue: voxels above this decide which slices are shown.
         metrics: name -> result of `monai_iscs.metrics.summarise`; its PSNR is written into the panels.
+        maps: name -> map, one column each, after the others.
         title: line above the figure.
 
     Raises:
@@ -80,7 +96,8 @@ def three_view_figure(
     *_, result = columns
     if truth is not None:
         columns = {"reference": truth, **columns}
-    shapes = {volume.shape for volume in columns.values()}
+    coloured = {name: _plain(entry.volume) for name, entry in (maps or {}).items()}
+    shapes = {volume.shape for volume in [*columns.values(), *coloured.values()]}
     if len(shapes) != 1:
         raise InputError(f"volumes: found shapes {sorted(shapes)}, expected one grid")
     (shape,) = shapes
@@ -88,12 +105,14 @@ def three_view_figure(
     sizes = {view: [shape[axis] * spacing[axis] for axis in axes] for view, axes in PLANES.items()}  # mm
     heights = [max(0.25, high / max(wide for wide, _ in sizes.values())) for _, high in sizes.values()]
 
-    count = len(columns) + (truth is not None)
+    first_map = len(columns) + (truth is not None)
+    count = first_map + len(coloured)
     figure = Figure((PANEL * count + 0.3, PANEL * sum(heights) + 1.2), facecolor="black", layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     FigureCanvasAgg(figure)
     axes = figure.subplots(3, count, squeeze=False, gridspec_kw={"height_ratios": heights})
     grey = errors = None
+    drawn_maps: dict[str, Any] = {}
     for row, (view, (wide, high)) in enumerate(PLANES.items()):
         drawn = {"aspect": spacing[high] / spacing[wide], "interpolation": "bilinear"}
         for column, (name, volume) in enumerate(columns.items()):
@@ -107,10 +126,16 @@ def three_view_figure(
                 _annotate(axis, label, (1, 0), (-4, 5), color="white", fontsize=10, ha="right")
         if truth is not None:
             plane = _slice(columns[result] - truth, view, centre[VIEWS[view]])
-            axis = axes[row, -1]
+            axis = axes[row, len(columns)]
             errors = axis.imshow(plane, cmap="RdBu_r", vmin=-error_window, vmax=error_window, **drawn)
             if row == 0:
                 axis.set_title(f"{result} \N{MINUS SIGN} reference", color="white", fontsize=11)
+        for column, (name, volume) in enumerate(coloured.items(), start=first_map):
+            top = maps[name].top or float(np.quantile(volume, 0.99)) or 1.0  # a map of zeros has a scale, too
+            plane, axis = _slice(volume, view, centre[VIEWS[view]]), axes[row, column]
+            drawn_maps[name] = axis.imshow(plane, cmap="inferno", vmin=0, vmax=top, **drawn)
+            if row == 0:
+                axis.set_title(name, color="white", fontsize=11)
         axes[row, 0].set_ylabel(view, color="white", fontsize=11)
         _mark_edges(axes[row, 0], view)
     for axis in axes.flat:
@@ -121,7 +146,9 @@ def three_view_figure(
             spine.set_visible(False)
     _colour_bar(figure, grey, axes[:, : len(columns)], f"{unit}, window {window[0]:g} to {window[1]:g}")
     if errors is not None:
-        _colour_bar(figure, errors, axes[:, -1:], f"error, {unit}")
+        _colour_bar(figure, errors, axes[:, len(columns) : first_map], f"error, {unit}")
+    for column, (name, image) in enumerate(drawn_maps.items(), start=first_map):
+        _colour_bar(figure, image, axes[:, column : column + 1], maps[name].label)
     if title:
         figure.suptitle(title, color="white", fontsize=12)
     figure.savefig(path, dpi=120, facecolor="black", bbox_inches="tight")

@@ -31,9 +31,9 @@ class StepRecorder:
         shown: brings a step's volume to the reference's grid; None: it is there.
 
     Attributes:
-        records: one for each step, with the same keys: "step" (from 1), "sigma", then for each view "axial_psnr" (dB),
-            "axial_ssim", "axial_lpips", then "slice_difference", "slice_gap" (signed) and "data_residual". Numbers
-            that could not be measured are None.
+        records: one for each step of the last volume or sample, with the same keys: "step" (from 1), "sigma", then for
+            each view "axial_psnr" (dB), "axial_ssim", "axial_lpips", then "slice_difference", "slice_gap" (signed) and
+            "data_residual". Numbers that could not be measured are None.
 
     Raises:
         InputError: an operator without a measurement or the reverse.

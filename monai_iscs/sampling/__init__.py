@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reconstruction from a prior and a measurement: the loop of the paper's Algorithm 1, and its recipes."""
 
+from monai_iscs.sampling.antithetic import Opposite
 from monai_iscs.sampling.consistency import DDNM, DDS, ConjugateGradient, Consistency
+from monai_iscs.sampling.ensemble import Ensemble, check_samples
 from monai_iscs.sampling.loop import Plugs, State, sample
 from monai_iscs.sampling.noise import (
     BoundNoise,
@@ -40,10 +42,12 @@ __all__ = [
     "DDIMRule",
     "DDSRule",
     "Direct",
+    "Ensemble",
     "Geometric",
     "IdenticalNoise",
     "IndependentNoise",
     "NoNoise",
+    "Opposite",
     "PartialNoise",
     "Plugs",
     "Recipe",
@@ -55,6 +59,7 @@ __all__ = [
     "Start",
     "State",
     "Zeros",
+    "check_samples",
     "check_sigmas",
     "geometric_sigmas",
     "renoise",

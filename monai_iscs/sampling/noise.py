@@ -22,10 +22,12 @@ class SliceNoise(ABC):
     Attributes:
         label: of samplers with it, in tables; empty for independent noise.
         aligned: whether neighbouring slices get similar noise in the steps, and so have similar errors.
+        random: whether two draws differ.
     """
 
     label: ClassVar[str]
     aligned: ClassVar[bool] = True
+    random: ClassVar[bool] = True
 
     @abstractmethod
     def stack(self, canvas: Canvas, sigma: float) -> Tensor:
@@ -272,6 +274,10 @@ class PartialNoise(SliceNoise):
     def aligned(self) -> bool:
         return self.noise.aligned or self.injection == 0
 
+    @property
+    def random(self) -> bool:
+        return self.noise.random and self.injection > 0
+
     def stack(self, canvas: Canvas, sigma: float) -> Tensor:
         return self.injection * self.noise.stack(canvas, sigma)
 
@@ -285,6 +291,7 @@ class NoNoise(SliceNoise):
     """
 
     label = "noiseless"
+    random = False
 
     def stack(self, canvas: Canvas, sigma: float) -> Tensor:
         return canvas.send(torch.zeros(canvas.shape))

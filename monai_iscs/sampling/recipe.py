@@ -12,6 +12,7 @@ from monai_iscs.methods import parse_sampler
 from monai_iscs.priors import Prior, SlicePrior
 from monai_iscs.priors.denoisers import StackDenoiser
 from monai_iscs.randomness import random_stream
+from monai_iscs.sampling.antithetic import Opposite
 from monai_iscs.sampling.consistency import DDNM, DDS, Consistency
 from monai_iscs.sampling.loop import Plugs
 from monai_iscs.sampling.noise import (
@@ -132,26 +133,31 @@ class Recipe:
             consistency=consistency.to_the_noise() if to_the_noise else consistency,
         )
 
-    def bind(self, networks: Mapping[str, StackDenoiser], measurement: Measurement, *, seed: int = 0) -> Run:
+    def bind(
+        self, networks: Mapping[str, StackDenoiser], measurement: Measurement, *, seed: int = 0, member: int = 0
+    ) -> Run:
         """The reconstruction of a measurement, ready to iterate over its steps.
 
         Args:
             networks: denoisers of stacks (S, C, H, W) by the names that the prior uses.
             measurement: to reconstruct.
             seed: of the sampler's random numbers, at least 0.
+            member: of an ensemble, from 0, which is the single run. Each odd member has the random numbers of the one
+                before it, and the opposite noise.
         """
         axis, data = self.prior.axis, measurement.data
-        noise = self.noise.bind(
+        pair, opposite = divmod(member, 2)
+        noise = (Opposite(self.noise) if opposite else self.noise).bind(
             measurement.grid,
             axis,
-            random_stream(seed, "noise"),
+            random_stream(seed, "noise", pair),
             channels=measurement.channels,
             device=data.device,
             dtype=data.dtype,
         )
         plugs = Plugs(
             start=self.start.bind(measurement),
-            prior=self.prior.bind(networks, measurement, random_stream(seed, "prior")),
+            prior=self.prior.bind(networks, measurement, random_stream(seed, "prior", pair)),
             consistency=self.consistency.bind(measurement.weighted, axis),
             noise=noise,
             rule=self.rule.bind(),

@@ -7,13 +7,29 @@ from collections.abc import Callable
 from typing import Any
 
 from monai.data import MetaTensor
+from monai.transforms import CenterSpatialCrop
 
 from monai_iscs.errors import InputError
 from monai_iscs.metrics import data_residual
 from monai_iscs.reports import StepRecorder
 from monai_iscs.sampling import State
 from monai_iscs.scans.meta import image_name
-from monai_iscs.workflows.pipeline import Pipeline, Sampler
+from monai_iscs.workflows.checkpoint import Checkpoint
+from monai_iscs.workflows.pipeline import Pipeline
+from monai_iscs.workflows.sampler import Sampled, Sampler
+
+
+def middle_slices(volume: MetaTensor, count: int | None, axis: int) -> MetaTensor:
+    """The slices in the middle of a volume (1, X, Y, Z), so many along an axis of (X, Y, Z); None: all.
+
+    Raises:
+        InputError: the volume has fewer.
+    """
+    if count is None:
+        return volume
+    if (there := volume.shape[1 + axis]) < count:
+        raise InputError(f"{image_name(volume)}: found {there} slices, expected at least {count} for --slices")
+    return CenterSpatialCrop([count if along == axis else -1 for along in range(3)])(volume)
 
 
 class MeasuredVolume:
@@ -45,9 +61,11 @@ class MeasuredVolume:
         """The volume by a classical method."""
         return self.pipeline.baseline(name, self.measured)
 
-    def sample(self, sampler: Sampler, callback: Callable[[State], Any]) -> MetaTensor:
+    def sample(
+        self, sampler: Sampler, callback: Callable[[State], Any], checkpoint: Checkpoint | None = None
+    ) -> Sampled:
         """The volume by a diffusion sampler."""
-        return self.pipeline.sample(sampler, self.measured, callback)
+        return self.pipeline.sample(sampler, self.measured, callback, checkpoint)
 
     def shown(self, result: MetaTensor) -> MetaTensor:
         """A result on the grid of the volume."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from monai.data import MetaTensor
-from monai.transforms import CenterSpatialCrop
 from monai.utils import convert_to_dst_type
 
 from monai_iscs.errors import InputError, OutputError, causes, explain
@@ -21,16 +20,16 @@ from monai_iscs.reports import (
     RunRecord,
 )
 from monai_iscs.sampling import State
-from monai_iscs.scans.meta import image_name
 from monai_iscs.studies.cells import RESULTS, Cell
 from monai_iscs.studies.drawing import DRAWINGS, FIGURES, draw, is_drawn, shown_cells
 from monai_iscs.studies.known import Spheres, compare, insert_spheres
-from monai_iscs.studies.measured import MeasuredVolume
+from monai_iscs.studies.measured import MeasuredVolume, middle_slices
 from monai_iscs.studies.suites import OWN, Row, Suite
 from monai_iscs.transforms import ThickenSlices
 from monai_iscs.workflows.fingerprint import fingerprint
-from monai_iscs.workflows.pipeline import Pipeline, Sampler
+from monai_iscs.workflows.pipeline import Pipeline
 from monai_iscs.workflows.progress import Progress
+from monai_iscs.workflows.sampler import Sampler
 
 
 class Study:
@@ -126,7 +125,7 @@ class Study:
         """Fill the missing cells, volume by volume; then draw the volume's figures."""
         missing = {name: [(c, r) for c, r in cells if not self._complete(c)] for name, cells in self.cells.items()}
         steps = {
-            self._stage(cell): 1 if row.noise is None or cell.done else self.steps(cell)
+            self._stage(cell): 1 if row.noise is None or cell.done else self._samplers[cell.folder].calls
             for cells in missing.values()
             for cell, row in cells
         }
@@ -185,16 +184,7 @@ class Study:
         volume = self.pipeline.load(path)
         if fingerprint(path) != self._contents[name]:
             raise InputError(f"{path}: found a file that changed while the benchmark ran, expected it to stay the same")
-        if self.slices is None:
-            return volume
-        size = [-1, -1, -1]
-        size[self.pipeline.slice_axis] = self.slices
-        there = volume.shape[1 + self.pipeline.slice_axis]
-        if there < self.slices:
-            raise InputError(
-                f"{image_name(volume)}: found {there} slices, expected at least {self.slices} for --slices"
-            )
-        return CenterSpatialCrop(size)(volume)
+        return middle_slices(volume, self.slices, self.pipeline.slice_axis)
 
     def _reconstruct(
         self, shared: MeasuredVolume, cell: Cell, row: Row, record: RunRecord, progress: Progress
@@ -212,7 +202,7 @@ class Study:
             progress.step()
 
         with record.stage("reconstructing"):
-            result = shared.sample(sampler, step)
+            result = shared.sample(sampler, step).volume
         record.seconds["reconstructing"] -= record.seconds["comparing steps"]
         return result, recorder.records
 

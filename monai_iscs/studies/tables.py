@@ -62,6 +62,8 @@ def markdown(study: Study, title: str) -> str:
 
 def _caption(study: Study) -> str:
     settings = {**study.pipeline.settings(None), "steps": _steps(study), "central slices": study.slices}
+    if "samples" in study.pipeline.config and (samples := study.pipeline.config.get_parsed_content("samples")) > 1:
+        settings["samples"] = samples
     shown = ", ".join(f"{key} {value}" for key, value in settings.items() if key != "bundle" and value is not None)
     config = study.pipeline.config
     fine = "same_grid" in config and not config.get_parsed_content("same_grid")

@@ -14,7 +14,7 @@ import ignite.distributed as idist
 import torch
 
 from monai_iscs.files import OWN, damaged_part, telling
-from monai_iscs.sampling import Run
+from monai_iscs.sampling import Ensemble, Run
 
 MOST_TIME = 0.01  # share of a run that its checkpoints may take
 NAME = f"{OWN}unfinished.pt"
@@ -30,18 +30,19 @@ class Checkpoint:
     Args:
         folder: the output folder, which this process has locked.
         settings: all that the result depends on, as JSON values: a run goes on only if all of them are the same.
+        name: of the file: a folder may hold several unfinished runs.
 
     Attributes:
-        restored: how many steps an earlier run had finished; 0 without an earlier run.
+        restored: how many steps, of all samples, an earlier run had finished; 0 without an earlier run.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self._file = folder / NAME
+    def __init__(self, folder: Path, settings: Mapping[str, Any], *, name: str = NAME) -> None:
+        self._file = folder / name
         self._settings = json.dumps(settings, sort_keys=True, default=str)
         self._cost, self._before = 0.0, time.perf_counter()
         self.restored = 0
 
-    def restore(self, run: Run, device: torch.device) -> None:
+    def restore(self, run: Run | Ensemble, device: torch.device) -> None:
         """Bring a run to the last saved step of an earlier one with the same settings.
 
         Args:
@@ -56,7 +57,7 @@ class Checkpoint:
             run.load_state_dict(state)
             self.restored = state["index"] + 1
 
-    def save(self, run: Run) -> None:
+    def save(self, run: Run | Ensemble) -> None:
         """Save the last finished step, unless that would take more than its share of the time.
 
         Raises:

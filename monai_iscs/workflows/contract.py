@@ -32,6 +32,7 @@ from monai_iscs.workflows.checks import (
     above,
     at_least,
     instance,
+    is_whole,
     one_of,
     or_null,
     some_of,
@@ -41,7 +42,7 @@ from monai_iscs.workflows.names import MOST, MOST_SMOOTHING
 
 VERSION = 2  # of `INFERENCE`; 1 had presets of the package instead of recipes of the bundle
 PAGE = "docs/bundle_contract.md"
-RUNS = "reconstruct, benchmark, demo"  # the verbs that sample, by `Pipeline`
+RUNS = "reconstruct, benchmark, calibrate, demo"  # the verbs that sample, by `Pipeline`
 
 
 class Entry(NamedTuple):
@@ -157,6 +158,10 @@ INFERENCE: dict[str, Entry] = {
         True,
     ),
     "seed": Entry(whole(0, MOST), "of the sampler's random numbers", RUNS, True),
+    "samples": Entry(
+        Check(lambda value: value == 1 or (is_whole(value, 2) and value % 2 == 0), "1, or an even number"),
+        "in pairs of opposite noise; of several, the mean is the result, `--samples`",
+    ),
     "measurement_seed": Entry(whole(0, MOST), "of a simulated measurement's noise", RUNS, True),
     "slice_batch": Entry(or_null(whole(1)), "most slices for the network at a time; null: what fits", RUNS, True),
     "precision": Entry(

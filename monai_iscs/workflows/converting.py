@@ -21,7 +21,7 @@ from monai_iscs.workflows.limits import BYTES_A_NUMBER, check_memory
 
 PUBLISHED_SIZE = 256  # pixels along each side of the slices that the published priors were trained on
 # A config that sets one of these belongs to the network that is replaced, or was tuned for it.
-_OF_THE_NETWORK = {"network_def", "ckpt_path", "train", "recipes"}
+_OF_THE_NETWORK = {"network_def", "ckpt_path", "train", "recipes", "calibrations"}
 
 
 class Converted(NamedTuple):

@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from monai_iscs.errors import InputError
 from monai_iscs.reports import check_dicom_output, write_dicom_series
 from monai_iscs.transforms.dicom_files import is_dicom
-from monai_iscs.workflows.pipeline import Sampler
+from monai_iscs.workflows.sampler import Sampler
 
 FOLDER = "dicom"  # in the folder of the run
 
@@ -47,7 +47,8 @@ class DicomOutput:
         made = method
         if sampler is not None:
             changed = ", changed" if sampler.replaced else ""
-            made = f"recipe {sampler.name}{changed} ({method}, {sampler.steps} steps)"
+            of_samples = f", {sampler.result}" if sampler.samples > 1 else ""
+            made = f"recipe {sampler.name}{changed} ({method}, {sampler.steps} steps{of_samples})"
         write_dicom_series(
             volume,
             stage / FOLDER,

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+SPEED = ("slice_batch", "precision", "compiled")  # options that change a result only by rounding
 # Options that set the entry of the same name in a bundle's inference config.
 OVERRIDES = (
     *("views", "arc", "photons", "noise_std", "same_grid", "factor", "measurement_seed", "spacing"),
     *("recipe", "steps", "eta", "smoothing", "noise_level"),
-    *("seed", "slice_batch", "precision", "compiled"),
+    *("seed", "samples", *SPEED),
 )
 # The same of `configs/measured.json`, which takes real projections.
 MEASURED_OVERRIDES = (

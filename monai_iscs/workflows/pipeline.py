@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +18,10 @@ from torch import Tensor
 from monai_iscs.classical import admm_tv, cubic, fdk, sirt
 from monai_iscs.errors import InputError
 from monai_iscs.files import sha256
-from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.methods import Method
 from monai_iscs.precision import check_precision, choose_precision
 from monai_iscs.reports import RunRecord
-from monai_iscs.sampling import Recipe, State
+from monai_iscs.sampling import Ensemble, State
 from monai_iscs.scans import Measurement, Scan
 from monai_iscs.scans.meta import REGION, SCAN, from_meta_tensor, grid_of
 from monai_iscs.transforms import RegridResult
@@ -34,6 +32,7 @@ from monai_iscs.workflows.device import choose_device, limit_memory
 from monai_iscs.workflows.fingerprint import fingerprint
 from monai_iscs.workflows.limits import BYTES_A_NUMBER, check_memory
 from monai_iscs.workflows.recipes import REPLACING
+from monai_iscs.workflows.sampler import Sampled, Sampler
 
 BYTES_A_STEP = 200  # its sigma as a Python number, in the record and in the written file
 CLASSICAL: dict[str, Callable[[Measurement], Tensor]] = {"fdk": fdk, "sirt": sirt, "admm-tv": admm_tv, "cubic": cubic}
@@ -51,31 +50,6 @@ class Measured(NamedTuple):
     measurement: Measurement
     image: MetaTensor
     reference: MetaTensor | None
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """A bundle's diffusion sampler for one run.
-
-    Attributes:
-        inferer: with the complete recipe, the hardware and the seed.
-        name: of the bundle's recipe that it was made from.
-        replaced: what was replaced in it, by the ids of the config.
-    """
-
-    inferer: SliceDiffusionInferer
-    name: str
-    replaced: Mapping[str, Any]
-
-    @property
-    def recipe(self) -> Recipe:
-        """Every choice."""
-        return self.inferer.recipe
-
-    @property
-    def steps(self) -> int:
-        """How often the prior is called."""
-        return len(self.recipe.sigmas.levels())
 
 
 class Pipeline:
@@ -185,8 +159,8 @@ class Pipeline:
         measured: Measured,
         callback: Callable[[State], Any],
         checkpoint: Checkpoint | None = None,
-    ) -> MetaTensor:
-        """A volume (1, X, Y, Z) in the prior's units from its measurement alone.
+    ) -> Sampled:
+        """A volume from its measurement alone.
 
         Args:
             sampler: the bundle's.
@@ -202,10 +176,11 @@ class Pipeline:
                 callback(state)
                 if checkpoint is not None:
                     checkpoint.save(run)
-            return self.place(run.volume, measured)
+            std = self.place(run.std, measured) if isinstance(run, Ensemble) else None
+            return Sampled(self.place(run.volume, measured), std)
 
     def baseline(self, name: str, measured: Measured) -> MetaTensor:
-        """A volume like that of `sample`, by a classical method."""
+        """A volume (1, X, Y, Z) in the prior's units by a classical method."""
         with self.config.blamed("measurement"):
             return self.place(CLASSICAL[name](measured.measurement.to(self.device)), measured)
 
@@ -251,14 +226,22 @@ class Pipeline:
 
     def to_units(self, volume: MetaTensor) -> MetaTensor:
         """A volume from the prior's units to those of the figures (HU for CT), on the same grid."""
+        return self.scaled(volume) + self.range[0]
+
+    def scaled(self, difference: Tensor) -> Tensor:
+        """A difference of two volumes in the units of the figures."""
         low, high = self.range
-        return volume * (high - low) + low
+        return difference * (high - low)
 
     def restore(self, result: MetaTensor, measured: Measured) -> MetaTensor:
         """A result in the file's units, on the file's grid, or on the prior's grid for a measured file."""
         back = self.config.get_parsed_content("restoration")
         with self.config.blamed("restoration"):
             return back({"pred": result, "image": measured.image, "label": measured.reference})["pred"]
+
+    def restore_difference(self, difference: MetaTensor, measured: Measured) -> MetaTensor:
+        """A difference of two results, such as a spread, in the file's units, on the file's grid."""
+        return self.restore(difference, measured) - self.restore(torch.zeros_like(difference), measured)
 
     def settings(self, sampler: Sampler | None) -> dict[str, Any]:
         """The settings of a run with this sampler (None: a baseline), for ``run.json``."""
@@ -275,5 +258,12 @@ class Pipeline:
         replaced = dict(sampler.replaced)
         return {
             **settings,
-            "sampler": {"recipe": sampler.name, "replaced": replaced, **sampler.recipe.as_dict(), **computed},
+            "sampler": {
+                "recipe": sampler.name,
+                "replaced": replaced,
+                **sampler.recipe.as_dict(),
+                "samples": sampler.samples,
+                "result": sampler.result,
+                **computed,
+            },
         }

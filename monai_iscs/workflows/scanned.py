@@ -14,7 +14,7 @@ from monai.utils import convert_to_dst_type
 from monai_iscs.classical import direct
 from monai_iscs.grid import Grid
 from monai_iscs.methods import Method
-from monai_iscs.metrics import data_residual
+from monai_iscs.metrics import data_residual, residual_of_views
 from monai_iscs.operators import ConeBeamProjector
 from monai_iscs.operators.circle import check_circle
 from monai_iscs.scans import Projections, field_of_view, seen_share, upright
@@ -190,22 +190,10 @@ def _misfit(projections: Projections) -> tuple[float, torch.Tensor]:
     projector = ConeBeamProjector(projections.geometry, grid)
     measured = projections.data[None]
     fitted = SIRT(projector, iterations=FITTING, rtol=0)(measured)
-    return data_residual(fitted, measured, projector), _of_views(projector(fitted), measured)
+    return data_residual(fitted, measured, projector), residual_of_views(projector(fitted), measured)
 
 
 def seen(shown: MetaTensor, measured: Measured) -> MetaTensor:
     """How much of its views sees each voxel of a result, 0 to 1; see `seen_share`."""
     _, projector = measured.measurement.operator.factored()
     return convert_to_dst_type(seen_share(projector.geometry, grid_of(shown))[None], shown)[0]
-
-
-def residuals(result: MetaTensor, measured: Measured) -> list[float]:
-    """‖A x − y‖ / ‖y‖ of each view, where it was measured."""
-    weighted = measured.measurement.weighted
-    return _of_views(weighted.operator(result.as_tensor().to(weighted.data.device)), weighted.data).tolist()
-
-
-def _of_views(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-    """(views,), ‖found − expected‖ / ‖expected‖ of projections (1, view, v, u)."""
-    found, expected = found.double().flatten(2), expected.double().flatten(2)
-    return (found - expected).norm(dim=(0, 2)) / expected.norm(dim=(0, 2)).clamp(min=1e-12)

@@ -81,6 +81,7 @@ def test_slices_in_the_order_of_the_array(convert):
 def test_only_what_belongs_to_the_network_changes(convert, checkpoint, bundle, tmp_path):
     source = shutil.copytree(bundle, tmp_path / "source")
     (source / "configs" / "limited_angle.json").write_text('{"arc": 100, "recipe": "limited-angle"}')
+    (source / "configs" / "calibration.json").write_text('{"calibrations": []}')  # of the prior that is replaced
     (source / "configs" / "wide.json").write_text('{"network_def::network::network::channels": [4]}')
     output = tmp_path / "converted"
     assert main(["convert", str(checkpoint), "--bundle", str(source), "--output", str(output)]) == 0

@@ -20,7 +20,7 @@ def _results(bundle, file, overrides):
     for method in SAMPLERS:
         sampler = pipeline.sampler(parse_method(f"{method}+iscs"))
         recorder = shared.recorder(sampler)
-        results[method] = shared.sample(sampler, recorder)
+        results[method] = shared.sample(sampler, recorder).volume
     results["scale"] = torch.tensor(shared.measured.image.meta.get("robust_maximum", 1.0))
     return results, shared.volume
 

@@ -70,3 +70,32 @@ def test_another_setting_begins_anew(bundle, body, tmp_path, stop, capsys, chang
     assert main([*given, *change]) == 0
     assert "Went on" not in capsys.readouterr().out
     assert not (tmp_path / "out" / checkpoint.NAME).exists()
+
+
+@pytest.mark.parametrize("after", [2, 3, 7])
+def test_an_ensemble_goes_on_with_the_same_bits(bundle, body, tmp_path, monkeypatch, capsys, after):
+    """Inside the first sample, between two samples, and inside the third one."""
+    monkeypatch.setattr(checkpoint, "MOST_TIME", 1e9)
+    monkeypatch.setattr("monai_iscs.cli.reconstruct.three_view_figure", lambda *given, **_: given[-1].touch())
+    save, saved = checkpoint.Checkpoint.save, []
+
+    def save_and_stop(self: checkpoint.Checkpoint, run: object) -> None:
+        save(self, run)
+        saved.append(run)
+        if len(saved) == after:
+            raise KeyboardInterrupt
+
+    def run(name: str) -> int:
+        given = ["reconstruct", str(body), "--bundle", str(bundle), "--samples", "4"]
+        return main([*given, "--output", str(tmp_path / name)])
+
+    assert run("whole") == 0
+    monkeypatch.setattr(checkpoint.Checkpoint, "save", save_and_stop)
+    assert run("stopped") == 130
+    capsys.readouterr()
+    assert run("stopped") == 0
+    assert f"Went on after step {after} of 12" in capsys.readouterr().out
+    for file in ("reconstruction.nii.gz", "std.nii.gz"):
+        whole, stopped = (nib.load(tmp_path / name / file).get_fdata() for name in ("whole", "stopped"))
+        assert np.array_equal(whole, stopped)
+    assert len(saved) == 12

@@ -8,7 +8,7 @@ import torch
 
 from monai_iscs.errors import InputError
 from monai_iscs.metrics import summarise
-from monai_iscs.reports import psnr_curve, three_view_figure
+from monai_iscs.reports import ColouredMap, psnr_curve, three_view_figure
 from monai_iscs.reports.figure import _centre, _slice
 
 SPACING = (1.0, 1.0, 3.0)
@@ -79,3 +79,24 @@ def test_psnr_curve(patient, tmp_path):
     psnr_curve({"near": patient + 10, "far": patient + 50}, patient, SPACING, tmp_path / "curve.png")
     image = matplotlib.image.imread(tmp_path / "curve.png")[..., :3]
     assert (np.ptp(image, axis=-1) > 0.3).mean() > 0.002  # two coloured lines
+
+
+def test_maps_have_columns_and_scales_of_their_own(patient, tmp_path):
+    """A map of ones fills its panels with the last colour; of zeros, with the first."""
+    widths, panels = [], []
+    for name, maps in {
+        "none": {},
+        "two": {"ones": ColouredMap(torch.ones(40, 30, 12), "share", 1.0), "zeros": ColouredMap(patient * 0, "HU")},
+    }.items():
+        path = tmp_path / f"{name}.png"
+        three_view_figure({"result": patient}, patient, SPACING, path, maps=maps)
+        image = matplotlib.image.imread(path)[..., :3]
+        widths.append(image.shape[1])
+        panels.append(image)
+    assert widths[1] > 1.5 * widths[0]
+    last = np.array(matplotlib.colormaps["inferno"](1.0)[:3])
+    share = (np.abs(panels[1] - last).max(-1) < 0.02).mean()
+    assert share > 0.1
+    assert (np.abs(panels[0] - last).max(-1) < 0.02).mean() < 0.01
+    with pytest.raises(InputError, match="expected one grid"):
+        three_view_figure({"a": patient}, None, SPACING, path, maps={"b": ColouredMap(patient[1:], "HU")})
