@@ -37,9 +37,9 @@ def counted(monkeypatch):
     runs = []
     sample = Pipeline.sample
 
-    def counting(self, sampler, measured, callback):
+    def counting(self, sampler, measured, callback, checkpoint):
         runs.append((type(sampler.recipe.noise).__name__, sampler.steps, sampler.inferer.seed))
-        return sample(self, sampler, measured, callback)
+        return sample(self, sampler, measured, callback, checkpoint)
 
     monkeypatch.setattr(Pipeline, "sample", counting)
     return runs
@@ -173,10 +173,10 @@ def test_a_failed_cell_is_told_and_the_others_go_on(benchmark, tmp_path, capsys,
 def test_ctrl_c_keeps_what_is_done(benchmark, fails, monkeypatch, tmp_path, counted):
     sample = Pipeline.sample
 
-    def stopping(self, sampler, measured, callback):
+    def stopping(self, sampler, measured, callback, checkpoint):
         if type(sampler.recipe.noise).__name__ == "SlerpNoise":
             raise KeyboardInterrupt
-        return sample(self, sampler, measured, callback)
+        return sample(self, sampler, measured, callback, checkpoint)
 
     with monkeypatch.context() as patch:
         patch.setattr(Pipeline, "sample", stopping)
