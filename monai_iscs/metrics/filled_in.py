@@ -44,10 +44,10 @@ def null_space_part(volume: Tensor, operator: LinearOperator, *, iterations: int
 def filled_in(volume: Tensor, operator: LinearOperator, spacing: Sequence[float]) -> Tensor:
     """The share of a volume's local contrast that its measurement did not supply, 0 to 1.
 
-    The contrast c is the difference from a coarse mean, a Gaussian average of 20 mm, and n the part in the null space
-    (see `null_space_part`). The share is ⟨n c⟩ / max(⟨c²⟩, ⟨n²⟩), with averages over 3 mm: 1 where all contrast is
-    n's, 0 where n has nothing of it, or only cancels the streaks of the measured rest. Where there is hardly any
-    contrast, as in air, it goes to 0.
+    The contrast c is the volume's difference from its coarse mean, a Gaussian average of 20 mm, and n the same of its
+    part in the null space (see `null_space_part`). The share is ⟨n c⟩ / max(⟨c²⟩, ⟨n²⟩), with averages over 3 mm: 1
+    where all contrast is n's, 0 where n has nothing of it, or only cancels the streaks of the measured rest. Where
+    there is hardly any contrast, as in air, it goes to 0.
 
     Args:
         volume: in the prior's units, (C, X, Y, Z).
@@ -58,6 +58,7 @@ def filled_in(volume: Tensor, operator: LinearOperator, spacing: Sequence[float]
         Shaped like `volume`.
     """
     unseen = null_space_part(volume, operator)
+    unseen = unseen - _averaged(unseen, spacing, COARSE)
     contrast = volume - _averaged(volume, spacing, COARSE)
     common, whole, null = (
         _averaged(product, spacing, NEAR) for product in (unseen * contrast, contrast.square(), unseen.square())

@@ -56,11 +56,12 @@ class Intervals:
 
 
 def conformal_factor(scores: Sequence[Tensor], level: float = LEVEL) -> float:
-    """What to multiply half-widths by, so that they contain this share of the errors (split conformal prediction).
+    """What to multiply half-widths by, so that they contain this share of the errors.
 
     A score is |error| / half-width. Of n exchangeable scores, the ceil((n + 1) · level)-th smallest one is not exceeded
-    by the next one with at least that probability (Vovk 2005; Lei et al. 2018). Several volumes count alike, whatever
-    their size, because volumes, and not their voxels, are exchangeable.
+    by the next one with at least that probability (split conformal prediction, Vovk 2005; Lei et al. 2018). The voxels
+    of a volume are not independent, so for another patient this is an empirical quantile without a guarantee, in which
+    volumes count alike, whatever their size: the evidence is the coverage of patients that were left out.
 
     Args:
         scores: of each volume, any shape, at least 0.

@@ -76,6 +76,9 @@ class Ensemble:
     def std(self) -> Tensor:
         """The standard deviation of all samples, (C, X, Y, Z); the variance is divided by the samples minus 1.
 
+        Opposite samples err in opposite directions, so that their mean hardly does: of N of them it is about
+        sqrt(N / (N - 1)) times that of independent samples.
+
         Raises:
             InputError: not all samples are finished.
         """

@@ -35,8 +35,9 @@ class DDSTV(Consistency):
         solver: the conjugate gradients of each ADMM iteration.
         admm_iterations: ADMM iterations in each step.
         gamma: weight of the measurement against the prior's estimate, above 0, or None.
-        discrepancy: as in `DDS`: the conjugate gradients stop when the problem's value has fallen by as much as the
-            measurement's misfit exceeds its noise. Either this or `gamma`.
+        discrepancy: the conjugate gradients stop when the value of their problem has fallen by as much as the
+            measurement's misfit exceeds its noise. Unlike in `DDS` the penalty's fall counts too: where x0 differs much
+            between slices the measurement is left fitted less closely. Either this or `gamma`.
 
     Raises:
         InputError: an argument out of range. When bound: an unmatched operator.

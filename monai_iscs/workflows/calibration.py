@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,7 +75,9 @@ def task_of(pipeline: Pipeline, sampler: Sampler) -> dict[str, Any]:
     scan = {name: pipeline.config.get_parsed_content(name) for name in pipeline.config.get_parsed_content("settings")}
     recipe = {"name": sampler.name, **sampler.recipe.as_dict()}
     weights = sha256(Path(pipeline.config.get_parsed_content("ckpt_path")))
-    return _plain({"recipe": recipe, "samples": sampler.samples, "scan": scan, "weights": weights})
+    told = pipeline.config.get_parsed_content("noise_level") if "noise_level" in pipeline.config else None
+    task = {"recipe": recipe, "samples": sampler.samples, "scan": scan, "noise_level": told, "weights": weights}
+    return _plain(task)
 
 
 def read_calibrations(bundle: Path) -> list[Calibration]:
@@ -117,7 +120,10 @@ def interval_line(
     """
     if calibration is not None:
         of = ", ".join(calibration.coverage)
-        return f"interval.nii.gz: ± this, for {calibration.level:.0%} of the body's voxels; calibrated on {of}."
+        return (
+            f"interval.nii.gz: ± this, for about {calibration.level:.0%} of the body's voxels on average, fewer in "
+            f"bone; calibrated on {of}."
+        )
     if not simulated:
         return "No interval: calibrations are of simulated scans, and their intervals may be too small for a real one."
     command = _calibrating_command(pipeline, options)
@@ -133,7 +139,7 @@ def _calibrating_command(pipeline: Pipeline, options: Mapping[str, Any]) -> str:
         if value in (None, []) or name in (*SPEED, "seed", "measurement_seed"):
             continue
         values = value if isinstance(value, list) else [value]
-        words += [f"--{name.replace('_', '-')}", *([] if value is True else map(_typed, values))]
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [shlex.quote(_typed(v)) for v in values])]
     return " ".join([*words, "--output DIR"])
 
 
@@ -141,7 +147,9 @@ def _typed(value: Any) -> str:
     """A parsed value as it is typed."""
     if isinstance(value, Method):
         return value.text
-    return f"{value:g}" if isinstance(value, float) else "none" if value == "$None" else str(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return "none" if value == "$None" else str(value)
 
 
 def _plain(content: Any) -> Any:

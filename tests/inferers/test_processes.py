@@ -141,7 +141,7 @@ def test_two_processes_change_as_much_as_the_last_bit_of_the_measurement(cone_be
     y = operator(truth)
     nudged = y * (1 + torch.finfo(y.dtype).eps * (torch.randint(0, 2, y.shape, generator=generator) * 2 - 1))
     whole, split, other = (
-        DDS(solver=ConjugateGradient(iterations=20)).bind(Measurement(measured, A), 2)(x0, 0.1)
+        DDS(solver=ConjugateGradient(iterations=6)).bind(Measurement(measured, A), 2)(x0, 0.1)
         for A, measured in ((operator, y), (TwoParts(operator), y), (operator, nudged))
     )
     by_split, by_rounding = (float((x - whole).norm() / whole.norm()) for x in (split, other))

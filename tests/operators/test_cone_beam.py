@@ -73,6 +73,37 @@ def test_adjoint_is_the_transpose_entry_by_entry(plain, backend):
     torch.testing.assert_close(forward, adjoint.T, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("backend", ["numba", "torch"], indirect=True)
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize(
+    ("slices", "size", "height", "rows", "offset", "views"),
+    [
+        (1, 4.0, 20.0, 4, 34.0, 30),
+        (1, 4.0, 20.0, 8, 34.0, 30),
+        (3, 2.5, 40.0, 4, 70.0, 8),
+        (24, 1.0, 90.0, 20, 180.0, 8),
+    ],
+)
+def test_adjoint_of_a_slab_beside_the_plane_of_the_source(slices, size, height, rows, offset, views, side, backend):
+    # its shadow moves across a low detector: at the first and last plane of voxels it may lie beside it
+    affine = np.diag([4.0, 4.0, size, 1.0])
+    affine[:3, 3] = (-118, -118, height if side > 0 else -height - size * (slices - 1))
+    grid = Grid((60, 60, slices), tuple(map(tuple, affine)))
+    geometry = ConeBeamGeometry.circular(
+        source_to_isocenter=700,
+        source_to_detector=1200,
+        detector_shape=(rows, 32),
+        detector_pitch=(1.0, 4.0),
+        views=views,
+        detector_offset=(side * offset, 0.0),
+    )
+    A = ConeBeamProjector(geometry, grid, backend=backend)
+    x, y = random_pair(A)
+    Ax, Aty = A(x).double(), A.T(y).double()
+    assert Ax.norm() > 0
+    assert abs((Ax * y).sum() - (x * Aty).sum()) / (Ax.norm() * y.double().norm()) <= 1e-6
+
+
 def test_torch_backend_is_exact_in_float64(setup):
     A = setup.projector("torch")
     x, y = (t.double() for t in random_pair(A))

@@ -29,7 +29,7 @@ def pipeline(bundle):
     [
         ("dds", {"name": "DDS", "gamma": None, "solver": SOLVER}),
         ("ddnm", {"name": "DDNM", "iterations": 100, "rtol": 1e-3, "smoothing": 0.0, "discrepancy": False}),
-        ("dds-tv", {"name": "DDSTV", "iterations": 10, "lam": 0.003, "rho": 0.3, "admm_iterations": 1}),
+        ("dds-tv", {"name": "DDSTV", "solver": SOLVER, "lam": 0.003, "rho": 0.3, "admm_iterations": 1}),
     ],
 )
 def test_every_setting_in_effect_is_recorded_defaults_included(pipeline, method, expected):

@@ -20,9 +20,12 @@ BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 CT, MRI = "body_ct_reconstruction", "brain_mri_super_resolution"
 
 
+NO_CONFIGS = ("metadata", "evaluate", "calibration")
+
+
 def configs(name):
     """A bundle's configs that the command line reads."""
-    return [file for file in (BUNDLES / name / "configs").glob("*.json") if file.stem not in ("metadata", "evaluate")]
+    return [file for file in (BUNDLES / name / "configs").glob("*.json") if file.stem not in NO_CONFIGS]
 
 
 @pytest.mark.parametrize("name", [CT, MRI])

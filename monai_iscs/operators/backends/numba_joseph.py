@@ -126,21 +126,27 @@ def crossing(reach, height, plane, depth, first, last):
 
 @njit
 def seen_rows(axis, lateral, reach, height, shape, rows):
-    """The detector rows (low, high) that any ray through the volume meets.
+    """Detector rows (low, high) beyond which no ray meets the volume.
 
-    Between two planes the border's row changes monotonically: a column's first and last plane are enough.
+    Along a column's planes the row where its rays leave the volume, above or below, changes monotonically: the rows at
+    its first and last plane bound those between, whether or not they are on the detector.
     """
-    lowest, highest = rows, 0
+    lowest, highest = np.inf, -np.inf
     for view in range(axis.shape[0]):
         for u in range(axis.shape[1]):
             planes, count, _, _ = layout(axis[view, u], shape)
             first, last = span(lateral[view, u, 0], lateral[view, u, 1], count, 0, planes)
             if first < last:
                 for plane in (first, last - 1):
-                    _, _, low, high = crossing(reach[view, u], height[view], plane, shape[2], 0, rows)
-                    if low < high:
-                        lowest, highest = min(lowest, low - 1), max(highest, high + 1)
-    return max(lowest, 0), max(min(highest, rows), max(lowest, 0))
+                    s = reach[view, u, 0] + reach[view, u, 1] * plane
+                    offset, slope = height[view, 0] + s * height[view, 1], s * height[view, 2]
+                    if slope == 0.0:
+                        return 0, rows
+                    a, b = (-1.0 - offset) / slope, (shape[2] - offset) / slope
+                    lowest, highest = min(lowest, a, b), max(highest, a, b)
+    low = math.floor(min(max(lowest - 1.0, 0.0), rows))  # clipped before rounding, as in `span`
+    high = math.ceil(min(max(highest + 2.0, 0.0), rows))
+    return low, max(low, high)
 
 
 @compiled(FAST)
