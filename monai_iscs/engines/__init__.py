@@ -14,7 +14,14 @@ from monai_iscs.engines.processes import begin_training, training_device, traini
 from monai_iscs.engines.seeds import EpochSeeds
 from monai_iscs.engines.slices import load_slices
 from monai_iscs.engines.trainer import TrainedDenoiser, denoiser_evaluator, denoiser_trainer, warmed_up_cosine
-from monai_iscs.engines.training import FiniteLoss, GradientClipping, UnscaledBFloat16, has_bfloat16, worker_count
+from monai_iscs.engines.training import (
+    FiniteLoss,
+    GradientClipping,
+    PrecisionInferer,
+    UnscaledBFloat16,
+    has_bfloat16,
+    worker_count,
+)
 from monai_iscs.engines.volumes import ResultLayout, list_volumes, volume_names, volume_stem
 
 __all__ = [
@@ -22,6 +29,7 @@ __all__ = [
     "FiniteLoss",
     "GradientClipping",
     "NoiseLevels",
+    "PrecisionInferer",
     "ResultLayout",
     "ResumableCheckpoint",
     "TrainedDenoiser",

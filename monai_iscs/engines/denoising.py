@@ -59,6 +59,8 @@ class TrainingBatch(PrepareBatch):
         noise_levels: draws the sigma of each slice.
         key: entry of the batch with clean slices ``(B, C, H, W)`` in the prior's units.
         seed: of the sigmas, on any device, and of the noise, which a GPU draws itself.
+
+    The entry ``condition``, if the batch has one, is what a `ConditionedDenoiser` is shown besides, see `shown`.
     """
 
     def __init__(self, denoiser: EDMDenoiser, *, noise_levels: NoiseLevels, key: str = "image", seed: int = 0) -> None:
@@ -77,7 +79,7 @@ class TrainingBatch(PrepareBatch):
         clean = clean.to(device, torch.float32, non_blocking=non_blocking)
         sigma = self.noise_levels(len(clean), generator=self._generator).to(device, non_blocking=non_blocking)
         noise = torch.randn(clean.shape, generator=self._noise_generator(clean.device), device=clean.device)
-        noisy = clean + sigma[:, None, None, None] * noise
+        noisy = shown(clean + sigma[:, None, None, None] * noise, batchdata)
         inputs, timesteps = self.denoiser.network_inputs(noisy, sigma)
         return inputs, self.denoiser.network_target(noisy, clean, sigma), (timesteps,), {}
 
@@ -87,6 +89,23 @@ class TrainingBatch(PrepareBatch):
             seed = int(torch.randint(2**31, (), generator=self._generator))
             self._device_generator = Generator(device).manual_seed(seed)
         return self._device_generator
+
+
+def shown(noisy: Tensor, batchdata: dict, *, repeats: int = 1) -> Tensor:
+    """What a denoiser gets: noisy slices (B, C, H, W), and after their channels the batch's ``condition``, if it has one.
+
+    Args:
+        noisy: the slices.
+        batchdata: its condition is (B / repeats, K): K numbers for each image, each of which becomes a channel; or
+            (B / repeats, K, H, W).
+        repeats: how many noisy images of each of the batch's slices follow each other.
+    """
+    if "condition" not in batchdata:
+        return noisy
+    condition = convert_to_tensor(batchdata["condition"], track_meta=False).to(noisy)
+    condition = condition.repeat_interleave(repeats, dim=0)
+    planes = condition if condition.ndim == noisy.ndim else condition[..., None, None]
+    return torch.cat([noisy, planes.expand(*planes.shape[:2], *noisy.shape[-2:])], dim=1)
 
 
 class ValidationBatch(PrepareBatch):
@@ -109,7 +128,7 @@ class ValidationBatch(PrepareBatch):
         )
         sigma = torch.tensor(self.sigmas).repeat(len(clean) // len(self.sigmas))
         noise = torch.randn(clean.shape, generator=Generator().manual_seed(self.seed))
-        noisy = clean + sigma[:, None, None, None] * noise
+        noisy = shown(clean + sigma[:, None, None, None] * noise, batchdata, repeats=len(self.sigmas))
         return noisy.to(device), clean.to(device), (sigma.to(device),), {}
 
 

@@ -31,6 +31,7 @@ class TrainedDenoiser:
         denoiser: its network is trained.
         device: where it is trained.
         initial_weights: a file of weights to start from, such as a bundle's ``models/model.pt``.
+        copies: of initial weights that are for single slices, see `load_weights`.
         momentum, momentum_warmup, warmup_iters: of the average, see Ignite's ``EMAHandler``.
         memory_format: order of the weights in memory; by default channels last on CUDA, else PyTorch's own.
 
@@ -49,6 +50,7 @@ class TrainedDenoiser:
         *,
         device: torch.device | str,
         initial_weights: str | os.PathLike[str] | None = None,
+        copies: int | None = None,
         momentum: float = 0.001,
         momentum_warmup: float = 0.02,
         warmup_iters: int = 2000,
@@ -59,9 +61,9 @@ class TrainedDenoiser:
             memory_format = torch.channels_last if self.device.type == "cuda" else torch.preserve_format
         self.network = denoiser.network.to(self.device, memory_format=memory_format)
         if initial_weights is not None:
-            load_weights(denoiser, initial_weights)
+            load_weights(denoiser, initial_weights, copies=copies)
         self.ema = EMAHandler(self.network, momentum, momentum_warmup, warmup_iters)
-        self.averaged = EDMDenoiser(self.ema.ema_model, sigma_data=denoiser.sigma_data).to(self.device)
+        self.averaged = denoiser.around(self.ema.ema_model).to(self.device)
 
 
 def warmed_up_cosine(optimizer: Optimizer, *, warmup_steps: int, steps: int) -> LambdaLR:

@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
+from typing import Any
 
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
+from monai.inferers import SimpleInferer
 from torch import Tensor, nn
 
 from monai_iscs.errors import InputError
-from monai_iscs.precision import choose_precision
+from monai_iscs.precision import check_precision, choose_precision, computing_in
 
 
 def has_bfloat16(device: torch.device | str) -> bool:
@@ -33,6 +36,29 @@ def worker_count(device: torch.device | str) -> int:
     if torch.device(device).type != "cuda":
         return 0
     return min(8, max(0, (os.cpu_count() or 1) // idist.get_nproc_per_node() - 1))
+
+
+class PrecisionInferer(SimpleInferer):
+    """MONAI's `SimpleInferer`, in the fast precision of a CPU: MONAI's ``amp`` is for CUDA only.
+
+    Results are float32. On other devices it changes nothing.
+
+    Args:
+        device: of the network.
+        precision: "float32" or "bfloat16"; None: see `choose_precision`.
+    """
+
+    def __init__(self, device: torch.device | str, *, precision: str | None = None) -> None:
+        super().__init__()
+        self.device = torch.device(device)
+        check_precision(precision, self.device)
+        self.precision = choose_precision(precision, self.device)
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        if self.device.type != "cpu":
+            return super().__call__(inputs, network, *args, **kwargs)
+        with computing_in(self.precision, self.device):
+            return super().__call__(inputs, network, *args, **kwargs).to(inputs.dtype)
 
 
 class GradientClipping:

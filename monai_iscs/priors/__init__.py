@@ -3,6 +3,7 @@
 
 from monai_iscs.priors.batches import SliceBatches
 from monai_iscs.priors.denoisers import (
+    ConditionedDenoiser,
     Denoiser,
     EDMDenoiser,
     EpsilonDenoiser,
@@ -15,10 +16,12 @@ from monai_iscs.priors.orientation import DisplayOriented
 from monai_iscs.priors.patch_network import PatchNetwork
 from monai_iscs.priors.published import PublishedPrior, load_published_prior
 from monai_iscs.priors.slice_prior import BoundPrior, Prior, SlicePrior
+from monai_iscs.priors.triplets import Triplets
 from monai_iscs.priors.wrappers import Mirrored, NonNegative, Overstated, WrappedPrior
 
 __all__ = [
     "BoundPrior",
+    "ConditionedDenoiser",
     "Denoiser",
     "DisplayOriented",
     "EDMDenoiser",
@@ -34,6 +37,7 @@ __all__ = [
     "ScoreDenoiser",
     "SliceBatches",
     "SlicePrior",
+    "Triplets",
     "WrappedPrior",
     "linear_alphas_cumprod",
     "load_published_prior",

@@ -92,13 +92,53 @@ class EDMDenoiser(Denoiser):
         The plain mean squared error to it is EDM's weighted loss (its Eq. 8 with ``lambda = 1 / c_out^2``).
         """
         c_skip, c_out, _ = self._scales(_per_slice(sigma, x))
-        return (x0 - c_skip * x) / c_out
+        return (x0 - c_skip * self.noisy(x)) / c_out
+
+    def noisy(self, x: Tensor) -> Tensor:
+        """The noisy images among the channels of `x`: all."""
+        return x
+
+    def around(self, network: nn.Module) -> EDMDenoiser:
+        """The same preconditioning around another network of the same kind."""
+        return EDMDenoiser(network, sigma_data=self.sigma_data)
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         x = real_tensor(x, "x")
         c_skip, c_out, _ = self._scales(_per_slice(sigma, x))
         inputs, timesteps = self.network_inputs(x, sigma)
-        return c_skip * x + c_out * self.network(inputs, timesteps=timesteps)
+        return c_skip * self.noisy(x) + c_out * self.network(inputs, timesteps=timesteps)
+
+
+class ConditionedDenoiser(EDMDenoiser):
+    """An `EDMDenoiser` that is also shown what is known about its images: `E[x0 | x, condition]`.
+
+    Its stacks are (S, C + K, H, W): C noisy images, and after them K channels of condition, which have no noise of
+    sigma and reach the network as they are. It returns the C images.
+
+    Args:
+        network: as of `EDMDenoiser`; it takes C + K channels and returns C.
+        sigma_data: root mean square of the clean images.
+        conditions: K, at least 1.
+
+    Raises:
+        InputError: no condition.
+    """
+
+    def __init__(self, network: nn.Module, *, sigma_data: float, conditions: int) -> None:
+        super().__init__(network, sigma_data=sigma_data)
+        if conditions < 1:
+            raise InputError(f"conditions: found {conditions}, expected at least 1 channel")
+        self.conditions = conditions
+
+    def noisy(self, x: Tensor) -> Tensor:
+        return x[:, : -self.conditions]
+
+    def around(self, network: nn.Module) -> ConditionedDenoiser:
+        return ConditionedDenoiser(network, sigma_data=self.sigma_data, conditions=self.conditions)
+
+    def network_inputs(self, x: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
+        inputs, timesteps = super().network_inputs(self.noisy(x), sigma)
+        return torch.cat([inputs, x[:, -self.conditions :]], dim=1), timesteps
 
 
 class EpsilonDenoiser(Denoiser):

@@ -58,6 +58,7 @@ class SlicePrior(Prior):
 
     Attributes:
         shown: how many images the network gets for each slice, each with the volume's channels.
+        conditions: how many further channels it gets after them.
 
     Args:
         axis: along which the slices are stacked.
@@ -70,6 +71,7 @@ class SlicePrior(Prior):
     axis: int = 2
     network: str = "prior"
     shown: ClassVar[int] = 1
+    conditions: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         if self.axis not in (0, 1, 2):
@@ -78,16 +80,26 @@ class SlicePrior(Prior):
     def bind(
         self, networks: Mapping[str, StackDenoiser], measurement: Measurement, generator: torch.Generator
     ) -> BoundSlicePrior:
+        return BoundSlicePrior(self, self.fitting_network(networks, measurement), generator)
+
+    def fitting_network(self, networks: Mapping[str, StackDenoiser], measurement: Measurement) -> StackDenoiser:
+        """The prior's network.
+
+        Raises:
+            InputError: it is missing, or takes other channels.
+        """
         network = find_network(networks, self.network)
-        taken = getattr(network, "in_channels", None) or self.shown * measurement.channels
-        if taken % self.shown:
-            raise InputError(f"network: found one that takes {taken} channels, expected a multiple of {self.shown}")
-        if taken != self.shown * measurement.channels:
+        taken = getattr(network, "in_channels", None)
+        images = self.shown * measurement.channels if taken is None else taken - self.conditions
+        if images % self.shown or images < self.shown:
+            expected = f"a multiple of {self.shown}" + (f", and {self.conditions} more" if self.conditions else "")
+            raise InputError(f"network: found one that takes {taken} channels, expected {expected}")
+        if images != self.shown * measurement.channels:
             raise InputError(
-                f"measurement: found {measurement.channels} channels, expected {taken // self.shown}, as in the "
+                f"measurement: found {measurement.channels} channels, expected {images // self.shown}, as in the "
                 "prior's slices"
             )
-        return BoundSlicePrior(self, network, generator)
+        return network
 
     def ask(self, network: StackDenoiser, stack: Tensor, sigma: float) -> Tensor:
         """The network's estimate of all slices, (S, C, H, W), from the noisy ones."""
@@ -112,8 +124,12 @@ class BoundSlicePrior:
             frame = torch.randn(stack.shape[1:], generator=self.generator, device="cpu").to(stack) * sigma
             frame[..., top : top + height, left : left + width] = 0
             stack += frame
-        x0 = self.prior.ask(self.network, stack, sigma)[..., top : top + height, left : left + width]
+        x0 = self.estimate(stack, sigma)[..., top : top + height, left : left + width]
         return x0.movedim(0, axis).contiguous()
+
+    def estimate(self, stack: Tensor, sigma: float) -> Tensor:
+        """The expected clean slices, (S, C, H, W), from the noisy ones."""
+        return self.prior.ask(self.network, stack, sigma)
 
     def _padding(self, size: int) -> tuple[int, int]:
         missing = -size % self._divisor

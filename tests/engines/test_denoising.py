@@ -9,7 +9,7 @@ from ignite.engine import Engine
 
 from monai_iscs.engines import NoiseLevels, TrainingBatch, ValidationBatch, denoising_psnr, psnr_at
 from monai_iscs.errors import InputError
-from monai_iscs.priors import EDMDenoiser
+from monai_iscs.priors import ConditionedDenoiser, EDMDenoiser
 
 
 def silent(x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
@@ -89,3 +89,19 @@ def test_psnr_at_knows_the_noise_it_added() -> None:
     clean = torch.rand(5, 1, 32, 32)
     assert psnr_at(lambda x, sigma: x, clean, 0.1) == pytest.approx(20, abs=0.3)
     assert psnr_at(lambda x, sigma: x, clean, 0.1, batch=2) == pytest.approx(psnr_at(lambda x, sigma: x, clean, 0.1))
+
+
+def test_a_batchs_condition_is_shown_to_the_denoiser() -> None:
+    """Numbers become planes; images stay as they are; neither is noised or scaled."""
+    network = torch.nn.Identity()
+    denoiser = ConditionedDenoiser(network, sigma_data=0.25, conditions=1)
+    clean = torch.rand(2, 3, 8, 8)
+    for condition in (torch.tensor([[1.0], [2.0]]), torch.rand(2, 1, 8, 8)):
+        data = {"image": clean, "condition": condition}
+        planes = condition.reshape(2, 1, *(condition.shape[2:] or (1, 1))).expand(2, 1, 8, 8)
+        inputs, target, _, _ = TrainingBatch(denoiser, noise_levels=NoiseLevels())(data)
+        assert torch.equal(inputs[:, 3:], planes)
+        assert target.shape == clean.shape
+        noisy, label, _, _ = ValidationBatch([0.1, 0.2])(data)
+        assert torch.equal(noisy[:, 3:], planes.repeat_interleave(2, 0))
+        assert torch.equal(label, clean.repeat_interleave(2, 0))

@@ -7,8 +7,10 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
+from torch import nn
 
-from monai_iscs.engines import GradientClipping, UnscaledBFloat16, has_bfloat16, worker_count
+from monai_iscs.engines import GradientClipping, PrecisionInferer, UnscaledBFloat16, has_bfloat16, worker_count
+from monai_iscs.errors import InputError
 
 
 class Scaled:
@@ -99,3 +101,28 @@ def test_processes_share_the_cores(
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     monkeypatch.setattr("ignite.distributed.get_nproc_per_node", lambda: processes)
     assert worker_count("cuda") == workers
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_products_on_a_cpu_are_in_the_precision_and_results_are_not(precision: str) -> None:
+    x, network = torch.rand(2, 300), nn.Linear(300, 4)
+    seen = []
+    network.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    found = PrecisionInferer("cpu", precision=precision)(x, network)
+    assert seen == [getattr(torch, precision)]
+    assert found.dtype == torch.float32
+    exact = network(x)
+    assert torch.equal(found, exact) == (precision == "float32")
+    torch.testing.assert_close(found, exact, rtol=0.02, atol=0.02)
+    found.sum().backward()
+    assert network.weight.grad.dtype == torch.float32
+
+
+def test_other_devices_are_left_to_monai() -> None:
+    network = nn.Linear(300, 4, device="meta")
+    assert PrecisionInferer("meta")(torch.rand(2, 300, device="meta"), network).dtype == torch.float32
+
+
+def test_a_precision_that_a_cpu_does_not_have_is_refused() -> None:
+    with pytest.raises(InputError, match="precision: found 'tf32' on cpu"):
+        PrecisionInferer("cpu", precision="tf32")

@@ -49,3 +49,22 @@ def test_every_volume_gives_a_slice_and_too_few_are_told() -> None:
     assert all(torch.equal(item["image"], image.half()) for item, image in zip(found, expected, strict=True))
     with pytest.raises(InputError, match=r"thin: found 3 slices, expected at least 4 \(one batch\)"):
         load_slices(["thin/a.nii"], read, at_least=4)
+
+
+def test_groups_of_slices_are_views_that_know_their_distance() -> None:
+    volume = torch.rand(1, 8, 8, 10)
+    affine = torch.diag(torch.tensor([1.0, 1.0, 2.5, 1.0]))
+
+    def read(item: dict) -> dict:
+        return {"image": MetaTensor(volume, affine=affine)}
+
+    found = load_slices(["a.nii"], read, group=3, strides=(1, 3))
+    assert len(found) == 8 + 4
+    for stride, first, item in [(1, 0, found[0]), (1, 7, found[7]), (3, 0, found[8]), (3, 3, found[11])]:
+        expected = volume[0, ..., first : first + 2 * stride + 1 : stride].movedim(-1, 0).half()
+        assert torch.equal(item["image"], expected)
+        torch.testing.assert_close(item["condition"], torch.tensor([stride * 2.5]).log())
+    assert len({item["image"].untyped_storage().data_ptr() for item in found}) == 1
+    assert len(load_slices(["a.nii"], read, group=3, every=4)) == 2
+    with pytest.raises(InputError, match=r"found 0 groups of 3 slices, expected at least 1 \(one batch\)"):
+        load_slices(["a.nii"], read, group=3, strides=(5,), at_least=1)

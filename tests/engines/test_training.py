@@ -36,7 +36,7 @@ def dataset(tmp_path: Path, data_folder: Path) -> Path:
     return tmp_path
 
 
-def training(dataset: Path, **changes: object) -> ConfigWorkflow:
+def training(dataset: Path, *, over: tuple[str, ...] = (), **changes: object) -> ConfigWorkflow:
     settings = {
         "dataset_dir": str(dataset),
         "output_dir": str(dataset / "run"),
@@ -54,7 +54,7 @@ def training(dataset: Path, **changes: object) -> ConfigWorkflow:
         "network_def::network::network::num_head_channels": 8,
     }
     return ConfigWorkflow(
-        config_file=str(CONFIGS / "train.json"),
+        config_file=[str(CONFIGS / f"{name}.json") for name in ("train", *over)],
         meta_file=str(CONFIGS / "metadata.json"),
         logging_file=False,
         workflow_type="train",
@@ -239,6 +239,18 @@ def test_training_starts_from_given_weights(dataset: Path, tmp_path: Path) -> No
     run(second)
     for name, value in torch.load(tmp_path / "second" / "model.pt", weights_only=True).items():
         torch.testing.assert_close(value, weights[name])
+
+
+def test_three_slices_at_a_time_start_from_a_prior_of_single_ones(dataset: Path, tmp_path: Path) -> None:
+    run(training(dataset, output_dir=str(tmp_path / "single")))
+    settings = {"initial_weights": str(tmp_path / "single" / "model.pt"), "learning_rate": 1e-9, "epochs": 1}
+    run(training(dataset, over=("train_triplets",), output_dir=str(tmp_path / "three"), **settings))
+    single, three = (torch.load(tmp_path / name / "model.pt") for name in ("single", "three"))
+    first, last = "network.network.conv_in.conv.weight", "network.network.out.2.conv.weight"
+    copied = single[first].float()
+    assert three[first].shape[1] == 4 * copied.shape[1]
+    torch.testing.assert_close(three[first][:, : copied.shape[1]].float(), copied / 3, rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(three[last].float(), single[last].float().repeat(3, 1, 1, 1), rtol=1e-2, atol=1e-3)
 
 
 def test_tensorboard_gets_the_loss_and_the_validation(dataset: Path) -> None:

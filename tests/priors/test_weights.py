@@ -70,3 +70,22 @@ def test_what_is_not_this_network(file, content):
 def test_a_missing_file(tmp_path):
     with pytest.raises(InputError, match=f"^{tmp_path / 'no.pt'}: found no such file"):
         load_weights(nn.Linear(2, 2), tmp_path / "no.pt")
+
+
+def test_weights_for_single_slices_in_a_network_for_several(tmp_path):
+    """At first it estimates the slices' mean, and knows nothing of the condition."""
+    torch.manual_seed(0)
+    single = nn.Sequential(nn.Conv2d(4, 8, 3), nn.SiLU(), nn.Conv2d(8, 4, 3))
+    several = nn.Sequential(nn.Conv2d(16, 8, 3), nn.SiLU(), nn.Conv2d(8, 12, 3))
+    torch.save(single.state_dict(), tmp_path / "single.pt")
+    load_weights(several, tmp_path / "single.pt", copies=3)
+    slices, condition = torch.rand(2, 3, 4, 9, 9), torch.rand(2, 4, 9, 9)
+    found = several(torch.cat([slices.flatten(1, 2), condition], dim=1))
+    expected = single(slices.mean(1)).repeat(1, 3, 1, 1)
+    torch.testing.assert_close(found, expected)
+
+
+def test_weights_that_do_not_become_wider_are_refused(tmp_path):
+    torch.save(nn.Conv2d(4, 8, 3).state_dict(), tmp_path / "single.pt")
+    with pytest.raises(InputError, match="found weights that do not fit"):
+        load_weights(nn.Conv2d(10, 8, 3), tmp_path / "single.pt", copies=3)
