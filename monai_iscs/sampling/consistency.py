@@ -125,26 +125,32 @@ class DDS(Consistency):
         gamma: weight of the measurement against the prior's estimate, above 0, or None.
         discrepancy: stop when x fits the measurement up to its noise, by the discrepancy principle (Morozov 1966; for
             conjugate gradients Hanke 1995): further iterations would fit the noise. Either this or `gamma`.
+        tau: how many times the noise's norm the residual may then be, above 0. Above 1 for what a model of the scan
+            leaves unexplained besides noise, such as voxels that are larger than the anatomy's detail.
         allow_unmatched: accept an operator whose `T` is not its exact adjoint; conjugate gradients may then diverge.
 
     Raises:
-        InputError: both `gamma` and `discrepancy`. When bound: an unmatched operator that is not allowed.
+        InputError: both `gamma` and `discrepancy`, or a tau of 0 or below. When bound: an unmatched operator that is
+            not allowed.
     """
 
     solver: ConjugateGradient = field(default_factory=ConjugateGradient)
     gamma: float | None = None
     discrepancy: bool = False
+    tau: float = 1.0
     allow_unmatched: bool = False
     label = "DDS"
 
     def __post_init__(self) -> None:
         check_gamma(self.gamma, self.discrepancy)
+        expect(self.tau > 0, "tau", self.tau, "above 0")
 
     def bind(self, measurement: Measurement, axis: int) -> BoundConsistency:
         operator, gamma = measurement.operator, self.gamma
         if not self.allow_unmatched:
             check_matched(operator, hint=" (or allow_unmatched=True)")
-        discrepancy = Discrepancy(operator, measurement.data, measurement.noise_level if self.discrepancy else 0.0)
+        level = self.tau * measurement.noise_level if self.discrepancy else 0.0
+        discrepancy = Discrepancy(operator, measurement.data, level)
         solve = self.solver.bind(operator, axis)
         backprojection = operator.T(measurement.data)
 
