@@ -8,11 +8,17 @@ from typing import NamedTuple
 from monai_iscs.errors import InputError
 
 SAMPLERS = ("dds", "ddnm", "dds+tv")
-NOISES = ("iscs", "identical", "identical-steps", "noiseless")
+NOISES = ("iscs", "identical", "identical-steps", "kernel", "noiseless")
 INDEPENDENT = "independent"  # the noise of a sampler whose name has none
 BASELINES = ("fdk", "sirt", "admm-tv", "cubic")
 ALIASES = {"slerp": "iscs"}  # accepted as input, never shown
-_NOISE_LABELS = {"iscs": "ISCS", "identical": "BCS", "identical-steps": "BCS (steps only)", "noiseless": "noiseless"}
+_NOISE_LABELS = {
+    "iscs": "ISCS",
+    "identical": "BCS",
+    "identical-steps": "BCS (steps only)",
+    "kernel": "kernel",
+    "noiseless": "noiseless",
+}
 _LABELS = {"cubic": "Cubic"}
 
 

@@ -41,7 +41,7 @@ def test_a_method_is_a_sampler_and_a_noise_or_a_baseline(text, name, noise, labe
         ("+iscs", "expected one of fdk"),
         (
             "dds+pink",
-            "one noise of iscs, identical, identical-steps, noiseless; without one it draws independent noise",
+            "one noise of iscs, identical, identical-steps, kernel, noiseless; without one it draws independent noise",
         ),
         ("dds+independent", "without one it draws independent noise"),
         ("dds+", "at most one noise"),

@@ -28,8 +28,8 @@ What comes out: a folder with reconstruction.nii.gz (units and grid of INPUT; of
 METHODS = """\
 Methods:        SAMPLER[+tv][+NOISE], a diffusion sampler, or a classical method: fdk, sirt, admm-tv (CT), cubic (MRI).
                 SAMPLER is dds or ddnm; +tv (dds only, also written dds-tv) adds total variation along the slices.
-                NOISE is iscs (or slerp: inter-slice consistent), identical or identical-steps (batch-consistent), or
-                noiseless (none: deterministic).
+                NOISE is iscs (or slerp: inter-slice consistent), identical or identical-steps (batch-consistent),
+                kernel (similar within some mm) or noiseless (none: deterministic).
                 Without NOISE every slice draws independent noise, and corrections are not smoothed across slices unless
                 --smoothing is given: dds is shown as DDS, dds+iscs as DDS+ISCS."""
 

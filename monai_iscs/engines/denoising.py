@@ -92,7 +92,7 @@ class TrainingBatch(PrepareBatch):
 
 
 def shown(noisy: Tensor, batchdata: dict, *, repeats: int = 1) -> Tensor:
-    """What a denoiser gets: noisy slices (B, C, H, W), and after their channels the batch's ``condition``, if it has one.
+    """What a denoiser gets: noisy slices (B, C, H, W), and after their channels the batch's ``condition``, if there.
 
     Args:
         noisy: the slices.

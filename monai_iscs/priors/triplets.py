@@ -62,9 +62,7 @@ class Triplets(SlicePrior):
 class BoundTriplets(BoundSlicePrior):
     """The slices of one volume, three at a time."""
 
-    def __init__(
-        self, prior: Triplets, network: StackDenoiser, generator: torch.Generator, spacing: float
-    ) -> None:
+    def __init__(self, prior: Triplets, network: StackDenoiser, generator: torch.Generator, spacing: float) -> None:
         super().__init__(prior, network, generator)
         self.spacing, self.turn = spacing, 0
 

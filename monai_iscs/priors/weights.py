@@ -51,9 +51,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], *, copies: in
         raise InputError(f"{path}: found weights that do not fit ({detail[:200]}), expected the network's") from error
 
 
-def widened(
-    weights: Mapping[str, object], own: Mapping[str, torch.Tensor], copies: int
-) -> dict[str, object]:
+def widened(weights: Mapping[str, object], own: Mapping[str, torch.Tensor], copies: int) -> dict[str, object]:
     """Weights of a network for single slices, for the same network with several slices and a condition.
 
     At first it returns the prior's estimate of the slices' mean for each of them, whatever the condition: a convolution

@@ -4,6 +4,7 @@
 from monai_iscs.sampling.antithetic import Opposite
 from monai_iscs.sampling.consistency import DDNM, DDS, ConjugateGradient, Consistency
 from monai_iscs.sampling.ensemble import Ensemble, check_samples
+from monai_iscs.sampling.kernel_noise import Exponential, Kernel, KernelNoise, Matern, SquaredExponential
 from monai_iscs.sampling.loop import Plugs, State, sample
 from monai_iscs.sampling.noise import (
     BoundNoise,
@@ -43,9 +44,13 @@ __all__ = [
     "DDSRule",
     "Direct",
     "Ensemble",
+    "Exponential",
     "Geometric",
     "IdenticalNoise",
     "IndependentNoise",
+    "Kernel",
+    "KernelNoise",
+    "Matern",
     "NoNoise",
     "Opposite",
     "PartialNoise",
@@ -55,6 +60,7 @@ __all__ = [
     "Run",
     "SlerpNoise",
     "SliceNoise",
+    "SquaredExponential",
     "StagedNoise",
     "Start",
     "State",

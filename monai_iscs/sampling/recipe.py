@@ -14,6 +14,7 @@ from monai_iscs.priors.denoisers import StackDenoiser
 from monai_iscs.randomness import random_stream
 from monai_iscs.sampling.antithetic import Opposite
 from monai_iscs.sampling.consistency import DDNM, DDS, Consistency
+from monai_iscs.sampling.kernel_noise import KernelNoise
 from monai_iscs.sampling.loop import Plugs
 from monai_iscs.sampling.noise import (
     IdenticalNoise,
@@ -35,6 +36,7 @@ NOISES: dict[str, SliceNoise] = {
     "iscs": SlerpNoise(),
     "identical": IdenticalNoise(),
     "identical-steps": StagedNoise(SlerpNoise(), IdenticalNoise()),
+    "kernel": KernelNoise(),
     "noiseless": NoNoise(),
 }
 PARTS: dict[str, type] = {
@@ -90,7 +92,7 @@ class Recipe:
 
         Args:
             name: ``SAMPLER[+tv][+NOISE]``. SAMPLER is dds or ddnm; tv only with dds. NOISE is iscs (or slerp),
-                identical, identical-steps or noiseless; without one, every slice draws independent noise, and
+                identical, identical-steps, kernel or noiseless; without one, every slice draws independent noise, and
                 corrections are not smoothed across slices, because the errors of neighbouring slices also differ then.
 
         Raises:

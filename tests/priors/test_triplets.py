@@ -35,9 +35,7 @@ class Network:
 def bind(network, prior=None, slices=20, channels=1):
     shape = (4, 6, slices)
     operator = ForeignOperator((torch.clone, torch.clone), domain_shape=shape, range_shape=shape)
-    measurement = Measurement(
-        torch.zeros(channels, *shape), operator, Grid.centered(shape, (1.0, 1.0, SPACING))
-    )
+    measurement = Measurement(torch.zeros(channels, *shape), operator, Grid.centered(shape, (1.0, 1.0, SPACING)))
     return (prior or Triplets()).bind({"prior": network}, measurement, random_stream(0, "prior"))
 
 
@@ -116,8 +114,8 @@ def test_what_cannot_be_grouped_is_refused():
     single.in_channels = 1
     with pytest.raises(InputError, match="network: found one that takes 1 channels, expected a multiple of 3, and 1"):
         bind(single)
+    single.in_channels = 3
     with pytest.raises(InputError, match="network: found one that takes 3 channels, expected a multiple of 3, and 1"):
-        single.in_channels = 3
         bind(single)
 
 

@@ -18,6 +18,7 @@ from monai_iscs.sampling import (
     DDSRule,
     IdenticalNoise,
     IndependentNoise,
+    KernelNoise,
     SlerpNoise,
     geometric_sigmas,
 )
@@ -60,12 +61,12 @@ def test_in_plane_psnr_is_the_same_for_every_noise(truth, operator, walk, own_st
     dds = consistency.bind(Measurement(operator(truth), operator), 0)
     sigmas = geometric_sigmas(6, sigma_max=2, sigma_min=0.1)
     psnr, difference = {}, {}
-    for noise in (IndependentNoise(), IdenticalNoise(), SlerpNoise()):
+    for noise in (IndependentNoise(), IdenticalNoise(), SlerpNoise(), KernelNoise()):
         found = walk(denoiser, dds, noise, sigmas, torch.zeros_like(truth), rule=rule)
         psnr[type(noise)] = (-10 * (found - truth).square().mean((2, 3)).log10()).mean(1).double()
         error = found - truth
         difference[type(noise)] = float(error.diff(dim=1).square().mean().sqrt())
-    for correlated in (IdenticalNoise, SlerpNoise):
+    for correlated in (IdenticalNoise, SlerpNoise, KernelNoise):
         gaps = psnr[correlated] - psnr[IndependentNoise]
         standard_error = float(gaps.std()) / REPETITIONS**0.5
         assert standard_error < 0.15

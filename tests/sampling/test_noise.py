@@ -13,7 +13,16 @@ from torch.profiler import ProfilerActivity, profile
 from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
 from monai_iscs.randomness import random_stream
-from monai_iscs.sampling import IdenticalNoise, IndependentNoise, NoNoise, PartialNoise, SlerpNoise, StagedNoise
+from monai_iscs.sampling import (
+    IdenticalNoise,
+    IndependentNoise,
+    KernelNoise,
+    NoNoise,
+    PartialNoise,
+    SlerpNoise,
+    SquaredExponential,
+    StagedNoise,
+)
 
 NOISES = {
     "independent": IndependentNoise(),
@@ -22,6 +31,8 @@ NOISES = {
     "identical steps": StagedNoise(SlerpNoise(), IdenticalNoise()),
     "slerp at 30 degrees": SlerpNoise(anchor_angle=30),
     "slerp at 175 degrees": SlerpNoise(anchor_angle=175),
+    "Matérn": KernelNoise(),
+    "squared exponential": KernelNoise(SquaredExponential(3.0), white=0.2),
 }
 
 
