@@ -11,6 +11,7 @@ from monai_iscs.engines.denoising import (
     psnr_at,
 )
 from monai_iscs.engines.processes import begin_training, training_device, training_loader
+from monai_iscs.engines.scanned import ScanVolume, load_scanned_slices
 from monai_iscs.engines.seeds import EpochSeeds
 from monai_iscs.engines.slices import load_slices
 from monai_iscs.engines.trainer import TrainedDenoiser, denoiser_evaluator, denoiser_trainer, warmed_up_cosine
@@ -32,6 +33,7 @@ __all__ = [
     "PrecisionInferer",
     "ResultLayout",
     "ResumableCheckpoint",
+    "ScanVolume",
     "TrainedDenoiser",
     "TrainingBatch",
     "UnscaledBFloat16",
@@ -43,6 +45,7 @@ __all__ = [
     "denoising_psnr",
     "has_bfloat16",
     "list_volumes",
+    "load_scanned_slices",
     "load_slices",
     "mean_psnr",
     "psnr_at",

@@ -2,6 +2,7 @@
 """What anatomy looks like: 2D diffusion priors as denoisers."""
 
 from monai_iscs.priors.batches import SliceBatches
+from monai_iscs.priors.conditioned import Conditioned
 from monai_iscs.priors.denoisers import (
     ConditionedDenoiser,
     Denoiser,
@@ -21,6 +22,7 @@ from monai_iscs.priors.wrappers import Mirrored, NonNegative, Overstated, Wrappe
 
 __all__ = [
     "BoundPrior",
+    "Conditioned",
     "ConditionedDenoiser",
     "Denoiser",
     "DisplayOriented",

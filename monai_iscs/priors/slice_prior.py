@@ -118,7 +118,7 @@ class BoundSlicePrior:
         axis = self.prior.axis + 1
         stack = x.movedim(axis, 0)
         height, width = stack.shape[-2:]
-        (top, bottom), (left, right) = (self._padding(n) for n in (height, width))
+        (top, bottom), (left, right) = (self.padding(n) for n in (height, width))
         if top + bottom + left + right:
             stack = pad(stack, (left, right, top, bottom))
             frame = torch.randn(stack.shape[1:], generator=self.generator, device="cpu").to(stack) * sigma
@@ -127,11 +127,16 @@ class BoundSlicePrior:
         x0 = self.estimate(stack, sigma)[..., top : top + height, left : left + width]
         return x0.movedim(0, axis).contiguous()
 
+    def mirrored(self, x: Tensor, sigma: float, axis: int) -> Tensor:
+        """The same for the mirrored volume, mirrored back, see `mirrored`."""
+        return self(x.flip(axis), sigma).flip(axis)
+
     def estimate(self, stack: Tensor, sigma: float) -> Tensor:
         """The expected clean slices, (S, C, H, W), from the noisy ones."""
         return self.prior.ask(self.network, stack, sigma)
 
-    def _padding(self, size: int) -> tuple[int, int]:
+    def padding(self, size: int) -> tuple[int, int]:
+        """Pixels to add before and after `size`."""
         missing = -size % self._divisor
         return missing // 2, missing - missing // 2
 
@@ -142,6 +147,19 @@ class BoundSlicePrior:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.generator.set_state(state["generator"])
+
+
+def mirrored(prior: BoundPrior, x: Tensor, sigma: float, axis: int) -> Tensor:
+    """A prior's estimate of a volume's mirror image, mirrored back.
+
+    Args:
+        prior: any; one that sees more than `x` has a method `mirrored(x, sigma, axis)`, which mirrors that, too.
+        x: the volume, (C, X, Y, Z), as it is.
+        sigma: of its noise.
+        axis: of `x`, to mirror.
+    """
+    own = getattr(prior, "mirrored", None)
+    return prior(x.flip(axis), sigma).flip(axis) if own is None else own(x, sigma, axis)
 
 
 def find_network(networks: Mapping[str, StackDenoiser], name: str) -> StackDenoiser:

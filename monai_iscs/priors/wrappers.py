@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monai_iscs.errors import InputError
 from monai_iscs.priors.denoisers import StackDenoiser
-from monai_iscs.priors.slice_prior import BoundPrior, Prior
+from monai_iscs.priors.slice_prior import BoundPrior, Prior, mirrored
 from monai_iscs.scans import Measurement
 from monai_iscs.stateful import Stateful
 
@@ -60,6 +60,16 @@ class BoundWrapper:
         self.turn += 1
         return x0
 
+    def mirrored(self, x: Tensor, sigma: float, axis: int) -> Tensor:
+        """The same for the mirrored volume, mirrored back, see `mirrored`."""
+
+        def inner(x: Tensor, sigma: float) -> Tensor:
+            return mirrored(self.inner, x, sigma, axis)
+
+        x0 = self.wrapper.call(inner, x, sigma, self.turn)
+        self.turn += 1
+        return x0
+
     def state_dict(self) -> dict[str, Any]:
         """The number of calls, and the inner prior's state."""
         inner = self.inner.state_dict() if isinstance(self.inner, Stateful) else None
@@ -95,7 +105,7 @@ class Mirrored(WrappedPrior):
     def call(self, inner: BoundPrior, x: Tensor, sigma: float, turn: int) -> Tensor:
         if turn % 2 == 0:
             return inner(x, sigma)
-        return inner(x.flip(self.mirror + 1), sigma).flip(self.mirror + 1)
+        return mirrored(inner, x, sigma, self.mirror + 1)
 
 
 @dataclass(frozen=True)

@@ -253,6 +253,18 @@ def test_three_slices_at_a_time_start_from_a_prior_of_single_ones(dataset: Path,
     torch.testing.assert_close(three[last].float(), single[last].float().repeat(3, 1, 1, 1), rtol=1e-2, atol=1e-3)
 
 
+def test_a_prior_that_sees_the_fdk_starts_from_one_that_does_not(dataset: Path, tmp_path: Path) -> None:
+    run(training(dataset, output_dir=str(tmp_path / "plain")))
+    settings = {"initial_weights": str(tmp_path / "plain" / "model.pt"), "learning_rate": 1e-9, "epochs": 1}
+    settings |= {"views": [6], "photons": [1e5]}
+    run(training(dataset, over=("train_conditioned",), output_dir=str(tmp_path / "seeing"), **settings))
+    plain, seeing = (torch.load(tmp_path / name / "model.pt") for name in ("plain", "seeing"))
+    first = "network.network.conv_in.conv.weight"
+    known = plain[first].shape[1]
+    torch.testing.assert_close(seeing[first][:, :known].float(), plain[first].float(), rtol=1e-2, atol=1e-3)
+    assert seeing[first][:, known:].abs().max() < 1e-3
+
+
 def test_tensorboard_gets_the_loss_and_the_validation(dataset: Path) -> None:
     run(training(dataset))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
