@@ -224,7 +224,7 @@ def _add_sampler_options(parser: argparse.ArgumentParser, samples: int | None) -
         "--smoothing",
         type=number(0, MOST_SMOOTHING, include_low=True),
         metavar="F",
-        help="least width across slices of a correction of dds or ddnm, in samples of the scan (CT: detector rows); "
+        help="least width across slices of a correction of a sampler, in samples of the scan (CT: detector rows); "
         "0: slices are corrected independently",
     )
     sampler.add_argument(

@@ -180,7 +180,3 @@ def _refuse_idle_options(arguments: Namespace, *, sampling: bool) -> None:
     if given and not sampling:
         name = arguments.method.name
         raise InputError(f"{', '.join(given)}: found with --method {name}, expected with a sampler, dds or ddnm")
-    if arguments.smoothing is not None and arguments.method is not None and arguments.method.name == "dds+tv":
-        raise InputError(
-            "--smoothing: found with --method dds+tv, expected with dds or ddnm: TV smooths across slices instead"
-        )

@@ -108,7 +108,8 @@ def ring_correlation(
         reconstruction: (X, Y, Z), HU.
         reference: the truth, (X, Y, Z), HU.
         spacing: voxel size along x, y, z in mm.
-        suspect: patches are suspect that agree up to a lower frequency only, 1/mm.
+        suspect: patches are suspect that agree up to a lower frequency only, 1/mm; pixels whose Nyquist frequency is
+            lower make that the limit.
         side: see `agreeing_frequencies`.
         threshold: see there.
         flat: see there.
@@ -123,6 +124,7 @@ def ring_correlation(
     found = agreeing_frequencies(reconstruction, reference, spacing, side=side, threshold=threshold, flat=flat)
     found = found[found.isfinite()]
     frequency = Patches(side, spacing, reference.shape).frequencies.double()
+    suspect = min(suspect, float(frequency[-1]))
     return {
         "suspect": float((found < suspect).double().mean()),
         "median": float(found.median()),

@@ -26,7 +26,7 @@ from monai_iscs.workflows.sampler import Sampled, Sampler
 SMOOTHINGS = (0.0, 1.0, 2.0, 4.0)  # voxels
 FLOORS = (0.0, 0.25, 0.5, 1.0, 2.0)  # times the root mean square of the spread inside the body
 MOST_VOXELS = 1_000_000  # of a volume: more take time, and change the third digit of a factor
-FITTING = "fitting"  # name of the last stage
+FITTING = "fitting error / spread"  # name of the last stage, which no volume can have
 SMALLEST = 1e-6  # of the prior's range: half-width where nothing varies, for the quotient
 
 

@@ -34,6 +34,14 @@ def test_equal_images_agree_everywhere(anatomy):
     assert found["patches"] == 7 * 7 * 4  # patches of 28 pixels, 14 apart
 
 
+def test_coarse_pixels_cannot_show_more_than_their_nyquist_frequency(anatomy):
+    """Of 5 mm it is 0.1 /mm: equal images are not suspect there."""
+    found = ring_correlation(anatomy, anatomy, (5.0, 5.0, 3.0))
+    assert found["suspect"] == 0
+    assert found["limit"] == pytest.approx(found["median"])
+    assert found["limit"] == pytest.approx(0.1)
+
+
 def test_contrast_and_offset_are_not_disagreement(anatomy):
     assert ring_correlation(0.3 * anatomy + 100, anatomy, SPACING)["median"] == pytest.approx(NYQUIST)
 
