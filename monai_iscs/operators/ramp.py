@@ -25,6 +25,9 @@ class RampFilter(LinearOperator):
         spacing: the two axes of the plane, each with the distance of its samples (mm).
         cutoff: from where on frequencies pass unchanged, as a share of the lower of both Nyquist frequencies, above 0.
 
+    Attributes:
+        mean_inverse: mean of 1 / gain over the frequencies: of R⁻¹'s eigenvalues, and so each of its diagonal's values.
+
     Raises:
         InputError: a cutoff that is not above 0, distances that are not, or axes that `shape` does not have.
     """
@@ -47,14 +50,28 @@ class RampFilter(LinearOperator):
         spread = [1] * len(shape)
         spread[first], spread[second] = gain.shape
         self._gain = gain.reshape(spread)
+        # of the whole plane: rfft keeps one of each two opposite columns
+        double = 2 - (torch.arange(gain.shape[1]) % max(shape[second] / 2, 1) == 0).double()
+        self.mean_inverse = float((double / gain).sum()) / (shape[first] * shape[second])
         self._made: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
+        return self._filter(x, self._made_for(x))
+
+    def regularised(self, x: Tensor, weight: float) -> Tensor:
+        """The inverse of `1 + weight R⁻¹`: multiplication by g / (g + weight), g being this filter's gain."""
+        gain = self._made_for(x)
+        return self._filter(x, gain / (gain + weight))
+
+    def _made_for(self, x: Tensor) -> Tensor:
         key = (x.device, x.dtype)
         if key not in self._made:
             self._made[key] = self._gain.to(x)
+        return self._made[key]
+
+    def _filter(self, x: Tensor, gain: Tensor) -> Tensor:
         axes = [axis + 1 for axis in self._axes]
-        spectrum = torch.fft.rfft2(x, dim=axes).mul_(self._made[key])
+        spectrum = torch.fft.rfft2(x, dim=axes).mul_(gain)
         return torch.fft.irfft2(spectrum, s=[x.shape[axis] for axis in axes], dim=axes)
 
     def adjoint(self, y: Tensor) -> Tensor:

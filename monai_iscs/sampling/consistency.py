@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from monai_iscs.errors import InputError, expect
-from monai_iscs.operators import LinearOperator
+from monai_iscs.operators import LinearOperator, RampFilter
 from monai_iscs.scans import Measurement
 from monai_iscs.solvers import (
     SIRT,
@@ -25,6 +26,7 @@ from monai_iscs.solvers import (
 BoundConsistency = Callable[[Tensor, float], Tensor]
 System = Callable[[Tensor], Tensor]
 BoundSolver = Callable[[System, Tensor, Tensor, float], Tensor]
+BoundWeightedSolver = Callable[[float, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -112,31 +114,73 @@ class ConjugateGradient:
 
         return solve
 
+    def bind_weighted(self, operator: LinearOperator, axis: int) -> BoundWeightedSolver:
+        """`solve(weight, backprojection, x0)`: `x0 + S u` of the least `weight ‖A (x0 + S u) - y‖² + ‖u‖²`.
+
+        S smooths, see `smoothing_along`: it is what is known of the error of x0, whose covariance is S Sᵀ. With `ramp`
+        the system `weight Sᵀ AᵀA S + 1` is preconditioned by the inverse of `weight k R⁻¹ + 1`, where k is such that
+        both have the same value for the central voxel.
+        """
+        smooth = Preconditioner(operator, axis, across=self.smoothing, in_plane=self.plane_smoothing, ramp=0.0)
+        ramp, strength = None, 0.0
+        if self.ramp and operator.orbit_plane is not None:
+            ramp = RampFilter(operator.domain_shape, spacing=operator.orbit_plane, cutoff=self.ramp)
+
+        def normal(u: Tensor) -> Tensor:
+            return smooth.gather(operator.normal(smooth.spread(u)))
+
+        def central(like: Tensor) -> float:
+            u = torch.zeros_like(like[:1])
+            middle = (0, *(n // 2 for n in operator.domain_shape))
+            u[middle] = 1
+            return float(normal(u)[middle])
+
+        def solve(weight: float, backprojection: Tensor, x0: Tensor) -> Tensor:
+            nonlocal strength
+            if ramp is not None and not strength:
+                strength = central(x0) / ramp.mean_inverse
+            u = conjugate_gradient(
+                lambda u: weight * normal(u) + u,
+                weight * smooth.gather(backprojection - operator.normal(x0)),
+                iterations=self.iterations,
+                rtol=self.rtol,
+                preconditioner=None if ramp is None else lambda r: ramp.regularised(r, weight * strength),
+            )
+            return x0 + smooth.spread(u)
+
+        return solve
+
 
 @dataclass(frozen=True, kw_only=True)
 class DDS(Consistency):
     """Decomposed diffusion sampling (Chung et al., 2024; ISCS Eq. 15-16).
 
     Without `gamma` the normal equations `AᵀA x = Aᵀy` are iterated from x0; because the iterations are few, x stays
-    near x0 (the released code). With `gamma` the proximal system `(gamma AᵀA + I) x = gamma Aᵀy + x0` is solved.
+    near x0 (the released code). With `gamma` the proximal system `(gamma AᵀA + I) x = gamma Aᵀy + x0` is solved. With
+    `error` it is solved with the gamma that makes x the posterior mean if measurement and x0 have Gaussian errors:
+    `gamma = (error sigma / noise level)²`, as in half-quadratic splitting (Zhang et al. 2021, "Plug-and-play image
+    restoration with deep denoiser prior", Eq. 6).
 
     Args:
         solver: the iterations.
         gamma: weight of the measurement against the prior's estimate, above 0, or None.
         discrepancy: stop when x fits the measurement up to its noise, by the discrepancy principle (Morozov 1966; for
             conjugate gradients Hanke 1995): further iterations would fit the noise. Either this or `gamma`.
+        error: standard deviation of the error of x0, in units of sigma; smoothing says how it is correlated. For a
+            measurement without noise the same as without it. Instead of `gamma` and `discrepancy`.
         tau: how many times the noise's norm the residual may then be, above 0. Above 1 for what a model of the scan
             leaves unexplained besides noise, such as voxels that are larger than the anatomy's detail.
         allow_unmatched: accept an operator whose `T` is not its exact adjoint; conjugate gradients may then diverge.
 
     Raises:
-        InputError: both `gamma` and `discrepancy`, or a tau of 0 or below. When bound: an unmatched operator that is
-            not allowed.
+        InputError: two of `gamma`, `discrepancy` and `error`, or a number of 0 or below. When bound: an unmatched
+            operator that is not allowed.
     """
 
     solver: ConjugateGradient = field(default_factory=ConjugateGradient)
     gamma: float | None = None
     discrepancy: bool = False
+    error: float | None = None
     tau: float = 1.0
     allow_unmatched: bool = False
     label = "DDS"
@@ -144,6 +188,10 @@ class DDS(Consistency):
     def __post_init__(self) -> None:
         check_gamma(self.gamma, self.discrepancy)
         expect(self.tau > 0, "tau", self.tau, "above 0")
+        if self.error is not None:
+            expect(self.error > 0, "error", self.error, "above 0")
+            if self.gamma is not None or self.discrepancy:
+                raise InputError(f"error: found {self.error} with gamma or discrepancy, expected one of them")
 
     def bind(self, measurement: Measurement, axis: int) -> BoundConsistency:
         operator, gamma = measurement.operator, self.gamma
@@ -153,11 +201,15 @@ class DDS(Consistency):
         discrepancy = Discrepancy(operator, measurement.data, level)
         solve = self.solver.bind(operator, axis)
         backprojection = operator.T(measurement.data)
+        noise_level = 0.0 if self.error is None else measurement.noise_level
+        weighted = self.solver.bind_weighted(operator, axis) if noise_level else None
 
         def proximal(x: Tensor) -> Tensor:
             return gamma * operator.normal(x) + x
 
         def step(x0: Tensor, sigma: float) -> Tensor:
+            if weighted is not None:
+                return weighted((self.error * sigma / noise_level) ** 2, backprojection, x0)
             enough = discrepancy.excess(x0)
             if gamma is None:
                 return solve(operator.normal, backprojection, x0, enough)
@@ -169,7 +221,7 @@ class DDS(Consistency):
         return replace(self, solver=replace(self.solver, smoothing=width))
 
     def to_the_noise(self) -> DDS:
-        return replace(self, discrepancy=True)
+        return self if self.error is not None else replace(self, discrepancy=True)
 
 
 @dataclass(frozen=True, kw_only=True)

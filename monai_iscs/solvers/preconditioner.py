@@ -76,9 +76,16 @@ class Preconditioner:
             for smoother in self._smoothers:
                 residual = smoother.normal(residual)
             return residual
+        return self.spread(self._ramp(self.gather(residual)))
+
+    def spread(self, u: Tensor) -> Tensor:
+        """S u."""
+        for smoother in self._smoothers:
+            u = smoother(u)
+        return u
+
+    def gather(self, residual: Tensor) -> Tensor:
+        """Sᵀ r."""
         for smoother in self._smoothers:
             residual = smoother.T(residual)
-        residual = self._ramp(residual)
-        for smoother in self._smoothers:
-            residual = smoother(residual)
         return residual

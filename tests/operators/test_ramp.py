@@ -41,6 +41,18 @@ def test_it_is_symmetric_and_positive(shape, axes):
     assert torch.linalg.eigvalsh(matrix).min() > 0
 
 
+@pytest.mark.parametrize("shape", [(5, 4), (4, 2, 5), (6, 3)])
+def test_regularised_is_an_inverse(shape):
+    axes = (0, len(shape) - 1)
+    size = math.prod(shape)
+    ramp = RampFilter(shape, spacing={axes[0]: 1.0, axes[1]: 1.3}, cutoff=0.7)
+    unit = torch.eye(size, dtype=torch.float64).reshape(size, *shape)
+    inverse = torch.linalg.inv(ramp(unit).reshape(size, size))
+    expected = torch.linalg.inv(torch.eye(size, dtype=torch.float64) + 0.3 * inverse)
+    torch.testing.assert_close(ramp.regularised(unit, 0.3).reshape(size, size), expected)
+    torch.testing.assert_close(inverse.diagonal(), torch.full_like(inverse.diagonal(), ramp.mean_inverse))
+
+
 def test_it_makes_up_for_the_blur_of_backprojection():
     grid = Grid.centered((48, 48, 3), (1.0, 1.0, 1.0))
     geometry = ConeBeamGeometry.circular(

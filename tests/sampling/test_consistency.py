@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from monai_iscs.errors import InputError
+from monai_iscs.grid import Grid
 from monai_iscs.operators import ForeignOperator, GaussianSmoothing
 from monai_iscs.sampling import DDNM, DDS, DDSTV, ConjugateGradient
-from monai_iscs.scans import Measurement
+from monai_iscs.scans import ConeBeamScan, Measurement
 from monai_iscs.solvers import SIRT
 
 SHAPE = (3, 2, 2)  # slices lie along axis 0
@@ -243,6 +244,57 @@ def test_a_noisy_measurement_is_met_up_to_its_noise(step, smoothing, matrix, x0,
         assert residual(2000, level) == pytest.approx(residual(count, 0.0), rel=1e-4)
     assert residual(2000, level, discrepancy=False) == residual(2000, 0.0) < residual(2000, level)
     assert residual(2000, 1.01 * before / 5**0.5) == before
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.6])
+def test_with_an_error_dds_is_the_posterior_mean(smoothing, matrix, x0, y):
+    """Of x ~ N(x0, (error sigma)² S Sᵀ) given y = A x + N(0, noise level²)."""
+    operator = scanner(matrix, resolution=(2.0, 1.0, 1.0))
+    solver = ConjugateGradient(smoothing=smoothing, **MANY)
+    found = bind(DDS(solver=solver, error=1.5), operator, y, noise_level=0.2)(x0, 0.3)
+    smooth = torch.eye(12)
+    if smoothing:
+        smooth = GaussianSmoothing(SHAPE, std=1.2, axis=0)(smooth.view(12, *SHAPE)).reshape(12, 12)
+    prior = (1.5 * 0.3) ** 2 * smooth @ smooth.T
+    gain = prior @ matrix.T @ torch.linalg.inv(matrix @ prior @ matrix.T + 0.2**2 * torch.eye(5))
+    expected = x0.flatten() + gain @ (y[0] - matrix @ x0.flatten())
+    torch.testing.assert_close(found.flatten(), expected, atol=1e-4, rtol=0)
+
+
+def test_with_an_error_a_measurement_without_noise_is_met_as_ever(operator, x0, y):
+    solver = ConjugateGradient(iterations=4)
+    steps = [bind(DDS(solver=solver, error=error), operator, y) for error in (None, 2.0)]
+    assert torch.equal(steps[0](x0, 0.3), steps[1](x0, 0.3))
+
+
+@pytest.mark.parametrize("sigma", [0.002, 0.02, 0.2])
+def test_the_ramp_filter_brings_the_posterior_mean_sooner(sigma):
+    """The same limit, in fewer iterations; on a cone-beam scan with its noise."""
+    grid = Grid.centered((32, 32, 4), (6.0, 6.0, 6.0))
+    volume = torch.zeros(1, 32, 32, 4)
+    volume[:, 8:24, 10:20] = 0.4
+    volume[:, 14:18, 12:15, 1:3] = 0.6
+    measurement = ConeBeamScan(views=20).simulate(volume, grid)
+    measurement = measurement.changed(noise_level=0.02)
+    x0 = volume + 0.05 * torch.randn(volume.shape, generator=torch.Generator().manual_seed(0))
+
+    def found(iterations, ramp):
+        solver = ConjugateGradient(iterations=iterations, smoothing=0.5, ramp=ramp)
+        return DDS(solver=solver, error=2.0).bind(measurement, 2)(x0, sigma)
+
+    limit = found(120, 0.0)
+    torch.testing.assert_close(found(120, 0.3), limit, atol=2e-4, rtol=0)
+    errors = [float((found(4, ramp) - limit).norm()) for ramp in (0.0, 0.3)]
+    assert errors[1] < 0.95 * errors[0]
+
+
+def test_an_error_is_one_of_three_weights():
+    for settings in ({"gamma": 1.0}, {"discrepancy": True}):
+        with pytest.raises(InputError, match=r"error: found 2\.0 with gamma or discrepancy, expected one of them"):
+            DDS(error=2.0, **settings)
+    with pytest.raises(InputError, match=r"error: found 0\.0, expected above 0"):
+        DDS(error=0.0)
+    assert DDS(error=2.0).to_the_noise() == DDS(error=2.0)
 
 
 def test_an_exact_pseudo_inverse_goes_as_far_as_the_noise(operator, matrix, x0, y):
