@@ -35,9 +35,11 @@ class Consistency(ABC):
 
     Attributes:
         label: of samplers with it, in tables.
+        whiten: whether it is bound to `Measurement.whitened`, else to `Measurement.weighted`.
     """
 
     label: ClassVar[str]
+    whiten: ClassVar[bool] = False
 
     @abstractmethod
     def bind(self, measurement: Measurement, axis: int) -> BoundConsistency:
@@ -168,6 +170,7 @@ class DDS(Consistency):
             conjugate gradients Hanke 1995): further iterations would fit the noise. Either this or `gamma`.
         error: standard deviation of the error of x0, in units of sigma; smoothing says how it is correlated. For a
             measurement without noise the same as without it. Instead of `gamma` and `discrepancy`.
+        whiten: weigh each value by the variance of its noise, see `Measurement.whitened`; else all alike.
         tau: how many times the noise's norm the residual may then be, above 0. Above 1 for what a model of the scan
             leaves unexplained besides noise, such as voxels that are larger than the anatomy's detail.
         allow_unmatched: accept an operator whose `T` is not its exact adjoint; conjugate gradients may then diverge.
@@ -181,6 +184,7 @@ class DDS(Consistency):
     gamma: float | None = None
     discrepancy: bool = False
     error: float | None = None
+    whiten: bool = False
     tau: float = 1.0
     allow_unmatched: bool = False
     label = "DDS"
@@ -201,7 +205,7 @@ class DDS(Consistency):
         discrepancy = Discrepancy(operator, measurement.data, level)
         solve = self.solver.bind(operator, axis)
         backprojection = operator.T(measurement.data)
-        noise_level = 0.0 if self.error is None else measurement.noise_level
+        noise_level = 0.0 if self.error is None else measurement.deviation
         weighted = self.solver.bind_weighted(operator, axis) if noise_level else None
 
         def proximal(x: Tensor) -> Tensor:

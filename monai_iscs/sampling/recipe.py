@@ -160,7 +160,9 @@ class Recipe:
         plugs = Plugs(
             start=self.start.bind(measurement),
             prior=self.prior.bind(networks, measurement, random_stream(seed, "prior", pair)),
-            consistency=self.consistency.bind(measurement.weighted, axis),
+            consistency=self.consistency.bind(
+                measurement.whitened if self.consistency.whiten else measurement.weighted, axis
+            ),
             noise=noise,
             rule=self.rule.bind(),
         )

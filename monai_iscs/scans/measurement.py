@@ -19,10 +19,11 @@ from monai_iscs.files import staged, telling
 from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamProjector, LinearOperator, WeightedOperator
 from monai_iscs.scans.description import describe_operator, operator_of
-from monai_iscs.scans.noise_level import estimate_noise_level
+from monai_iscs.scans.noise_level import estimate_noise_level, noise_variances
 from monai_iscs.scans.weights import checked_weights, packed, unpacked
 
 VERSION = 1  # of the description's format
+UNEXPLAINED = 0.25  # of the noise's mean variance: error of the scan's model; less makes systems ill-conditioned
 
 
 class Measurement:
@@ -68,6 +69,7 @@ class Measurement:
             raise InputError(f"noise_level: found {noise_level}, expected a number of at least 0")
         self.data, self.operator, self.grid = data, operator, grid
         self._given = noise_level
+        self._deviation: float | None = None  # of `weighted`: its noise level is a mean that counts the weights
         self.weights = None if weights is None else checked_weights(weights, operator.range_shape).to(data.device)
 
     @cached_property
@@ -85,7 +87,35 @@ class Measurement:
             return self
         operator = WeightedOperator(self.operator, self.weights)
         level = self.noise_level * float(self.weights.double().mean().sqrt())
-        return Measurement(self.data * operator.roots(self.data), operator, self.grid, noise_level=level)
+        found = Measurement(self.data * operator.roots(self.data), operator, self.grid, noise_level=level)
+        found._deviation = self.noise_level
+        return found
+
+    @cached_property
+    def whitened(self) -> Measurement:
+        """`weighted`, with each value's weight divided by the variance of its noise: penalised weighted least squares.
+
+        The variances are estimated (`noise_variances`) and scaled to a mean of 1; what the model of the scan leaves
+        unexplained adds the same to all of them, a quarter of their mean or more, see `UNEXPLAINED`. `weighted` itself
+        where they cannot be estimated, such as without noise. (Thibault et al. 2007, Medical Physics 34.)
+        """
+        variances = noise_variances(self.data, self.operator) if self.noise_level else None
+        if variances is None:
+            return self.weighted
+        variances = variances[0] if len(variances) == 1 else variances.mean(0)
+        known = float(variances.double().mean())
+        total = variances + max(self.noise_level**2 - known, UNEXPLAINED * known)
+        level = float(total.double().mean())
+        weights = (level / total).float()
+        if self.weights is not None:
+            weights = weights * self.weights
+        whole = Measurement(self.data, self.operator, self.grid, noise_level=level**0.5, weights=weights)
+        return whole.weighted
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the noise of a value whose weight is 1; of `weighted` and `whitened` that of each."""
+        return self.noise_level if self._deviation is None else self._deviation
 
     @property
     def channels(self) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
@@ -50,11 +51,58 @@ def noise_of_images(measurement: Tensor, images: MeasuredImages) -> float:
         measurement: real.
         images: where they are in it, and what their noise is like.
     """
+    found = _variances_by_signal(measurement, images)
+    if found is None:
+        return 0.0
+    _, noise, changing = found
+    return float((noise.mean() * changing).sqrt())
+
+
+def noise_variances(measurement: Tensor, operator: LinearOperator) -> Tensor | None:
+    """The variance of each value's noise, which depends on its signal, as photon noise does.
+
+    The variances of `estimate_noise_level`'s groups of pixels, interpolated at each pixel's local mean: weights that
+    followed the noisy values themselves would favour those with little of it.
+
+    Args:
+        measurement: such as line integrals (C, view, v, u), real.
+        operator: what measured it.
+
+    Returns:
+        Shaped like the measurement; None if the noise cannot be estimated, or does not depend on the signal.
+    """
+    measurement = real_tensor(measurement, "measurement")
+    if operator.images is None or operator.images.even_noise:
+        return None
+    found = _variances_by_signal(measurement, operator.images)
+    if found is None:
+        return None
+    signals, variances, _ = found
+    pictures = _pictures(measurement, operator.images)
+    long = [count >= WINDOW for count in pictures.shape[-2:]]
+    window = [WINDOW if enough else 1 for enough in long]
+    padding = [WINDOW // 2 if enough else 0 for enough in long]
+    mean = avg_pool2d(pictures, window, stride=1, padding=padding, count_include_pad=False)
+    at = np.interp(mean.double().cpu().numpy(), signals.double().cpu().numpy(), variances.double().cpu().numpy())
+    moved = measurement.movedim(operator.images.axes, (-2, -1))
+    return torch.from_numpy(at).to(measurement).view(moved.shape).movedim((-2, -1), operator.images.axes)
+
+
+def _pictures(measurement: Tensor, images: MeasuredImages) -> Tensor:
+    """A measurement's images, (N, 1, rows, columns), float32."""
     pictures = measurement.movedim(images.axes, (-2, -1)).float()
-    pictures = pictures.reshape(-1, 1, *pictures.shape[-2:])
+    return pictures.reshape(-1, 1, *pictures.shape[-2:])
+
+
+def _variances_by_signal(measurement: Tensor, images: MeasuredImages) -> tuple[Tensor, Tensor, float] | None:
+    """Mean signals of groups of pixels, rising, the noise's variances there, and the share of pixels that change.
+
+    None if the images are too small, or nowhere change.
+    """
+    pictures = _pictures(measurement, images)
     long = [count >= WINDOW for count in pictures.shape[-2:]]  # a fan beam has one row
     if not any(long):
-        return 0.0
+        return None
     window = [WINDOW if enough else 1 for enough in long]
     difference = pictures.new_tensor([1.0, -2.0, 1.0]) / 6**0.5
     along_v, along_u = (difference if enough else difference.new_ones(1) for enough in long)
@@ -67,9 +115,10 @@ def noise_of_images(measurement: Tensor, images: MeasuredImages) -> float:
     mean = avg_pool2d(pictures, window, stride=1).flatten()
     (changing,) = torch.where((near > 0) | (far > 0))
     if len(changing) == 0:
-        return 0.0
+        return None
     order = changing[mean[changing].argsort()]
     groups = order.tensor_split(1 if images.even_noise else min(GROUPS, len(order)))
     near, far = (torch.stack([(r[group].median() / GAUSSIAN_MEDIAN).square() for group in groups]) for r in (near, far))
     noise = ((EDGE_GROWTH * near - far) / (EDGE_GROWTH - 1)).clamp(min=0)
-    return float((noise.mean() * len(changing) / len(mean)).sqrt())
+    signals = torch.stack([mean[group].mean() for group in groups])
+    return signals, noise, len(changing) / len(mean)
