@@ -235,3 +235,53 @@ PROJECTOR = describe_operator(OPERATORS["cone beam"])
 def test_descriptions_that_are_none(text, message):
     with pytest.raises(InputError, match=message):
         Measurement.of_description(measured().data, text)
+
+
+def noisy_scan(weights=None, noise_level=None):
+    """A scan of a box with few photons, its noise's true variances, and its clean line integrals."""
+    grid = Grid.centered((24, 24, 12), (12.0, 12.0, 12.0))
+    volume = torch.zeros(1, 24, 24, 12)
+    volume[:, 4:20, 8:16] = 0.02 * 0.9
+    projector = ConeBeamProjector(ConeBeamGeometry.paper(grid, views=24), grid)
+    clean = projector(volume)
+    counts = torch.poisson(2e3 * torch.exp(-clean), generator=torch.Generator().manual_seed(0))
+    data = -torch.log(counts.clamp(min=1) / 2e3)
+    return Measurement(data, projector, grid, weights=weights, noise_level=noise_level), clean
+
+
+def test_whitened_noise_is_alike_everywhere():
+    measurement, clean = noisy_scan()
+    white = measurement.whitened
+    noise = (measurement.data - clean)[0]
+    thick, thin = clean[0] > 2.5, clean[0] < 0.1
+    assert noise[thick].std() > 3 * noise[thin].std()
+    scaled = white.data[0] - white.operator.roots(white.data) * clean[0]
+    # the unexplained quarter keeps thin rays from more than their part
+    assert float(scaled[thick].std() / scaled[thin].std()) < 2
+    assert float(scaled[thick].std()) == pytest.approx(white.deviation, rel=0.35)  # the box has edges
+
+
+def test_a_level_above_the_noise_is_the_models_error():
+    """It is the same everywhere: weights become more alike."""
+    spread = []
+    for level in (None, 0.5):
+        weights = noisy_scan(noise_level=level)[0].whitened.operator.weights
+        spread.append(float(weights.max() / weights.min()))
+    assert spread[1] < 0.5 * spread[0]
+
+
+def test_what_has_no_weight_has_none_when_whitened():
+    measurement, _ = noisy_scan()
+    mask = torch.ones(measurement.operator.range_shape)
+    mask[:, :, :20] = 0
+    white = noisy_scan(weights=mask)[0].whitened
+    assert white.operator.weights[:, :, :20].abs().max() == 0
+    assert white.deviation == measurement.whitened.deviation
+    assert noisy_scan(weights=mask)[0].weighted.deviation == pytest.approx(measurement.noise_level, rel=1e-6)
+
+
+def test_nothing_to_whiten():
+    exact = noisy_scan(noise_level=0.0)[0]
+    assert exact.whitened is exact
+    slices = measured(noise_level=0.1)
+    assert slices.whitened is slices

@@ -8,6 +8,7 @@ import torch
 
 from monai_iscs.operators import MeasuredImages
 from monai_iscs.scans import estimate_noise_level
+from monai_iscs.scans.noise_level import noise_variances
 
 
 def measured(axes=(-2, -1), even_noise=False):
@@ -82,3 +83,33 @@ def test_a_fan_beam_has_noise_along_its_row_only(projections):
         noisy = clean + 0.02 * torch.randn(clean.shape, generator=generator)
         assert estimate_noise_level(noisy, measured()) == pytest.approx(0.02, rel=0.1)
         assert estimate_noise_level(clean, measured()) < 1e-4
+
+
+def test_the_variance_of_photon_noise_follows_the_signal(projections):
+    """exp(y) / N0 (Poisson's law, to first order): 17 times as large behind the middle as beside the body."""
+    many = projections.repeat(1, 6, 1, 1)
+    counts = torch.poisson(1e4 * torch.exp(-many), generator=torch.Generator().manual_seed(0))
+    noisy = -torch.log(counts.clamp(min=1) / 1e4)
+    found = noise_variances(noisy, measured())
+    expected = torch.exp(many) / 1e4
+    assert found.shape == noisy.shape
+    inner = (..., slice(4, -4), slice(4, -4))
+    ratio = (found / expected)[inner]
+    assert 0.9 < float(ratio.median()) < 1.1
+    assert float(ratio.quantile(0.05)) > 0.7
+    assert float(ratio.quantile(0.95)) < 1.4
+    # the estimate for a value has nothing of that value's own noise
+    noise = (noisy - many)[inner] / expected[inner].sqrt()
+    assert abs(float((noise * (ratio - ratio.mean())).mean())) < 0.02
+
+
+def test_variances_along_other_axes(projections):
+    noisy = projections + 0.02 * torch.randn(projections.shape, generator=torch.Generator().manual_seed(0))
+    turned = noise_variances(noisy.permute(0, 2, 3, 1), measured((-3, -2)))
+    torch.testing.assert_close(turned, noise_variances(noisy, measured()).permute(0, 2, 3, 1))
+
+
+def test_where_no_variance_is_known(projections):
+    assert noise_variances(projections, measured(even_noise=True)) is None
+    assert noise_variances(projections, SimpleNamespace(images=None)) is None
+    assert noise_variances(torch.zeros(1, 2, 3, 3), measured()) is None
