@@ -95,15 +95,20 @@ class Measurement:
     def whitened(self) -> Measurement:
         """`weighted`, with each value's weight divided by the variance of its noise: penalised weighted least squares.
 
-        The variances are estimated (`noise_variances`) and scaled to a mean of 1; what the model of the scan leaves
-        unexplained adds the same to all of them, a quarter of their mean or more, see `UNEXPLAINED`. `weighted` itself
-        where they cannot be estimated, such as without noise. (Thibault et al. 2007, Medical Physics 34.)
+        The variances are estimated, see `noise_variances`. What the model of the scan leaves unexplained adds the same
+        to all of them: the part of a given noise level that they do not have, at least `UNEXPLAINED` of their mean.
+        `weighted` itself where they cannot be estimated, such as without noise. (Thibault et al. 2007, Medical Physics
+        34.)
         """
         variances = noise_variances(self.data, self.operator) if self.noise_level else None
         if variances is None:
             return self.weighted
-        variances = variances[0] if len(variances) == 1 else variances.mean(0)
+        variances = variances.mean(0)
         known = float(variances.double().mean())
+        if known == 0:
+            return self.weighted
+        if self.noise_level**2 < known:  # who gives a level knows better
+            variances, known = variances * (self.noise_level**2 / known), self.noise_level**2
         total = variances + max(self.noise_level**2 - known, UNEXPLAINED * known)
         level = float(total.double().mean())
         weights = (level / total).float()

@@ -270,6 +270,13 @@ def test_a_level_above_the_noise_is_the_models_error():
     assert spread[1] < 0.5 * spread[0]
 
 
+def test_a_level_below_the_estimate_counts():
+    estimated = noisy_scan()[0]
+    given = noisy_scan(noise_level=0.1 * estimated.noise_level)[0]
+    assert given.whitened.deviation == pytest.approx(0.1 * estimated.whitened.deviation, rel=1e-5)
+    torch.testing.assert_close(given.whitened.operator.weights, estimated.whitened.operator.weights)
+
+
 def test_what_has_no_weight_has_none_when_whitened():
     measurement, _ = noisy_scan()
     mask = torch.ones(measurement.operator.range_shape)
