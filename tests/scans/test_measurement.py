@@ -273,7 +273,7 @@ def test_a_level_above_the_noise_is_the_models_error():
 def test_a_level_below_the_estimate_counts():
     estimated = noisy_scan()[0]
     given = noisy_scan(noise_level=0.1 * estimated.noise_level)[0]
-    assert given.whitened.deviation == pytest.approx(0.1 * estimated.whitened.deviation, rel=1e-5)
+    assert given.whitened.deviation == pytest.approx(0.1 * estimated.whitened.deviation, rel=0.05)
     torch.testing.assert_close(given.whitened.operator.weights, estimated.whitened.operator.weights)
 
 
