@@ -142,7 +142,7 @@ class ConjugateGradient:
             if ramp is not None and not strength:
                 strength = central(x0) / ramp.mean_inverse
             u = conjugate_gradient(
-                lambda u: weight * normal(u) + u,
+                lambda u: torch.add(u, normal(u), alpha=weight),
                 weight * smooth.gather(backprojection - operator.normal(x0)),
                 iterations=self.iterations,
                 rtol=self.rtol,

@@ -71,6 +71,11 @@ def test_the_count():
         ({"consistency": DDS()}, 4, 7),  # x0, Aᵀy, conjugate gradients' x, r, p, and AᵀA p with its intermediate
         ({"consistency": DDS(solver=ConjugateGradient(smoothing=0.65))}, 4, 8),
         ({"consistency": DDS(), "rule": DDIMRule(0.85), "noise": IndependentNoise()}, 4, 8),
+        (
+            {"consistency": DDS(solver=ConjugateGradient(smoothing=0.65), error=2.0)},
+            4,
+            10,
+        ),  # x0 + S u, and the right side
         ({"consistency": DDNM(iterations=3)}, 4, 7),
         ({"consistency": DDS(), "rule": DDSRule(momentum=0.4)}, 5, 8),  # and the estimate before
     ],
