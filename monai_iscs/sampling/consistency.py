@@ -80,7 +80,8 @@ class ConjugateGradient:
         plane_smoothing: the same along the axes of the slices' plane whose samples are farther apart than the voxels.
         ramp: cutoff of the ramp filter with which iterations in computed tomography are preconditioned, as a share of
             the voxels' Nyquist frequency, see `Preconditioner`; 0: without it.
-        rtol: stop when the residual is below this share of the right-hand side; 0: all iterations.
+        rtol: stop when the residual is below this share of the right-hand side, which without an error is Aᵀy, and
+            with one the first residual; 0: all iterations.
 
     Raises:
         InputError: fewer than one iteration, a negative width, cutoff or share.
@@ -168,8 +169,9 @@ class DDS(Consistency):
         gamma: weight of the measurement against the prior's estimate, above 0, or None.
         discrepancy: stop when x fits the measurement up to its noise, by the discrepancy principle (Morozov 1966; for
             conjugate gradients Hanke 1995): further iterations would fit the noise. Either this or `gamma`.
-        error: standard deviation of the error of x0, in units of sigma; smoothing says how it is correlated. For a
-            measurement without noise the same as without it. Instead of `gamma` and `discrepancy`.
+        error: standard deviation of the error of x0, in units of sigma; smoothing says how it is correlated. A
+            measurement without noise is fitted by the iterations of `exact`. Instead of `gamma` and `discrepancy`.
+        exact: the iterations for a measurement without noise, if there is an error.
         whiten: weigh each value by the variance of its noise, see `Measurement.whitened`; else all alike.
         tau: how many times the noise's norm the residual may then be, above 0. Above 1 for what a model of the scan
             leaves unexplained besides noise, such as voxels that are larger than the anatomy's detail.
@@ -184,6 +186,7 @@ class DDS(Consistency):
     gamma: float | None = None
     discrepancy: bool = False
     error: float | None = None
+    exact: ConjugateGradient = field(default_factory=ConjugateGradient)
     whiten: bool = False
     tau: float = 1.0
     allow_unmatched: bool = False
@@ -203,7 +206,7 @@ class DDS(Consistency):
             check_matched(operator, hint=" (or allow_unmatched=True)")
         level = self.tau * measurement.noise_level if self.discrepancy else 0.0
         discrepancy = Discrepancy(operator, measurement.data, level)
-        solve = self.solver.bind(operator, axis)
+        solve = (self.solver if self.error is None else self.exact).bind(operator, axis)
         backprojection = operator.T(measurement.data)
         noise_level = 0.0 if self.error is None else measurement.deviation
         weighted = self.solver.bind_weighted(operator, axis) if noise_level else None
@@ -222,7 +225,8 @@ class DDS(Consistency):
         return step
 
     def smoothed(self, width: float) -> DDS:
-        return replace(self, solver=replace(self.solver, smoothing=width))
+        solver, exact = (replace(settings, smoothing=width) for settings in (self.solver, self.exact))
+        return replace(self, solver=solver, exact=self.exact if self.error is None else exact)
 
     def to_the_noise(self) -> DDS:
         return self if self.error is not None else replace(self, discrepancy=True)

@@ -262,9 +262,13 @@ def test_with_an_error_dds_is_the_posterior_mean(smoothing, matrix, x0, y):
 
 
 def test_with_an_error_a_measurement_without_noise_is_met_as_ever(operator, x0, y):
-    solver = ConjugateGradient(iterations=4)
-    steps = [bind(DDS(solver=solver, error=error), operator, y) for error in (None, 2.0)]
-    assert torch.equal(steps[0](x0, 0.3), steps[1](x0, 0.3))
+    exact = ConjugateGradient(iterations=4)
+    expected = bind(DDS(solver=exact), operator, y)(x0, 0.3)
+    assert not torch.equal(expected, x0)
+    posterior = DDS(solver=ConjugateGradient(iterations=2, rtol=0.1), error=2.0, exact=exact)
+    assert torch.equal(bind(posterior, operator, y)(x0, 0.3), expected)
+    smoothed = posterior.smoothed(0.4)
+    assert (smoothed.solver.smoothing, smoothed.exact.smoothing) == (0.4, 0.4)
 
 
 @pytest.mark.parametrize("sigma", [0.002, 0.02, 0.05])
