@@ -231,7 +231,8 @@ def _add_sampler_options(parser: argparse.ArgumentParser, samples: int | None) -
         "--noise-level",
         type=number(0, math.inf, include_low=True),
         metavar="F",
-        help="noise level of the measurement, which is fitted no closer than that; 0: exactly (default: estimated)",
+        help="noise level of the measurement, by which it is weighed, or no closer than which it is fitted, as the "
+        "recipe says; 0: exactly (default: estimated)",
     )
     for removed, instead in REMOVED.items():
         sampler.add_argument(removed, action=Removed, instead=instead)

@@ -54,7 +54,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], *, copies: in
 def widened(weights: Mapping[str, object], own: Mapping[str, torch.Tensor], copies: int) -> dict[str, object]:
     """Weights of a network for single slices, for the same network with several slices and a condition.
 
-    At first it returns the prior's estimate of the slices' mean for each of them, whatever the condition: a convolution
+    At first it returns for each slice what the network returns for their mean, whatever the condition: a convolution
     with more input channels gets the same weights for each slice, divided by their number, and 0 for the condition; one
     with more output channels gets the same weights for each slice. Everything else stays as it is.
 

@@ -61,7 +61,7 @@ class Consistency(ABC):
         return self
 
     def to_the_noise(self) -> Consistency:
-        """The same, but fitting the measurement no closer than its noise.
+        """The same with regard to the measurement's noise: it stops there, or weighs measurement and prior by it.
 
         Raises:
             InputError: a step without this setting.

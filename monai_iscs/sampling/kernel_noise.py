@@ -84,6 +84,10 @@ class KernelNoise(SliceNoise):
     white: float = 0.0
     label = "kernel"
 
+    @property
+    def aligned(self) -> bool:
+        return self.white < 1
+
     def __post_init__(self) -> None:
         expect(0 <= self.white <= 1, "white", self.white, "a share from 0 to 1")
 

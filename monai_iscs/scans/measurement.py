@@ -97,25 +97,32 @@ class Measurement:
 
         The variances are estimated, see `noise_variances`. What the model of the scan leaves unexplained adds the same
         to all of them: the part of a given noise level that they do not have, at least `UNEXPLAINED` of their mean.
-        `weighted` itself where they cannot be estimated, such as without noise. (Thibault et al. 2007, Medical Physics
-        34.)
+        `weighted` itself where they cannot be estimated, such as without noise, or with several channels, whose noise
+        may differ. (Thibault et al. 2007, Medical Physics 34.)
         """
-        variances = noise_variances(self.data, self.operator) if self.noise_level else None
+        variances = noise_variances(self.data, self.operator) if self.noise_level and self.channels == 1 else None
         if variances is None:
             return self.weighted
-        variances = variances.mean(0)
-        known = float(variances.double().mean())
+        variances = variances[0]
+        counted = torch.ones_like(variances) if self.weights is None else (self.weights > 0).to(variances)
+
+        def mean(values: Tensor) -> float:
+            """Of those that count: what was masked may be anything."""
+            return float((values * counted).double().sum() / counted.double().sum())
+
+        known = mean(variances)
         if known == 0:
             return self.weighted
-        if self.noise_level**2 < known:  # who gives a level knows better
-            variances, known = variances * (self.noise_level**2 / known), self.noise_level**2
+        if self._given is not None and self._given**2 < known:  # who gives a level knows better
+            variances, known = variances * (self._given**2 / known), self._given**2
         total = variances + max(self.noise_level**2 - known, UNEXPLAINED * known)
-        level = float(total.double().mean())
-        weights = (level / total).float()
-        if self.weights is not None:
-            weights = weights * self.weights
-        whole = Measurement(self.data, self.operator, self.grid, noise_level=level**0.5, weights=weights)
-        return whole.weighted
+        deviation = mean(total) ** 0.5
+        own = torch.ones_like(variances) if self.weights is None else self.weights
+        operator = WeightedOperator(self.operator, (deviation**2 / total).float() * own)
+        level = deviation * float(own.double().mean().sqrt())
+        found = Measurement(self.data * operator.roots(self.data), operator, self.grid, noise_level=level)
+        found._deviation = deviation
+        return found
 
     @property
     def deviation(self) -> float:
@@ -135,7 +142,9 @@ class Measurement:
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Measurement:
         """The same on another device, and of another type: float32 or float64."""
         data = self.data.to(device, dtype)
-        return Measurement(data, self.operator, self.grid, noise_level=self._given, weights=self.weights)
+        found = Measurement(data, self.operator, self.grid, noise_level=self._given, weights=self.weights)
+        found._deviation = self._deviation
+        return found
 
     def changed(
         self,
@@ -146,13 +155,16 @@ class Measurement:
     ) -> Measurement:
         """A copy with some parts replaced. With new data and no new noise level, that is estimated again."""
         known = noise_level if noise_level is not None or data is not None else self._given
-        return Measurement(
+        found = Measurement(
             self.data if data is None else data,
             self.operator if operator is None else operator,
             self.grid,
             noise_level=known,
             weights=self.weights,
         )
+        if noise_level is None and data is None:
+            found._deviation = self._deviation
+        return found
 
     def description(self) -> str:
         """All but the data as one text: operator, grid, weights, and the noise level if it was given.

@@ -147,7 +147,8 @@ INFERENCE: dict[str, Entry] = {
     ),
     "noise_level": Entry(
         or_null(at_least(0)),
-        "root mean square of the measurement's noise: it is fitted no closer than that; null: as the recipe says",
+        "root mean square of the measurement's noise, by which it is weighed, or no closer than which it is fitted; "
+        "null: as the recipe says",
         RUNS,
         True,
     ),

@@ -50,7 +50,8 @@ def choose_recipe(
         steps: another number of steps.
         eta: another share of fresh noise.
         smoothing: another width of corrections across slices.
-        noise_level: of the measurement, which stores it. If given, the measurement is fitted no closer than its noise.
+        noise_level: of the measurement, which stores it. If given, the consistency step stops at the noise, or weighs
+            measurement against prior by it.
         plugs: other parts of the recipe, by the names of its arguments, such as "noise"; they override the method's.
 
     Raises:

@@ -12,6 +12,9 @@ import pytest
 
 from monai_iscs.cli import main
 from monai_iscs.workflows import checkpoint
+from monai_iscs.workflows.bundle import find_bundle
+from monai_iscs.workflows.calibration import find_calibration
+from monai_iscs.workflows.pipeline import Pipeline
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,14 @@ def calibrated(bundle, body, other, tmp_path_factory):
     assert main([*given, "--output", str(folder / "out")]) == 0
     shutil.copy(folder / "out" / "calibration.json", copy / "configs")
     return copy, folder / "out"
+
+
+def test_the_shipped_calibration_is_of_the_shipped_recipe():
+    """Of another task no interval is shown: a recipe's change must not lose it unseen."""
+    pipeline = Pipeline(
+        find_bundle("body_ct_reconstruction"), device="cpu", network=False, overrides={"recipe": "fast", "samples": 4}
+    )
+    assert find_calibration(pipeline, pipeline.sampler()) is not None
 
 
 @pytest.fixture

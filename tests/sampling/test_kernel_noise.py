@@ -59,6 +59,8 @@ def test_its_length_is_in_mm_whatever_the_slices(spacing):
 def test_only_white_noise_is_independent_noise():
     stack = bound(KernelNoise(white=1.0), 1.0).stack(0.1)[:, 0].flatten(1)
     assert abs(float((stack[1:] * stack[:-1]).mean())) < 5 / math.sqrt(stack.numel())
+    assert not KernelNoise(white=1.0).aligned
+    assert KernelNoise(white=0.9).aligned
 
 
 def test_a_seed_gives_the_same_noise_again():
