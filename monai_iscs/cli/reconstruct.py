@@ -143,7 +143,7 @@ def reconstruct(arguments: Namespace) -> None:
                     write_volume(stage / "seen.nii.gz", seen(shown[name], measured))
                 noisy = real or pipeline.given("photons") or pipeline.given("noise_std")
                 if fit := fit_of_views(result, measured):
-                    tell(fit.notes() if sampling and noisy else [])
+                    tell(fit.notes(stops=sampler.recipe.consistency.stops_at_noise) if sampling and noisy else [])
             scanned = {"notes": notes, **fit.as_dict()} if fit else {}
             calibrated = {"calibration": calibration.as_dict() if calibration else None} if several else {}
             resumed = {"resumed_after_step": checkpoint.restored} if sampling and checkpoint.restored else {}

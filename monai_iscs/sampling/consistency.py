@@ -36,10 +36,12 @@ class Consistency(ABC):
     Attributes:
         label: of samplers with it, in tables.
         whiten: whether it is bound to `Measurement.whitened`, else to `Measurement.weighted`.
+        stops_at_noise: whether a good result leaves about the noise as its residual.
     """
 
     label: ClassVar[str]
     whiten: ClassVar[bool] = False
+    stops_at_noise: ClassVar[bool] = True
 
     @abstractmethod
     def bind(self, measurement: Measurement, axis: int) -> BoundConsistency:
@@ -125,16 +127,15 @@ class ConjugateGradient:
         both have the same value for the central voxel.
         """
         smooth = Preconditioner(operator, axis, across=self.smoothing, in_plane=self.plane_smoothing, ramp=0.0)
-        ramp, strength = None, 0.0
-        if self.ramp and operator.orbit_plane is not None:
-            ramp = RampFilter(operator.domain_shape, spacing=operator.orbit_plane, cutoff=self.ramp)
+        plane, strength = operator.orbit_plane, 0.0
+        known = self.ramp and plane is not None
+        ramp = RampFilter(operator.domain_shape, spacing=plane, cutoff=self.ramp) if known else None
 
         def normal(u: Tensor) -> Tensor:
             return smooth.gather(operator.normal(smooth.spread(u)))
 
         def central(like: Tensor) -> float:
-            u = torch.zeros_like(like[:1])
-            middle = (0, *(n // 2 for n in operator.domain_shape))
+            u, middle = torch.zeros_like(like[:1]), (0, *(n // 2 for n in operator.domain_shape))
             u[middle] = 1
             return float(normal(u)[middle])
 
@@ -173,8 +174,7 @@ class DDS(Consistency):
             measurement without noise is fitted by the iterations of `exact`. Instead of `gamma` and `discrepancy`.
         exact: the iterations for a measurement without noise, if there is an error.
         whiten: weigh each value by the variance of its noise, see `Measurement.whitened`; else all alike.
-        tau: how many times the noise's norm the residual may then be, above 0. Above 1 for what a model of the scan
-            leaves unexplained besides noise, such as voxels that are larger than the anatomy's detail.
+        tau: with `discrepancy`: how many times the noise's norm the residual may be, above 0.
         allow_unmatched: accept an operator whose `T` is not its exact adjoint; conjugate gradients may then diverge.
 
     Raises:
@@ -195,10 +195,9 @@ class DDS(Consistency):
     def __post_init__(self) -> None:
         check_gamma(self.gamma, self.discrepancy)
         expect(self.tau > 0, "tau", self.tau, "above 0")
-        if self.error is not None:
-            expect(self.error > 0, "error", self.error, "above 0")
-            if self.gamma is not None or self.discrepancy:
-                raise InputError(f"error: found {self.error} with gamma or discrepancy, expected one of them")
+        expect(self.error is None or self.error > 0, "error", self.error, "above 0")
+        if self.error is not None and (self.gamma is not None or self.discrepancy):
+            raise InputError(f"error: found {self.error} with gamma or discrepancy, expected one of them")
 
     def bind(self, measurement: Measurement, axis: int) -> BoundConsistency:
         operator, gamma = measurement.operator, self.gamma
@@ -223,6 +222,10 @@ class DDS(Consistency):
             return solve(proximal, gamma * backprojection + x0, x0, enough)
 
         return step
+
+    @property
+    def stops_at_noise(self) -> bool:
+        return self.error is None
 
     def smoothed(self, width: float) -> DDS:
         solver, exact = (replace(settings, smoothing=width) for settings in (self.solver, self.exact))

@@ -59,10 +59,15 @@ class Fit(NamedTuple):
         """For ``run.json``."""
         return {"residual_of_each_view": self.residuals, "chi_square_of_each_view": self.chi_squares}
 
-    def notes(self) -> list[str]:
-        """What to say where a sampler's result fits some views far better or worse than their noise allows."""
+    def notes(self, *, stops: bool = True) -> list[str]:
+        """What to say where a sampler's result fits some views far better or worse than their noise allows.
+
+        Args:
+            stops: whether the sampler stops at the noise. One that weighs the measurement by it does not: summed over
+                the steps it fits noisy rays more closely, and only views that it fits worse are told.
+        """
         found = self.chi_squares or []
-        odd = [view for view, value in enumerate(found) if value < 1 / AWAY or value > AWAY]
+        odd = [view for view, value in enumerate(found) if value > AWAY or (stops and value < 1 / AWAY)]
         if not odd:
             return []
         worst = max(odd, key=lambda view: max(found[view], 1 / max(found[view], 1e-12)))

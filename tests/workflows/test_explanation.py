@@ -105,5 +105,7 @@ def test_only_what_counts_is_compared(measured):
 
 def test_the_worst_view_is_named():
     (note,) = Fit([0.1] * 3, [1.0, 9.0, 0.3]).notes()
+    assert Fit([0.1] * 3, [1.0, 0.9, 0.3]).notes(stops=False) == []
+    assert "9 times" in Fit([0.1] * 3, [1.0, 9.0, 0.3]).notes(stops=False)[0]
     assert "9 times the noise's in view 1" in note
     assert "in 2 of 3 views" in note
