@@ -174,7 +174,6 @@ class DDS(Consistency):
             measurement without noise is fitted by the iterations of `exact`. Instead of `gamma` and `discrepancy`.
         exact: the iterations for a measurement without noise, if there is an error.
         whiten: weigh each value by the variance of its noise, see `Measurement.whitened`; else all alike.
-        tau: with `discrepancy`: how many times the noise's norm the residual may be, above 0.
         allow_unmatched: accept an operator whose `T` is not its exact adjoint; conjugate gradients may then diverge.
 
     Raises:
@@ -188,13 +187,11 @@ class DDS(Consistency):
     error: float | None = None
     exact: ConjugateGradient = field(default_factory=ConjugateGradient)
     whiten: bool = False
-    tau: float = 1.0
     allow_unmatched: bool = False
     label = "DDS"
 
     def __post_init__(self) -> None:
         check_gamma(self.gamma, self.discrepancy)
-        expect(self.tau > 0, "tau", self.tau, "above 0")
         expect(self.error is None or self.error > 0, "error", self.error, "above 0")
         if self.error is not None and (self.gamma is not None or self.discrepancy):
             raise InputError(f"error: found {self.error} with gamma or discrepancy, expected one of them")
@@ -203,8 +200,7 @@ class DDS(Consistency):
         operator, gamma = measurement.operator, self.gamma
         if not self.allow_unmatched:
             check_matched(operator, hint=" (or allow_unmatched=True)")
-        level = self.tau * measurement.noise_level if self.discrepancy else 0.0
-        discrepancy = Discrepancy(operator, measurement.data, level)
+        discrepancy = Discrepancy(operator, measurement.data, measurement.noise_level if self.discrepancy else 0.0)
         solve = (self.solver if self.error is None else self.exact).bind(operator, axis)
         backprojection = operator.T(measurement.data)
         noise_level = 0.0 if self.error is None else measurement.deviation

@@ -87,9 +87,7 @@ class Measurement:
             return self
         operator = WeightedOperator(self.operator, self.weights)
         level = self.noise_level * float(self.weights.double().mean().sqrt())
-        found = Measurement(self.data * operator.roots(self.data), operator, self.grid, noise_level=level)
-        found._deviation = self.noise_level
-        return found
+        return self._scaled(operator, level, self.noise_level)
 
     @cached_property
     def whitened(self) -> Measurement:
@@ -120,6 +118,9 @@ class Measurement:
         own = torch.ones_like(variances) if self.weights is None else self.weights
         operator = WeightedOperator(self.operator, (deviation**2 / total).float() * own)
         level = deviation * float(own.double().mean().sqrt())
+        return self._scaled(operator, level, deviation)
+
+    def _scaled(self, operator: WeightedOperator, level: float, deviation: float) -> Measurement:
         found = Measurement(self.data * operator.roots(self.data), operator, self.grid, noise_level=level)
         found._deviation = deviation
         return found

@@ -79,9 +79,8 @@ def noise_variances(measurement: Tensor, operator: LinearOperator) -> Tensor | N
         return None
     signals, variances, _ = found
     pictures = _pictures(measurement, operator.images)
-    long = [count >= WINDOW for count in pictures.shape[-2:]]
-    window = [WINDOW if enough else 1 for enough in long]
-    padding = [WINDOW // 2 if enough else 0 for enough in long]
+    window = _window(pictures)
+    padding = [count // 2 for count in window]
     mean = avg_pool2d(pictures, window, stride=1, padding=padding, count_include_pad=False)
     at = np.interp(mean.double().cpu().numpy(), signals.double().cpu().numpy(), variances.double().cpu().numpy())
     moved = measurement.movedim(operator.images.axes, (-2, -1))
@@ -94,16 +93,21 @@ def _pictures(measurement: Tensor, images: MeasuredImages) -> Tensor:
     return pictures.reshape(-1, 1, *pictures.shape[-2:])
 
 
+def _window(pictures: Tensor) -> list[int]:
+    """Pixels along both axes; 1 along one that is too short, such as the single row of a fan beam."""
+    return [WINDOW if count >= WINDOW else 1 for count in pictures.shape[-2:]]
+
+
 def _variances_by_signal(measurement: Tensor, images: MeasuredImages) -> tuple[Tensor, Tensor, float] | None:
     """Mean signals of groups of pixels, rising, the noise's variances there, and the share of pixels that change.
 
     None if the images are too small, or nowhere change.
     """
     pictures = _pictures(measurement, images)
-    long = [count >= WINDOW for count in pictures.shape[-2:]]  # a fan beam has one row
+    window = _window(pictures)
+    long = [count > 1 for count in window]
     if not any(long):
         return None
-    window = [WINDOW if enough else 1 for enough in long]
     difference = pictures.new_tensor([1.0, -2.0, 1.0]) / 6**0.5
     along_v, along_u = (difference if enough else difference.new_ones(1) for enough in long)
     kernel = (along_v[:, None] * along_u)[None, None]
