@@ -73,6 +73,12 @@ def add_scan_options(parser: argparse.ArgumentParser) -> None:
         "--arc", type=number(0, 360), metavar="DEG", help="degrees over which the views are spread, up to 360"
     )
     scan.add_argument(
+        "--row-spacing",
+        type=number(0, math.inf),
+        metavar="MM",
+        help="from row to row of the detector, at the isocentre (default: as from column to column)",
+    )
+    scan.add_argument(
         "--photons",
         type=photons,
         metavar="N",

@@ -10,7 +10,7 @@ from monai_iscs.scans import write_projections
 from monai_iscs.transforms import SimulateMeasurementd
 from monai_iscs.workflows.pipeline import Pipeline
 
-OPTIONS = ("views", "arc", "photons", "noise_std", "measurement_seed", "spacing")
+OPTIONS = ("views", "arc", "row_spacing", "photons", "noise_std", "measurement_seed", "spacing")
 
 
 def simulate(arguments: Namespace) -> None:

@@ -17,7 +17,7 @@ from monai_iscs.randomness import random_stream
 from monai_iscs.scans.projections import Projections
 
 Noise = Callable[[Tensor, Generator], Tensor]
-RAYS = 2  # a pixel's side: a pixel measures the mean intensity of as many rays squared
+RAYS = 2  # a pixel's side, and at least about as many a slice: a pixel measures their mean intensity
 
 
 def collimated(scan: ConeBeamGeometry, grid: Grid) -> tuple[ConeBeamGeometry, int]:
@@ -63,8 +63,9 @@ def simulate_finely(
 ) -> Projections:
     """What a scanner would measure of a volume on its own grid, which no reconstruction has to share.
 
-    Each detector pixel measures the mean intensity of 2 × 2 rays; the body goes on beyond the volume's first and last
-    slices as they are, as a patient's does, so that no ray ends in air that is not there.
+    Each detector pixel measures the mean intensity of 2 × 2 rays, of more where its rows are higher than slices; the
+    body goes on beyond the volume's first and last slices as they are, as a patient's does, so that no ray ends in air
+    that is not there.
 
     Args:
         attenuation: per mm, (X, Y, Z).
@@ -77,9 +78,10 @@ def simulate_finely(
     """
     body = torch.nn.functional.pad(attenuation, (beyond, beyond), mode="replicate")
     rows, columns = scan.detector_shape
-    fine = replace(scan, u=scan.u / RAYS, v=scan.v / RAYS, detector_shape=(RAYS * rows, RAYS * columns))
+    high = max(RAYS, round(RAYS * scan.along(grid).resolution(grid.straight)[2]))
+    fine = replace(scan, u=scan.u / RAYS, v=scan.v / high, detector_shape=(high * rows, RAYS * columns))
     lines = ConeBeamProjector(fine, grid.continued(beyond, beyond), backend=backend)(body)
-    clean = -torch.nn.functional.avg_pool2d(torch.exp(-lines), RAYS).log()
+    clean = -torch.nn.functional.avg_pool2d(torch.exp(-lines), (high, RAYS)).log()
     if noise is not None:
         generator = random_stream(0, "measurement") if generator is None else generator
         clean = noise(clean.cpu(), generator).to(clean)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor
@@ -101,15 +103,17 @@ class Scan(ABC):
 class ConeBeamScan(Scan):
     """Cone-beam scan of the paper (source to isocentre 700 mm, to detector 1,200 mm) fitted to a volume's grid.
 
-    With `size` the volume is scanned as it is, on its own grid, by 2 × 2 rays a pixel, and it goes on beyond its first
-    and last slices; what is to be reconstructed is another grid, of `size` × `size` pixels. Without, the volume itself
-    is on the grid of the reconstruction, and scanned by its own projector ("same grid"): a measurement that fits too
-    well, for the laboratory.
+    With `size` the volume is scanned as it is, on its own grid, by 2 × 2 rays a pixel (more where rows are higher than
+    slices), and it goes on beyond its first and last slices; what is to be reconstructed is another grid, of `size` ×
+    `size` pixels. Without, the volume itself is on the grid of the reconstruction, and scanned by its own projector
+    ("same grid"): a measurement that fits too well, for the laboratory.
 
     Args:
         size: pixels a side of the slices to reconstruct, or None.
         views: number of views.
         arc: degrees that they cover; a partial arc includes its first angle, not its last.
+        row_spacing: mm from row to row of the detector at the isocentre; None: as from column to column, 1.17 mm for
+            slices of 256 × 256. Its height stays 1,024 mm.
         unit_attenuation: attenuation of one prior unit, per mm. For CT the width of its range in HU at 0.02 /mm for
             1,000 HU (water above air): 0.052 for 2,600 HU.
         backend: projector backend, see `ConeBeamProjector`.
@@ -121,6 +125,7 @@ class ConeBeamScan(Scan):
         size: int | None = None,
         views: int = 30,
         arc: float = 360.0,
+        row_spacing: float | None = None,
         unit_attenuation: float = 0.052,
         backend: str = "auto",
     ) -> None:
@@ -130,17 +135,25 @@ class ConeBeamScan(Scan):
             raise InputError(f"views: found {views}, expected at least 1")
         if not 0 < arc <= 360:
             raise InputError(f"arc: found {arc:g} degrees, expected more than 0 and at most 360")
+        if row_spacing is not None and not 0 < row_spacing < math.inf:
+            raise InputError(f"row_spacing: found {row_spacing:g} mm, expected a positive number")
         if not unit_attenuation > 0:
             raise InputError(f"unit_attenuation: found {unit_attenuation:g} /mm, expected a positive number")
         self.size = size
         self.views = views
         self.arc = arc
+        self.row_spacing = row_spacing
         self.unit_attenuation = unit_attenuation
         self.backend = backend
 
     def geometry(self, grid: Grid) -> ConeBeamGeometry:
         """A circle about the grid's centre."""
-        return ConeBeamGeometry.paper(grid, views=self.views, arc=self.arc)
+        scan = ConeBeamGeometry.paper(grid, views=self.views, arc=self.arc)
+        if self.row_spacing is None:
+            return scan
+        rows, columns = scan.detector_shape
+        wider = self.row_spacing / (scan.resolution(grid)[2] * grid.spacing[2])
+        return replace(scan, v=scan.v * wider, detector_shape=(2 * max(1, round(rows / wider / 2)), columns))
 
     def operator(self, grid: Grid) -> LinearOperator:
         """From (X, Y, Z) in prior units to dimensionless line integrals (view, v, u)."""

@@ -183,6 +183,7 @@ INFERENCE: dict[str, Entry] = {
     ),
     "views": Entry(whole(1), "CT: number of views"),
     "arc": Entry(above(0, 360), "CT: degrees over which they are spread"),
+    "row_spacing": Entry(or_null(above(0)), "CT: mm from row to row of the detector, at the isocentre"),
     "same_grid": Entry(FLAG, "CT: whether the simulated scan has the reconstruction's own grid, one ray a pixel"),
     "photons": Entry(or_null(above(0)), "CT: photons for each detector pixel and view"),
     "noise_std": Entry(or_null(at_least(0)), "standard deviation of simulated Gaussian noise"),

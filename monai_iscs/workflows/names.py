@@ -6,7 +6,7 @@ from __future__ import annotations
 SPEED = ("slice_batch", "precision", "compiled")  # options that change a result only by rounding
 # Options that set the entry of the same name in a bundle's inference config.
 OVERRIDES = (
-    *("views", "arc", "photons", "noise_std", "same_grid", "factor", "measurement_seed", "spacing"),
+    *("views", "arc", "row_spacing", "photons", "noise_std", "same_grid", "factor", "measurement_seed", "spacing"),
     *("recipe", "steps", "eta", "smoothing", "noise_level"),
     *("seed", "samples", *SPEED),
 )
@@ -16,6 +16,6 @@ MEASURED_OVERRIDES = (
     *("beam_hardening", "water", "shape", "center"),
 )
 MEASURED = "measured"  # the config of a bundle for real projections
-SIMULATED_ONLY = ("views", "arc", "photons", "noise_std", "same_grid", "factor", "measurement_seed")
+SIMULATED_ONLY = ("views", "arc", "row_spacing", "photons", "noise_std", "same_grid", "factor", "measurement_seed")
 MOST = 2**63 - 1  # largest whole number, as in PyTorch's integers
 MOST_SMOOTHING = 1000  # samples of the scan: the length of its kernel

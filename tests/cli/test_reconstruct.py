@@ -80,7 +80,7 @@ def test_the_noise_is_the_method_s_and_without_one_the_bundle_s(run, no_figure, 
 
 
 def test_options_reach_the_run(run, no_figure):
-    options = {"views": 5, "arc": 200.0, "photons": 5e4, "noise_std": 0.01}
+    options = {"views": 5, "arc": 200.0, "row_spacing": 4.0, "photons": 5e4, "noise_std": 0.01}
     given = [f"--{name.replace('_', '-')}={value:g}" for name, value in options.items()]
     *_, record = run(*given, "--steps=2", "--eta=0.5", "--method=dds", "--recipe=released", "--seed=3")
     settings = record["settings"]

@@ -60,6 +60,30 @@ def test_a_pixel_measures_the_mean_intensity_of_four_rays():
     torch.testing.assert_close(fine.data[0][:, bottom : bottom + rows], means, rtol=0, atol=0.05)
 
 
+def test_high_rows_measure_the_mean_intensity_of_all_their_slices():
+    """Two rays a slice, each a quarter of a slice off a centre: through slices in turn 0 and 0.5, by their line."""
+    volume = torch.zeros(1, *FINE.shape)
+    volume[:, 24:40, 24:40, ::2] = 0.5
+    row = 4 * FINE.spacing[2]
+    scan = ConeBeamScan(size=32, views=1, row_spacing=row, unit_attenuation=0.02)
+    assert scan.geometry(FINE.fitted(32)).resolution(FINE.fitted(32))[2] == pytest.approx(4)
+    data = scan.simulate(volume, FINE).data[0, 0]
+    middle = data[data.shape[0] // 2 - 1 : data.shape[0] // 2 + 1, data.shape[1] // 2]
+    through = 16 * 5.0 * 0.5 * 0.02
+    mean = (math.exp(-through / 4) + math.exp(-3 * through / 4)) / 2
+    torch.testing.assert_close(middle, torch.full((2,), -math.log(mean)), rtol=1e-3, atol=0)  # two rays: through / 2
+
+
+def test_row_spacing_keeps_the_detectors_height():
+    scans = {row: ConeBeamScan(size=32, views=2, row_spacing=row).geometry(FINE) for row in (None, 4.0, 5.0)}
+    columns = {scan.detector_shape[1] for scan in scans.values()}
+    assert columns == {scans[None].detector_shape[1]}
+    for row in (4.0, 5.0):
+        rows = scans[row].detector_shape[0]
+        assert rows * row * 1200 / 700 == pytest.approx(1024, abs=row * 1200 / 700)
+        assert scans[row].resolution(FINE)[2] * FINE.spacing[2] == pytest.approx(row)
+
+
 def test_noise_comes_after_the_mean():
     seen = []
 

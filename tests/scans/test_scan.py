@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -105,7 +106,17 @@ def test_what_counts_as_air_follows_the_units():
         ConeBeamScan(views=4, unit_attenuation=0.104).check_field(body, grid)
 
 
-@pytest.mark.parametrize("option", [{"views": 0}, {"arc": 0.0}, {"arc": 361.0}, {"unit_attenuation": 0.0}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"views": 0},
+        {"arc": 0.0},
+        {"arc": 361.0},
+        {"row_spacing": 0.0},
+        {"row_spacing": math.inf},
+        {"unit_attenuation": 0.0},
+    ],
+)
 def test_bad_arguments(option):
     with pytest.raises(InputError, match=f"{next(iter(option))}: found"):
         ConeBeamScan(**option)
