@@ -13,7 +13,7 @@ from monai_iscs.engines.denoising import (
 from monai_iscs.engines.processes import begin_training, training_device, training_loader
 from monai_iscs.engines.scanned import ScanVolume, load_scanned_slices
 from monai_iscs.engines.seeds import EpochSeeds
-from monai_iscs.engines.slices import load_slices
+from monai_iscs.engines.slices import load_slices, middle_with_neighbours
 from monai_iscs.engines.trainer import TrainedDenoiser, denoiser_evaluator, denoiser_trainer, warmed_up_cosine
 from monai_iscs.engines.training import (
     FiniteLoss,
@@ -48,6 +48,7 @@ __all__ = [
     "load_scanned_slices",
     "load_slices",
     "mean_psnr",
+    "middle_with_neighbours",
     "psnr_at",
     "save_atomically",
     "training_device",

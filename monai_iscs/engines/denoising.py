@@ -60,7 +60,8 @@ class TrainingBatch(PrepareBatch):
         key: entry of the batch with clean slices ``(B, C, H, W)`` in the prior's units.
         seed: of the sigmas, on any device, and of the noise, which a GPU draws itself.
 
-    The entry ``condition``, if the batch has one, is what a `ConditionedDenoiser` is shown besides, see `shown`.
+    The entry ``condition``, if the batch has one, is what a `ConditionedDenoiser` is shown besides, see `shown`; the
+    entry ``neighbours`` is what a `NeighbourDenoiser` is, see `with_neighbours`.
     """
 
     def __init__(self, denoiser: EDMDenoiser, *, noise_levels: NoiseLevels, key: str = "image", seed: int = 0) -> None:
@@ -78,8 +79,9 @@ class TrainingBatch(PrepareBatch):
         clean = convert_to_tensor(batchdata[self.key], track_meta=False)
         clean = clean.to(device, torch.float32, non_blocking=non_blocking)
         sigma = self.noise_levels(len(clean), generator=self._generator).to(device, non_blocking=non_blocking)
-        noise = torch.randn(clean.shape, generator=self._noise_generator(clean.device), device=clean.device)
-        noisy = shown(clean + sigma[:, None, None, None] * noise, batchdata)
+        images = with_neighbours(clean, batchdata)
+        noise = torch.randn(images.shape, generator=self._noise_generator(clean.device), device=clean.device)
+        noisy = shown(images + sigma[:, None, None, None] * noise, batchdata)
         inputs, timesteps = self.denoiser.network_inputs(noisy, sigma)
         return inputs, self.denoiser.network_target(noisy, clean, sigma), (timesteps,), {}
 
@@ -89,6 +91,20 @@ class TrainingBatch(PrepareBatch):
             seed = int(torch.randint(2**31, (), generator=self._generator))
             self._device_generator = Generator(device).manual_seed(seed)
         return self._device_generator
+
+
+def with_neighbours(clean: Tensor, batchdata: dict, *, repeats: int = 1) -> Tensor:
+    """Clean slices (B, C, H, W) and, after their channels, the batch's ``neighbours`` (B / repeats, 2 C, H, W), if any.
+
+    Args:
+        clean: the slices.
+        batchdata: with their neighbours, which get noise like the slices.
+        repeats: how many of each of the batch's slices follow each other.
+    """
+    if "neighbours" not in batchdata:
+        return clean
+    neighbours = convert_to_tensor(batchdata["neighbours"], track_meta=False).to(clean)
+    return torch.cat([clean, neighbours.repeat_interleave(repeats, dim=0)], dim=1)
 
 
 def shown(noisy: Tensor, batchdata: dict, *, repeats: int = 1) -> Tensor:
@@ -127,8 +143,9 @@ class ValidationBatch(PrepareBatch):
             convert_to_tensor(batchdata[self.key], track_meta=False).float().repeat_interleave(len(self.sigmas), dim=0)
         )
         sigma = torch.tensor(self.sigmas).repeat(len(clean) // len(self.sigmas))
-        noise = torch.randn(clean.shape, generator=Generator().manual_seed(self.seed))
-        noisy = shown(clean + sigma[:, None, None, None] * noise, batchdata, repeats=len(self.sigmas))
+        images = with_neighbours(clean, batchdata, repeats=len(self.sigmas))
+        noise = torch.randn(images.shape, generator=Generator().manual_seed(self.seed))
+        noisy = shown(images + sigma[:, None, None, None] * noise, batchdata, repeats=len(self.sigmas))
         return noisy.to(device), clean.to(device), (sigma.to(device),), {}
 
 

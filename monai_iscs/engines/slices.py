@@ -78,3 +78,13 @@ def groups(volume: Tensor, group: int, strides: Sequence[int], spacing: float, *
         for first in range(min(every, max(last, 0)) // 2, last, every):
             members = volume[first : first + (group - 1) * stride + 1 : stride]
             yield {"image": members.flatten(0, 1), "condition": condition}
+
+
+def middle_with_neighbours(item: dict) -> dict:
+    """A group of three slices as its middle one, ``image`` (C, H, W), and the others, ``neighbours`` (2 C, H, W).
+
+    Args:
+        item: ``image`` is the group, (3 C, H, W); other entries stay.
+    """
+    before, middle, after = item["image"].chunk(3)
+    return {**item, "image": middle, "neighbours": torch.cat([before, after])}

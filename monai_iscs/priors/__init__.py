@@ -8,11 +8,13 @@ from monai_iscs.priors.denoisers import (
     Denoiser,
     EDMDenoiser,
     EpsilonDenoiser,
+    NeighbourDenoiser,
     ScoreDenoiser,
     linear_alphas_cumprod,
 )
 from monai_iscs.priors.guided_diffusion_unet import GuidedDiffusionUNet
 from monai_iscs.priors.ncsnpp import NCSNpp
+from monai_iscs.priors.neighbours import Neighbours
 from monai_iscs.priors.orientation import DisplayOriented
 from monai_iscs.priors.patch_network import PatchNetwork
 from monai_iscs.priors.published import PublishedPrior, load_published_prior
@@ -31,6 +33,8 @@ __all__ = [
     "GuidedDiffusionUNet",
     "Mirrored",
     "NCSNpp",
+    "NeighbourDenoiser",
+    "Neighbours",
     "NonNegative",
     "Overstated",
     "PatchNetwork",

@@ -137,8 +137,26 @@ class ConditionedDenoiser(EDMDenoiser):
         return ConditionedDenoiser(network, sigma_data=self.sigma_data, conditions=self.conditions)
 
     def network_inputs(self, x: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
-        inputs, timesteps = super().network_inputs(self.noisy(x), sigma)
+        inputs, timesteps = super().network_inputs(x[:, : -self.conditions], sigma)
         return torch.cat([inputs, x[:, -self.conditions :]], dim=1), timesteps
+
+
+class NeighbourDenoiser(ConditionedDenoiser):
+    """A `ConditionedDenoiser` of slices that sees their neighbours, which have noise of the same sigma.
+
+    Its stacks are (S, 3 C + K, H, W): noisy slices, those before them, those after them, and K channels of condition.
+    It returns the slices, (S, C, H, W).
+
+    Args:
+        network: as of `EDMDenoiser`; it takes 3 C + K channels and returns C.
+        sigma_data, conditions: as of `ConditionedDenoiser`.
+    """
+
+    def noisy(self, x: Tensor) -> Tensor:
+        return x[:, : (x.shape[1] - self.conditions) // 3]
+
+    def around(self, network: nn.Module) -> NeighbourDenoiser:
+        return NeighbourDenoiser(network, sigma_data=self.sigma_data, conditions=self.conditions)
 
 
 class EpsilonDenoiser(Denoiser):

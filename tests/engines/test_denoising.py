@@ -9,7 +9,7 @@ from ignite.engine import Engine
 
 from monai_iscs.engines import NoiseLevels, TrainingBatch, ValidationBatch, denoising_psnr, psnr_at
 from monai_iscs.errors import InputError
-from monai_iscs.priors import ConditionedDenoiser, EDMDenoiser
+from monai_iscs.priors import ConditionedDenoiser, EDMDenoiser, NeighbourDenoiser
 
 
 def silent(x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
@@ -105,3 +105,18 @@ def test_a_batchs_condition_is_shown_to_the_denoiser() -> None:
         noisy, label, _, _ = ValidationBatch([0.1, 0.2])(data)
         assert torch.equal(noisy[:, 3:], planes.repeat_interleave(2, 0))
         assert torch.equal(label, clean.repeat_interleave(2, 0))
+
+
+def test_a_batchs_neighbours_get_noise_of_their_own_and_no_target() -> None:
+    denoiser = NeighbourDenoiser(torch.nn.Identity(), sigma_data=0.25, conditions=1)
+    clean, neighbours = torch.rand(2, 1, 8, 8), torch.rand(2, 2, 8, 8)
+    data = {"image": clean, "neighbours": neighbours, "condition": torch.tensor([[1.0], [2.0]])}
+    levels = NoiseLevels(span=(1e-6, 2e-6), core=(1e-6, 2e-6))
+    inputs, target, _, _ = TrainingBatch(denoiser, noise_levels=levels)(data)
+    torch.testing.assert_close(inputs[:, :3], torch.cat([clean, neighbours], 1) / 0.25, rtol=1e-3, atol=1e-3)
+    assert target.shape == clean.shape
+    noisy, label, _, _ = ValidationBatch([0.1, 0.2])(data)
+    noise = noisy[:, :3] - torch.cat([clean, neighbours], 1).repeat_interleave(2, 0)
+    assert torch.equal(label, clean.repeat_interleave(2, 0))
+    assert float(torch.corrcoef(noise[0].flatten(1)).triu(1).abs().max()) < 0.5
+    assert noise.std(dim=(1, 2, 3)) == pytest.approx([0.1, 0.2, 0.1, 0.2], rel=0.2)

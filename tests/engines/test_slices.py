@@ -11,7 +11,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_iscs.engines import list_volumes, load_slices
+from monai_iscs.engines import list_volumes, load_slices, middle_with_neighbours
 from monai_iscs.errors import InputError
 
 
@@ -68,3 +68,11 @@ def test_groups_of_slices_are_views_that_know_their_distance() -> None:
     assert len(load_slices(["a.nii"], read, group=3, every=4)) == 2
     with pytest.raises(InputError, match=r"found 0 groups of 3 slices, expected at least 1 \(one batch\)"):
         load_slices(["a.nii"], read, group=3, strides=(5,), at_least=1)
+
+
+def test_the_middle_of_a_group_and_its_neighbours() -> None:
+    group = torch.arange(6.0)[:, None, None].expand(6, 2, 2)
+    item = middle_with_neighbours({"image": group, "condition": 1})
+    assert torch.equal(item["image"], group[2:4])
+    assert torch.equal(item["neighbours"], group[[0, 1, 4, 5]])
+    assert item["condition"] == 1

@@ -19,6 +19,7 @@ from monai.bundle import ConfigWorkflow
 from monai.bundle.utils import DEFAULT_HANDLERS_ID
 
 from monai_iscs.errors import InputError
+from monai_iscs.priors.weights import load_weights
 from monai_iscs.transforms import ct_preprocessing
 
 # DataLoader warns if two worker processes share one core.
@@ -251,6 +252,20 @@ def test_three_slices_at_a_time_start_from_a_prior_of_single_ones(dataset: Path,
     assert three[first].shape[1] == 4 * copied.shape[1]
     torch.testing.assert_close(three[first][:, : copied.shape[1]].float(), copied / 3, rtol=1e-2, atol=1e-3)
     torch.testing.assert_close(three[last].float(), single[last].float().repeat(3, 1, 1, 1), rtol=1e-2, atol=1e-3)
+
+
+def test_a_prior_that_sees_neighbours_starts_as_one_that_does_not(dataset: Path, tmp_path: Path) -> None:
+    run(training(dataset, output_dir=str(tmp_path / "single")))
+    weights = str(tmp_path / "single" / "model.pt")
+    start = {"initial_weights": weights, "learning_rate": 1e-9, "epochs": 1, "output_dir": str(tmp_path / "seeing")}
+    run(training(dataset, over=("train_neighbours",), **start))
+    x, found = torch.rand(2, 4, 32, 32), {}
+    for name, over in (("single", ()), ("seeing", ("train_neighbours",))):
+        denoiser = training(dataset, over=over).parser.get_parsed_content("network_def")
+        load_weights(denoiser, tmp_path / name / "model.pt")
+        with torch.inference_mode():
+            found[name] = denoiser(x if over else x[:, :1], 0.1)
+    torch.testing.assert_close(found["seeing"], found["single"], rtol=1e-2, atol=1e-3)
 
 
 def test_a_prior_that_sees_the_fdk_starts_from_one_that_does_not(dataset: Path, tmp_path: Path) -> None:
