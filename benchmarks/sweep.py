@@ -9,6 +9,7 @@ Each row is a method of `monai-iscs benchmark` with changed entries of ``inferen
         --row dds+iscs --row dds+iscs steps=30 --row dds+iscs recipes::default::rule::momentum=0.7
 
 `rule.`, `solver.` and the other short names below stand for the chosen recipe's parts, such as `rule.momentum=0.7`.
+`--like lesions` and `--like image-quality` insert those suites' spheres and measure what they measure.
 A killed sweep goes on where it stopped, and further rows are added to the finished ones.
 """
 
@@ -17,11 +18,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 from monai_iscs.cli.entry import main as monai_iscs
 from monai_iscs.methods import parse_method
-from monai_iscs.studies.suites import SUITES, Row, Suite, method_row
+from monai_iscs.studies.suites import SUITES, Row, method_row
 
 PRIOR = "prior::prior::prior"  # inside NonNegative and Mirrored
 SHORT = {
@@ -61,10 +63,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--row", action="append", nargs="+", required=True, metavar="METHOD ENTRY=VALUE")
     parser.add_argument("--recipe", default="default", help="the recipe that short names stand for")
-    parser.add_argument("--layout", default="views", help="of the table: views, slices or lesions")
+    parser.add_argument(
+        "--like", default="table1", choices=sorted(SUITES), help="suite: its columns, and what it inserts"
+    )
     arguments, others = parser.parse_known_args()
     rows = [row(words, arguments.recipe) for words in arguments.row]
-    SUITES["sweep"] = Suite(title="Sweep", rows=lambda _: rows, layout=arguments.layout)
+    SUITES["sweep"] = replace(SUITES[arguments.like], title="Sweep", rows=lambda _: rows, seeds=1, own=False)
     return monai_iscs(["benchmark", *others, "--recipe", arguments.recipe, "--suite", "sweep"])
 
 
