@@ -8,7 +8,7 @@ from typing import NamedTuple
 from monai_iscs.errors import InputError
 
 SAMPLERS = ("dds", "ddnm", "dds+tv")
-NOISES = ("iscs", "identical", "identical-steps", "kernel", "noiseless")
+NOISES = ("iscs", "identical", "identical-steps", "kernel", "adaptive", "noiseless")
 INDEPENDENT = "independent"  # the noise of a sampler whose name has none
 BASELINES = ("fdk", "sirt", "admm-tv", "cubic")
 ALIASES = {"slerp": "iscs"}  # accepted as input, never shown
@@ -17,6 +17,7 @@ _NOISE_LABELS = {
     "identical": "BCS",
     "identical-steps": "BCS (steps only)",
     "kernel": "kernel",
+    "adaptive": "adaptive",
     "noiseless": "noiseless",
 }
 _LABELS = {"cubic": "Cubic"}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reconstruction from a prior and a measurement: the loop of the paper's Algorithm 1, and its recipes."""
 
+from monai_iscs.sampling.adaptive_noise import AdaptiveNoise
 from monai_iscs.sampling.antithetic import Opposite
 from monai_iscs.sampling.consistency import DDNM, DDS, ConjugateGradient, Consistency
 from monai_iscs.sampling.ensemble import Ensemble, check_samples
@@ -11,12 +12,11 @@ from monai_iscs.sampling.noise import (
     Canvas,
     IdenticalNoise,
     IndependentNoise,
-    NoNoise,
-    PartialNoise,
     SlerpNoise,
     SliceNoise,
     StagedNoise,
 )
+from monai_iscs.sampling.partial_noise import NoNoise, PartialNoise
 from monai_iscs.sampling.recipe import NOISES, PAPER, RECIPES, RELEASED, SAMPLERS, Recipe
 from monai_iscs.sampling.rules import BoundRule, DDIMRule, DDSRule, Rule, renoise
 from monai_iscs.sampling.run import Run
@@ -34,6 +34,7 @@ __all__ = [
     "RECIPES",
     "RELEASED",
     "SAMPLERS",
+    "AdaptiveNoise",
     "BoundNoise",
     "BoundRule",
     "Canvas",

@@ -20,14 +20,15 @@ class Plugs(NamedTuple):
         start: `start() -> volume`, to which the first noise is added.
         prior: `prior(x, sigma) -> E[x0 | x]` for x = x0 + sigma * n; called once per step.
         consistency: `consistency(x0, sigma) -> x0_hat`, which knows the measurement.
-        noise: `noise(sigma) -> volume` of unit variance.
+        noise: `noise(sigma, estimate) -> volume` of unit variance; the estimate is the volume that it is added to, None
+            for the start.
         rule: `rule(state, sigma_next, noise) -> x`, the next noisy volume.
     """
 
     start: Callable[[], Tensor]
     prior: Callable[[Tensor, float], Tensor]
     consistency: Callable[[Tensor, float], Tensor]
-    noise: Callable[[float], Tensor]
+    noise: Callable[[float, Tensor | None], Tensor]
     rule: BoundRule
 
 
@@ -69,9 +70,9 @@ def sample(plugs: Plugs, sigmas: Sequence[float], state: State | None = None) ->
     for index in range(0 if state is None else state.index + 1, len(sigmas)):
         sigma, sigma_next = sigmas[index], sigmas[index + 1] if index + 1 < len(sigmas) else None
         if state is None:
-            x = start().add(noise(sigma), alpha=sigma)
+            x = start().add(noise(sigma, None), alpha=sigma)
         else:
-            x = rule(state, sigma, noise(sigma))
+            x = rule(state, sigma, noise(sigma, state.x0_hat))
             state.x0 = state.x0_hat = state.eps_hat = None  # memory for the prior
         x0 = prior(x, sigma)
         eps_hat = rule.predicted_noise(x, x0, sigma, sigma_next)

@@ -78,6 +78,7 @@ class Canvas:
         shape: (S, C, H, W), the slices that are perpendicular to the axis.
         positions: of the slices along the axis, mm from the first one, (S,), float64, on the CPU.
         draws: how often noise was drawn before.
+        estimate: of the slices, (S, C, H, W), to which the noise will be added; None at the start.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Canvas:
         self.shape = (grid.shape[axis], channels, *in_plane)
         self.positions = torch.arange(grid.shape[axis], dtype=torch.float64, device="cpu") * grid.spacing[axis]
         self.axis, self.generator, self.draws = axis, generator, 0
+        self.estimate: Tensor | None = None
         self._device, self._dtype = device, dtype
 
     def draw(self, slices: int | None = None) -> Tensor:
@@ -108,7 +110,7 @@ class Canvas:
 
 
 class BoundNoise:
-    """The noise of one volume: `noise(sigma)` draws (C, X, Y, Z) of unit variance.
+    """The noise of one volume: `noise(sigma, estimate)` draws (C, X, Y, Z) of unit variance.
 
     Args:
         noise: its settings.
@@ -118,13 +120,21 @@ class BoundNoise:
     def __init__(self, noise: SliceNoise, canvas: Canvas) -> None:
         self.noise, self.canvas = noise, canvas
 
-    def __call__(self, sigma: float) -> Tensor:
-        """Draw a volume (C, X, Y, Z)."""
-        return self.stack(sigma).movedim(0, self.canvas.axis + 1)
+    def __call__(self, sigma: float, estimate: Tensor | None = None) -> Tensor:
+        """Draw a volume (C, X, Y, Z).
 
-    def stack(self, sigma: float) -> Tensor:
+        Args:
+            sigma: by which the noise will be multiplied.
+            estimate: shaped like it, to which it will be added; None at the start.
+        """
+        axis = self.canvas.axis + 1
+        return self.stack(sigma, None if estimate is None else estimate.movedim(axis, 0)).movedim(0, axis)
+
+    def stack(self, sigma: float, estimate: Tensor | None = None) -> Tensor:
         """Draw the same as slices (S, C, H, W)."""
+        self.canvas.estimate = estimate
         stack = self.canvas.send(self.noise.stack(self.canvas, sigma))
+        self.canvas.estimate = None
         self.canvas.draws += 1
         return stack
 
@@ -242,56 +252,3 @@ class StagedNoise(SliceNoise):
 
     def stack(self, canvas: Canvas, sigma: float) -> Tensor:
         return (self.steps if canvas.draws else self.start).stack(canvas, sigma)
-
-
-@dataclass(frozen=True)
-class PartialNoise(SliceNoise):
-    """A share of another noise, while the prior is still told the whole sigma.
-
-    The estimate's own error then takes the place of the missing noise. For a linear prior the expected error is that of
-    the noiseless run plus the injected noise's part, which grows with the square of the share.
-
-    Args:
-        noise: of which the share is injected.
-        injection: the share, 0 to 1: the standard deviation of the result; 1 is the noise itself.
-
-    Raises:
-        InputError: a share outside 0 to 1.
-    """
-
-    noise: SliceNoise
-    injection: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.injection <= 1:
-            raise InputError(f"injection: found {self.injection}, expected a share from 0 (none) to 1 (all of it)")
-
-    @property
-    def label(self) -> str:
-        return f"{self.noise.label or 'independent'} x {self.injection:g}"
-
-    @property
-    def aligned(self) -> bool:
-        return self.noise.aligned or self.injection == 0
-
-    @property
-    def random(self) -> bool:
-        return self.noise.random and self.injection > 0
-
-    def stack(self, canvas: Canvas, sigma: float) -> Tensor:
-        return self.injection * self.noise.stack(canvas, sigma)
-
-
-@dataclass(frozen=True)
-class NoNoise(SliceNoise):
-    """No noise: the limit of perfectly consistent slices.
-
-    The sampler becomes the fixed-point iteration of plug-and-play methods (half-quadratic splitting): deterministic, no
-    samples of a distribution. Its sigmas only say how much the prior removes.
-    """
-
-    label = "noiseless"
-    random = False
-
-    def stack(self, canvas: Canvas, sigma: float) -> Tensor:
-        return canvas.send(torch.zeros(canvas.shape))

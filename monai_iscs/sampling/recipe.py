@@ -12,6 +12,7 @@ from monai_iscs.methods import parse_sampler
 from monai_iscs.priors import Prior, SlicePrior
 from monai_iscs.priors.denoisers import StackDenoiser
 from monai_iscs.randomness import random_stream
+from monai_iscs.sampling.adaptive_noise import AdaptiveNoise
 from monai_iscs.sampling.antithetic import Opposite
 from monai_iscs.sampling.consistency import DDNM, DDS, Consistency
 from monai_iscs.sampling.kernel_noise import KernelNoise
@@ -19,11 +20,11 @@ from monai_iscs.sampling.loop import Plugs
 from monai_iscs.sampling.noise import (
     IdenticalNoise,
     IndependentNoise,
-    NoNoise,
     SlerpNoise,
     SliceNoise,
     StagedNoise,
 )
+from monai_iscs.sampling.partial_noise import NoNoise
 from monai_iscs.sampling.rules import DDIMRule, DDSRule, Rule
 from monai_iscs.sampling.run import Run
 from monai_iscs.sampling.sigmas import Geometric
@@ -37,6 +38,7 @@ NOISES: dict[str, SliceNoise] = {
     "identical": IdenticalNoise(),
     "identical-steps": StagedNoise(SlerpNoise(), IdenticalNoise()),
     "kernel": KernelNoise(),
+    "adaptive": AdaptiveNoise(),
     "noiseless": NoNoise(),
 }
 PARTS: dict[str, type] = {

@@ -130,17 +130,17 @@ class ISCSScheduler(Scheduler):
         sigma, sigma_next = self._sigma(timestep), self._sigma(following)
         k = self.rule.share(sigma, sigma_next)
         eps_hat = (sample / signal - x0) / sigma
-        x_next = renoise(x0, eps_hat, sigma_next, self._draw(sample, sigma_next), k)
+        x_next = renoise(x0, eps_hat, sigma_next, self._draw(sample, sigma_next, x0), k)
         return float(self._alphas_cumprod[following]) ** 0.5 * x_next, x0
 
-    def _draw(self, like: Tensor, sigma: float) -> Tensor:
-        """Noise shaped like a stack (S, C, H, W)."""
+    def _draw(self, like: Tensor, sigma: float, estimate: Tensor | None = None) -> Tensor:
+        """Noise shaped like a stack (S, C, H, W), for an estimate of its slices."""
         slices, channels, height, width = like.shape
         if self._bound is None:
             grid = Grid.centered((height, width, slices), (1.0, 1.0, 1.0))
             generator = random_stream(self.seed, "noise")
             self._bound = self.noise.bind(grid, 2, generator, channels=channels, device=like.device, dtype=like.dtype)
-        return self._bound.stack(sigma)
+        return self._bound.stack(sigma, estimate)
 
     def _sigma(self, timestep: int) -> float:
         alpha = float(self._alphas_cumprod[timestep])

@@ -95,7 +95,9 @@ def test_steps_levels_and_returned_estimate(truth, walk):
 
 def test_a_step_s_tensors_are_dropped_at_the_next_one(truth):
     """The loop frees its memory for the prior: to keep an estimate, clone it."""
-    plugs = Plugs(truth.clone, lambda x, sigma: x / 2, unchanged, lambda sigma: torch.zeros(SHAPE), DDSRule(0.5).bind())
+    plugs = Plugs(
+        truth.clone, lambda x, sigma: x / 2, unchanged, lambda sigma, estimate: torch.zeros(SHAPE), DDSRule(0.5).bind()
+    )
     steps = sample(plugs, [2.0, 1.0])
     first = next(steps)
     assert first.eps_hat.shape == first.x0_hat.shape == SHAPE
@@ -127,7 +129,7 @@ def test_momentum_takes_fewer_steps(truth, momentum):
         start=lambda: torch.zeros(SHAPE),
         prior=lambda x, sigma: truth + 0.9 * (x - truth),
         consistency=unchanged,
-        noise=lambda sigma: torch.zeros(SHAPE),
+        noise=lambda sigma, estimate: torch.zeros(SHAPE),
         rule=DDSRule(momentum=momentum).bind(),
     )
     steps = sample(plugs, geometric_sigmas(20, sigma_max=1, sigma_min=0.1))
@@ -151,7 +153,7 @@ def test_the_start_is_the_loop_s_own(truth):
         asked.append(truth.clone())
         return asked[-1]
 
-    plugs = Plugs(start, unchanged, unchanged, lambda sigma: torch.ones(SHAPE), DDSRule().bind())
+    plugs = Plugs(start, unchanged, unchanged, lambda sigma, estimate: torch.ones(SHAPE), DDSRule().bind())
     *_, last = sample(plugs, [2.0, 1.0])
     assert len(asked) == 1
     assert torch.equal(asked[0], truth)

@@ -14,6 +14,8 @@ from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
 from monai_iscs.randomness import random_stream
 from monai_iscs.sampling import (
+    AdaptiveNoise,
+    Exponential,
     IdenticalNoise,
     IndependentNoise,
     KernelNoise,
@@ -33,6 +35,7 @@ NOISES = {
     "slerp at 175 degrees": SlerpNoise(anchor_angle=175),
     "Matérn": KernelNoise(),
     "squared exponential": KernelNoise(SquaredExponential(3.0), white=0.2),
+    "adaptive": AdaptiveNoise(),
 }
 
 
@@ -277,3 +280,43 @@ def test_no_noise_is_zero_and_draws_no_random_numbers(stacks):
     assert drawn.shape == (3, 2, 4, 5)
     assert not drawn.any()
     assert torch.equal(noise.state_dict()["generator"], before)
+
+
+@pytest.mark.parametrize("width", [0, 2])
+def test_adaptive_noise_correlates_where_slices_are_alike(stacks, width):
+    """Left half alike, right half different by twice the contrast; each slice stays N(0, 1) in both."""
+    noise = AdaptiveNoise(0.1, width, Exponential(5.0))
+    estimate = torch.zeros(5, 1, 200, 400)
+    estimate[1::2, ..., 200:] = 0.2
+    found = stacks(noise, estimate.shape, seed=3).stack(0.5, estimate)[:, 0]
+    tolerance = 5 / math.sqrt(200 * 180)
+    for first in range(4):
+        for columns, likeness in ((slice(180), 1), (slice(220, None), math.exp(-2))):
+            near, far = found[first, :, columns], found[first + 1, :, columns]
+            assert correlation(near, far) == pytest.approx(math.exp(-1 / 5) * likeness, abs=tolerance)
+            assert float(far.var()) == pytest.approx(1, abs=2 * tolerance)
+    start = stacks(noise, estimate.shape, seed=3).stack(0.5)[:, 0]
+    assert correlation(start[1], start[2]) == pytest.approx(math.exp(-1 / 5), abs=tolerance)
+
+
+def test_adaptive_noise_sees_the_estimate_that_it_is_added_to():
+    seen = []
+
+    class Watching(AdaptiveNoise):
+        def stack(self, canvas, sigma):
+            seen.append(None if canvas.estimate is None else canvas.estimate.clone())
+            return super().stack(canvas, sigma)
+
+    bound = Watching().bind(Grid.centered((4, 5, 6), (1.0, 1.0, 1.0)), 1, random_stream(0, "noise"))
+    volume = torch.rand(1, 4, 5, 6)
+    bound(0.1)
+    bound(0.1, volume)
+    assert seen[0] is None
+    assert torch.equal(seen[1], volume.movedim(2, 0))
+    assert bound.canvas.estimate is None
+
+
+@pytest.mark.parametrize("settings", [{"contrast": 0.0}, {"width": -1}, {"width": 1.5}])
+def test_adaptive_noise_refuses_numbers_out_of_range(settings):
+    with pytest.raises(InputError, match=f"{next(iter(settings))}: found"):
+        AdaptiveNoise(**settings)

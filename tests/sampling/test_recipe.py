@@ -122,7 +122,7 @@ def test_a_method_is_a_sampler_and_a_noise(recipes, name, text, sampler, noise, 
         ("fdk", "expected one of dds"),
         (
             "dds+pink",
-            "one noise of iscs, identical, identical-steps, kernel, noiseless; without one it draws independent noise",
+            "one noise of iscs, identical, identical-steps, kernel, adaptive, noiseless; without one it draws",
         ),
     ],
 )
