@@ -8,6 +8,7 @@ from typing import NamedTuple
 from monai_iscs.errors import InputError
 
 SAMPLERS = ("dds", "ddnm", "dds+tv")
+PRIORS = ("diffusionblend", "tpdm")  # DDS with a prior that knows three dimensions, of bundles that have one
 NOISES = ("iscs", "identical", "identical-steps", "kernel", "adaptive", "noiseless")
 INDEPENDENT = "independent"  # the noise of a sampler whose name has none
 BASELINES = ("fdk", "sirt", "admm-tv", "cubic")
@@ -20,14 +21,14 @@ _NOISE_LABELS = {
     "adaptive": "adaptive",
     "noiseless": "noiseless",
 }
-_LABELS = {"cubic": "Cubic"}
+_LABELS = {"cubic": "Cubic", "diffusionblend": "DiffusionBlend"}
 
 
 class Method(NamedTuple):
     """A way to reconstruct.
 
     Attributes:
-        name: one of `SAMPLERS` or `BASELINES`.
+        name: one of `SAMPLERS`, `PRIORS` or `BASELINES`.
         noise: one of `NOISES`, or `INDEPENDENT`; None for a baseline, which draws none.
     """
 
@@ -57,9 +58,10 @@ def parse_method(text: str) -> Method:
         if additions:
             raise InputError(f"method: found {text!r}, expected {name} alone: it draws no noise")
         return Method(name)
-    if name not in SAMPLERS:
+    if name not in (*SAMPLERS, *PRIORS):
+        known = ", ".join((*SAMPLERS, *PRIORS))
         raise InputError(
-            f"method: found {text!r}, expected one of {', '.join(BASELINES)}, or one of {', '.join(SAMPLERS)} "
+            f"method: found {text!r}, expected one of {', '.join(BASELINES)}, or one of {known} "
             f"followed, where its noise is not independent, by +{', +'.join(NOISES)}"
         )
     return parse_sampler(text)
@@ -74,8 +76,9 @@ def parse_sampler(text: str) -> Method:
         InputError: an unknown name, additions in another order, or additions that the sampler cannot have.
     """
     name, additions = _parts(text)
-    if name not in SAMPLERS:
-        raise InputError(f"method: found {text!r}, expected one of {', '.join(SAMPLERS)}, and a noise after it")
+    if name not in (*SAMPLERS, *PRIORS):
+        known = ", ".join((*SAMPLERS, *PRIORS))
+        raise InputError(f"method: found {text!r}, expected one of {known}, and a noise after it")
     if "tv" in additions[1:] and additions.count("tv") == 1:
         ordered = "+".join([name, "tv", *(addition for addition in additions if addition != "tv")])
         raise InputError(f"method: found {text!r}, expected tv before the noise: {ordered}")

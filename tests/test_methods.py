@@ -25,6 +25,8 @@ from monai_iscs.sampling import PAPER
         ("dds-tv", "dds+tv", "independent", "DDS+TV"),
         ("dds+tv+slerp", "dds+tv", "iscs", "DDS+TV+ISCS"),
         ("dds-tv+iscs", "dds+tv", "iscs", "DDS+TV+ISCS"),
+        ("diffusionblend", "diffusionblend", "independent", "DiffusionBlend"),
+        ("tpdm+iscs", "tpdm", "iscs", "TPDM+ISCS"),
     ],
 )
 def test_a_method_is_a_sampler_and_a_noise_or_a_baseline(text, name, noise, label):
@@ -41,7 +43,7 @@ def test_a_method_is_a_sampler_and_a_noise_or_a_baseline(text, name, noise, labe
         ("+iscs", "expected one of fdk"),
         (
             "dds+pink",
-            "one noise of iscs, identical, identical-steps, kernel, noiseless; without one it draws independent noise",
+            "one noise of iscs, identical, identical-steps, kernel, adaptive, noiseless; without one it draws",
         ),
         ("dds+independent", "without one it draws independent noise"),
         ("dds+", "at most one noise"),
@@ -50,6 +52,7 @@ def test_a_method_is_a_sampler_and_a_noise_or_a_baseline(text, name, noise, labe
         ("dds+tv+tv", "found 'dds+tv+tv'"),
         ("dds-tv+tv", "found 'dds-tv+tv'"),
         ("ddnm+tv", "expected tv with dds only"),
+        ("tpdm+tv", "expected tv with dds only"),
         ("ddnm+iscs+tv", "expected tv before the noise: ddnm+tv+iscs"),
         ("fdk+iscs", "expected fdk alone: it draws no noise"),
         ("fdk+tv", "expected fdk alone"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What anatomy looks like: 2D diffusion priors as denoisers."""
 
+from monai_iscs.priors.alternating import Alternating
 from monai_iscs.priors.batches import SliceBatches
 from monai_iscs.priors.conditioned import Conditioned
 from monai_iscs.priors.denoisers import (
@@ -23,6 +24,7 @@ from monai_iscs.priors.triplets import Triplets
 from monai_iscs.priors.wrappers import Mirrored, NonNegative, Overstated, WrappedPrior
 
 __all__ = [
+    "Alternating",
     "BoundPrior",
     "Conditioned",
     "ConditionedDenoiser",

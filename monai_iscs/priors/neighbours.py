@@ -37,6 +37,7 @@ class Neighbours(SlicePrior):
 
     shown: ClassVar[int] = 3
     conditions: ClassVar[int] = 1
+    label: ClassVar[str] = "DiffusionBlend"
 
     def bind(
         self, networks: Mapping[str, StackDenoiser], measurement: Measurement, generator: torch.Generator

@@ -27,9 +27,16 @@ class Prior(ABC):
     Attributes:
         axis: along which its slices are stacked, 0, 1 or 2.
         lower_bound: lowest possible value: the result is clipped there.
+        networks: names of the networks that it needs.
+        label: of DDS with it, in tables, if that has a name of its own.
     """
 
     lower_bound: ClassVar[float] = -math.inf
+    label: ClassVar[str] = ""
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        return ("prior",)
 
     @abstractmethod
     def bind(
@@ -100,6 +107,10 @@ class SlicePrior(Prior):
                 "prior's slices"
             )
         return network
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        return (self.network,)
 
     def ask(self, network: StackDenoiser, stack: Tensor, sigma: float) -> Tensor:
         """The network's estimate of all slices, (S, C, H, W), from the noisy ones."""

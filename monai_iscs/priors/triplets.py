@@ -43,6 +43,7 @@ class Triplets(SlicePrior):
     jump: int = 3
     shown: ClassVar[int] = SIZE
     conditions: ClassVar[int] = 1
+    label: ClassVar[str] = "DiffusionBlend"
 
     def __post_init__(self) -> None:
         super().__post_init__()

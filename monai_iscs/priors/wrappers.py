@@ -38,6 +38,15 @@ class WrappedPrior(Prior):
         """Lowest possible value."""
         return self.prior.lower_bound
 
+    @property
+    def networks(self) -> tuple[str, ...]:
+        return self.prior.networks
+
+    @property
+    def label(self) -> str:
+        """The inner prior's."""
+        return self.prior.label
+
     def bind(
         self, networks: Mapping[str, StackDenoiser], measurement: Measurement, generator: torch.Generator
     ) -> BoundWrapper:

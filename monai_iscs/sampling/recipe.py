@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from monai_iscs.errors import InputError
-from monai_iscs.methods import parse_sampler
+from monai_iscs.methods import PRIORS, parse_sampler
 from monai_iscs.priors import Prior, SlicePrior
 from monai_iscs.priors.denoisers import StackDenoiser
 from monai_iscs.randomness import random_stream
@@ -64,9 +64,10 @@ class Recipe:
         rule: how much noise is added.
         samplers: other tuned consistency steps, with which `method` replaces `consistency`; by name: "dds", "ddnm" or
             "dds+tv".
+        priors: other priors, with which `method` replaces `prior`; by name: "diffusionblend" or "tpdm".
 
     Raises:
-        InputError: an unknown sampler, or a part of another type.
+        InputError: an unknown sampler or prior, or a part of another type.
     """
 
     start: Start = field(default_factory=Direct)
@@ -76,10 +77,12 @@ class Recipe:
     noise: SliceNoise = field(default_factory=SlerpNoise)
     rule: Rule = field(default_factory=DDSRule)
     samplers: Mapping[str, Consistency] = field(default_factory=dict)
+    priors: Mapping[str, Prior] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if unknown := set(self.samplers) - set(SAMPLERS):
-            raise InputError(f"samplers: found {', '.join(sorted(unknown))}, expected some of {', '.join(SAMPLERS)}")
+        for entry, known in (("samplers", SAMPLERS), ("priors", PRIORS)):
+            if unknown := set(getattr(self, entry)) - set(known):
+                raise InputError(f"{entry}: found {', '.join(sorted(unknown))}, expected some of {', '.join(known)}")
         for name, kind in PARTS.items():
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"{name}: found {getattr(self, name)!r}, expected a {kind.__name__}")
@@ -87,20 +90,28 @@ class Recipe:
     @property
     def label(self) -> str:
         """Its name in tables, such as DDS+ISCS."""
-        return "+".join(filter(None, (self.consistency.label, self.noise.label)))
+        named = self.prior.label if isinstance(self.consistency, DDS) else ""
+        return "+".join(filter(None, (named or self.consistency.label, self.noise.label)))
 
     def method(self, name: str) -> Recipe:
-        """The recipe with the consistency step and the noise of a method.
+        """The recipe with the consistency step and the noise of a method, and the prior if that is what it names.
 
         Args:
-            name: ``SAMPLER[+tv][+NOISE]``. SAMPLER is dds or ddnm; tv only with dds. NOISE is iscs (or slerp),
-                identical, identical-steps, kernel or noiseless; without one, every slice draws independent noise, and
-                corrections are not smoothed across slices, because the errors of neighbouring slices also differ then.
+            name: ``SAMPLER[+tv][+NOISE]``. SAMPLER is dds or ddnm, or diffusionblend or tpdm, which is dds with that
+                prior; tv only with dds. NOISE is iscs (or slerp), identical, identical-steps, kernel, adaptive or
+                noiseless; without one, every slice draws independent noise, and corrections are not smoothed across
+                slices, because the errors of neighbouring slices also differ then.
 
         Raises:
-            InputError: an unknown name, or parts in another order.
+            InputError: an unknown name, parts in another order, or a prior that the recipe does not have.
         """
         sampler, noise = parse_sampler(name)
+        prior = self.prior
+        if sampler in PRIORS:
+            if sampler not in self.priors:
+                there = ", ".join(self.priors) or "none"
+                raise InputError(f"method: found {name!r}, expected one whose prior the recipe has: {there}")
+            prior, sampler = self.priors[sampler], "dds"
         known = {_name_of(self.consistency, SAMPLERS): self.consistency, **self.samplers}
         consistency = known.get(sampler, SAMPLERS[sampler])
         chosen = NOISES.get(noise, IndependentNoise())
@@ -108,7 +119,7 @@ class Recipe:
             chosen = self.noise  # with its own settings
         if not chosen.aligned:
             consistency = consistency.smoothed(0.0)
-        return replace(self, consistency=consistency, noise=chosen)
+        return replace(self, prior=prior, consistency=consistency, noise=chosen)
 
     def changed(
         self,
@@ -172,7 +183,7 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """Every choice as JSON values: a plug is its class's name and its settings."""
-        return {entry.name: _described(getattr(self, entry.name)) for entry in fields(self) if entry.name != "samplers"}
+        return {entry.name: _described(getattr(self, entry.name)) for entry in fields(self) if entry.name in PARTS}
 
 
 def _name_of(plug: object, names: Mapping[str, object]) -> str | None:

@@ -136,16 +136,25 @@ def _is_used(key: str, entries: Mapping[str, Any]) -> bool:
     return re.search(rf"@{re.escape(key)}\b", json.dumps(entries, default=str)) is not None
 
 
-def load_network(parser: BundleConfig, device: torch.device) -> nn.Module:
+def load_network(parser: BundleConfig, device: torch.device, name: str = "prior") -> nn.Module:
     """The config's ``network_def`` with the weights of its ``ckpt_path``, ready to use.
 
+    Args:
+        parser: the config.
+        device: of the network.
+        name: "prior", or one of the config's ``networks``, which each have both entries.
+
     Raises:
-        InputError: the model file is missing, damaged, made for another network, or another bundle's.
+        InputError: there is no such network, or its model file is missing, damaged, made for another network, or
+            another bundle's.
     """
     from monai_iscs.priors.weights import load_weights
 
-    file = Path(parser.get_parsed_content("ckpt_path"))
-    network = parser.get_parsed_content("network_def")
+    at = "" if name == "prior" else f"networks::{name}::"
+    if at and at.removesuffix("::") not in parser:
+        raise InputError(f"{parser.file}: found no network {name!r} in its entry 'networks', expected one")
+    file = Path(parser.get_parsed_content(f"{at}ckpt_path"))
+    network = parser.get_parsed_content(f"{at}network_def")
     load_weights(network, file)
     check_origin(file, Path(parser.get_parsed_content("bundle_root")))
     return network.eval().requires_grad_(False).to(device)

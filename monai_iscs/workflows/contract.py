@@ -91,6 +91,11 @@ INFERENCE: dict[str, Entry] = {
     "network_def": Entry(
         instance(nn.Module, "a network"), "the prior's network, on the CPU", f"{RUNS}, convert", True, made=True
     ),
+    "networks": Entry(
+        instance(Mapping, "networks by name"),
+        "further networks of priors, by name, each with entries `network_def` and `ckpt_path`; read when needed",
+        made=True,
+    ),
     "preprocessing": Entry(
         FUNCTION, "transform from a file, key `label`, to the volume that is, or was, scanned", RUNS, True, made=True
     ),

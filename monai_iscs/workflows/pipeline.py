@@ -13,12 +13,12 @@ import ignite.distributed as idist
 import torch
 from monai.data import MetaTensor
 from monai.utils import convert_to_dst_type, ensure_tuple_rep
-from torch import Tensor
+from torch import Tensor, nn
 
 from monai_iscs.classical import admm_tv, cubic, fdk, sirt
 from monai_iscs.errors import InputError
 from monai_iscs.files import sha256
-from monai_iscs.methods import Method
+from monai_iscs.methods import PRIORS, Method
 from monai_iscs.precision import check_precision, choose_precision
 from monai_iscs.reports import RunRecord
 from monai_iscs.sampling import Ensemble, State
@@ -90,6 +90,7 @@ class Pipeline:
         self.scan = self.config.get_parsed_content("scan")
         self._check_size()
         self.network = load_network(self.config, self.device) if network else None
+        self._networks = {"prior": self.network}
         self._preprocessing = self.config.get_parsed_content("preprocessing")
         self.display = dict(self.config.get_parsed_content("display"))
         self.range = self.display.pop("range")
@@ -147,11 +148,13 @@ class Pipeline:
         return Sampler(inferer, config.get_parsed_content("recipe"), replaced)
 
     def check_method(self, method: Method) -> None:
-        """Raise an `InputError` for a baseline that does not suit this bundle's measurements."""
+        """Raise an `InputError` for a baseline that does not suit this bundle's measurements, or a prior it lacks."""
         baselines = self.baselines
         if method.noise is None and method.name not in baselines:
             known = ", ".join([*baselines, "or a sampler, dds or ddnm"])
             raise InputError(f"--method: found {method.name!r}, expected one that {self.folder} has: {known}")
+        if method.name in PRIORS:
+            self._needed(self.sampler(method))
 
     def sample(
         self,
@@ -169,7 +172,7 @@ class Pipeline:
             checkpoint: the run goes on from it, and saves its steps there.
         """
         with self.config.blamed("inferer"):
-            run = sampler.inferer.run(measured.measurement, self.network)
+            run = sampler.inferer.run(measured.measurement, self._needed(sampler))
             if checkpoint is not None:
                 checkpoint.restore(run, self.device)
             for state in run:
@@ -178,6 +181,13 @@ class Pipeline:
                     checkpoint.save(run)
             std = self.place(run.std, measured) if isinstance(run, Ensemble) else None
             return Sampled(self.place(run.volume, measured), std)
+
+    def _needed(self, sampler: Sampler) -> dict[str, nn.Module]:
+        """The networks of a sampler's prior, which are read when they are first needed."""
+        names = sampler.recipe.prior.networks
+        for name in set(names) - set(self._networks):
+            self._networks[name] = load_network(self.config, self.device, name)
+        return {name: self._networks[name] for name in names}
 
     def baseline(self, name: str, measured: Measured) -> MetaTensor:
         """A volume (1, X, Y, Z) in the prior's units by a classical method."""
@@ -202,7 +212,10 @@ class Pipeline:
         known = record.as_dict()
         for taken in ("seconds", "peak_memory_mb", "peak_gpu_memory_mb"):
             del known[taken]
-        weights = sha256(Path(self.config.get_parsed_content("ckpt_path")))
+        names = self.config.get("networks", {})
+        entries = ["ckpt_path", *(f"networks::{name}::ckpt_path" for name in names)]
+        files = [Path(self.config.get_parsed_content(entry)) for entry in entries]
+        weights = [sha256(file) for file in files if file.is_file()]
         # a geometry, flat field or air value that lies beside the input decides the measurement, too
         digest = hashlib.sha256(str(measured.image.meta.get(SCAN)).encode())
         digest.update(measured.measurement.data.detach().cpu().contiguous().numpy())

@@ -10,7 +10,7 @@ from monai.bundle import ConfigParser
 
 from monai_iscs.errors import InputError
 from monai_iscs.methods import INDEPENDENT, parse_sampler
-from monai_iscs.priors import Mirrored, Overstated, Prior, SlicePrior
+from monai_iscs.priors import Mirrored, Neighbours, NonNegative, Overstated, Prior, SlicePrior
 from monai_iscs.sampling import (
     DDNM,
     DDS,
@@ -267,6 +267,25 @@ def test_equal_settings_are_equal_recipes(recipes):
 def test_samplers_of_other_names_are_refused():
     with pytest.raises(InputError, match=r"samplers: found dds-tv, sirt, expected some of dds, ddnm, dds\+tv"):
         Recipe(samplers={"dds-tv": DDSTV(), "sirt": DDNM()})
+
+
+def test_a_prior_that_knows_three_dimensions_is_a_method_where_a_recipe_has_one():
+    blend = NonNegative(Neighbours(2, "neighbours"))
+    recipe = Recipe(prior=NonNegative(SlicePrior()), priors={"diffusionblend": blend}, consistency=DDNM(iterations=7))
+    found = recipe.method("diffusionblend+iscs")
+    assert (found.prior, found.label) == (blend, "DiffusionBlend+ISCS")
+    assert found.consistency == recipe.method("dds+iscs").consistency
+    assert recipe.method("diffusionblend").label == "DiffusionBlend"
+    assert recipe.method("diffusionblend").consistency == recipe.method("dds").consistency
+    assert replace(recipe, prior=blend).label == "DDNM+ISCS"
+    assert recipe.method("dds").prior == recipe.prior
+    assert "priors" not in recipe.as_dict()
+    with pytest.raises(
+        InputError, match="method: found 'tpdm', expected one whose prior the recipe has: diffusionblend"
+    ):
+        recipe.method("tpdm")
+    with pytest.raises(InputError, match=r"priors: found dds, expected some of diffusionblend, tpdm"):
+        Recipe(priors={"dds": blend})
 
 
 def test_a_config_can_write_a_recipe(recipes):

@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
+import torch
 
 from monai_iscs.errors import InputError
 from monai_iscs.methods import BASELINES, parse_method
+from monai_iscs.workflows.bundle import read_config
 from monai_iscs.workflows.pipeline import CLASSICAL, Pipeline
 
 SOLVER = {
@@ -94,3 +97,51 @@ def test_independent_noise_leaves_corrections_across_slices_free(bundle, method,
 def test_a_bundle_s_own_choice_is_named_as_the_method_that_it_is(pipeline, text):
     method = parse_method(text)
     assert pipeline.sampler(method).recipe.label == method.label
+
+
+@pytest.fixture(scope="module")
+def with_priors(bundle, tmp_path_factory):
+    """The bundle with weights of its further networks, never trained."""
+    folder = tmp_path_factory.mktemp("bundles") / "priors"
+    shutil.copytree(bundle, folder)
+    file = folder / "configs" / "inference.json"
+    config = json.loads(file.read_text())
+    small = config["network_def"]["network"]["network"]
+    own = config["networks"]["neighbours"]["network_def"]["network"]["network"]
+    own.update(
+        {name: value for name, value in small.items() if not name.endswith("put_channels") and name != "in_channels"}
+    )
+    own.update(in_channels=16, out_channels=4)
+    file.write_text(json.dumps(config))
+    parser = read_config(folder, "inference", {})
+    torch.manual_seed(1)
+    for name in ("neighbours", "coronal"):
+        network = parser.get_parsed_content(f"networks::{name}::network_def")
+        for weights in network.parameters():  # the last layer starts from 0
+            torch.nn.init.normal_(weights, std=0.1)
+        torch.save(network.state_dict(), folder / "models" / f"{name}.pt")
+    return folder
+
+
+def test_methods_with_further_networks(with_priors, body):
+    pipeline = Pipeline(with_priors, device="cpu", overrides={"seed": 0})
+    measured = pipeline.measure(pipeline.load(body))
+    volumes = {}
+    for name in ("dds+iscs", "diffusionblend+iscs", "tpdm+iscs"):
+        method = parse_method(name)
+        pipeline.check_method(method)
+        sampler = pipeline.sampler(method)
+        assert sampler.recipe.label == method.label
+        volumes[name] = pipeline.sample(sampler, measured, lambda state: None).volume
+    again = pipeline.sample(pipeline.sampler(parse_method("dds+iscs")), measured, lambda state: None).volume
+    assert torch.equal(again, volumes["dds+iscs"])  # no network got another's weights
+    for name in ("diffusionblend+iscs", "tpdm+iscs"):
+        assert float((volumes[name] - again).abs().max()) > 1e-3
+
+
+def test_a_method_whose_network_has_no_weights_is_refused_with_their_file(bundle):
+    pipeline = Pipeline(bundle, device="cpu", overrides={})
+    with pytest.raises(InputError, match=r"models.coronal\.pt"):
+        pipeline.check_method(parse_method("tpdm"))
+    with pytest.raises(InputError, match="expected one whose prior the recipe has: none"):
+        Pipeline(bundle, device="cpu", overrides={"recipe": "fast"}).check_method(parse_method("tpdm"))

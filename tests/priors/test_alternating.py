@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two priors in turn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from monai_iscs.errors import InputError
+from monai_iscs.grid import Grid
+from monai_iscs.operators import ForeignOperator
+from monai_iscs.priors import Alternating, Mirrored, NonNegative, SlicePrior
+from monai_iscs.randomness import random_stream
+from monai_iscs.scans import Measurement
+
+SHAPE = (4, 6, 8)
+
+
+class Network:
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, x, sigma):
+        self.seen.append(x.clone())
+        return x
+
+
+def bind(prior, networks):
+    operator = ForeignOperator((torch.clone, torch.clone), domain_shape=SHAPE, range_shape=SHAPE)
+    measurement = Measurement(torch.zeros(1, *SHAPE), operator, Grid.centered(SHAPE, (1.0, 1.0, 1.0)))
+    return prior.bind(networks, measurement, random_stream(0, "prior"))
+
+
+@pytest.mark.parametrize(("every", "turns"), [(2, "mcmcmc"), (3, "mmcmmc"), (5, "mmmmcm")])
+def test_the_other_prior_has_every_nth_turn_with_its_own_slices(every, turns):
+    networks = {"prior": Network(), "coronal": Network()}
+    prior = bind(Alternating(SlicePrior(2), SlicePrior(1, "coronal"), every), networks)
+    volume, found = torch.rand(1, *SHAPE), ""
+    for _ in turns:
+        before = len(networks["coronal"].seen)
+        assert torch.equal(prior(volume, 0.1), volume)
+        found += "c" if len(networks["coronal"].seen) > before else "m"
+    assert found == turns
+    assert networks["prior"].seen[0].shape == (8, 1, 4, 6)
+    assert networks["coronal"].seen[0].shape == (6, 1, 4, 8)
+
+
+def test_it_is_described_by_its_parts():
+    prior = Alternating(NonNegative(SlicePrior(2)), NonNegative(SlicePrior(1, "coronal")))
+    assert (prior.axis, prior.lower_bound, prior.networks, prior.label) == (2, 0.0, ("prior", "coronal"), "TPDM")
+    assert Alternating(NonNegative(SlicePrior(2)), SlicePrior(1)).lower_bound < 0
+    for every in (1, 2.0, True):
+        with pytest.raises(InputError, match="every: found"):
+            Alternating(SlicePrior(2), SlicePrior(1), every)
+
+
+def test_it_is_mirrored_as_a_whole():
+    networks = {"prior": Network(), "coronal": Network()}
+    prior = bind(Mirrored(Alternating(SlicePrior(2), SlicePrior(1, "coronal")), 0), networks)
+    volume = torch.rand(1, *SHAPE)
+    for _ in range(2):
+        assert torch.equal(prior(volume, 0.1), volume)
+    assert torch.equal(networks["coronal"].seen[0], volume.flip(1).movedim(2, 0))
+
+
+def test_a_stopped_run_goes_on_with_the_turn_it_was_at():
+    networks = {"prior": Network(), "coronal": Network()}
+    prior, again = (bind(Alternating(SlicePrior(2), SlicePrior(1, "coronal"), 3), networks) for _ in range(2))
+    volume = torch.rand(1, *SHAPE)
+    prior(volume, 0.1)
+    prior(volume, 0.1)
+    again.load_state_dict(prior.state_dict())
+    again(volume, 0.1)
+    assert len(networks["coronal"].seen) == 1
