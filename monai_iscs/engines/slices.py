@@ -27,6 +27,7 @@ def load_slices(
     at_least: int = 1,
     group: int = 1,
     strides: Sequence[int] = (1,),
+    square: bool = True,
 ) -> list[dict]:
     """Loads volumes once and keeps their slices in memory, as float16.
 
@@ -40,6 +41,7 @@ def load_slices(
         at_least: number of items that are needed, such as for one batch.
         group: slices in an item.
         strides: of groups: 1 for neighbouring slices, 3 for every third slice; each volume has groups of each.
+        square: whether pixels must be; those of slices across the scanned ones are not.
 
     Returns:
         One ``{"image": tensor}`` of shape ``(C, H, W)`` for each slice. With groups one of shape ``(group * C, H, W)``
@@ -47,14 +49,14 @@ def load_slices(
         its slices in mm, shape ``(1,)``.
 
     Raises:
-        InputError: there are fewer slices than needed, or a volume's slices have pixels that are not square.
+        InputError: there are fewer slices than needed, or pixels that are not square and must be.
     """
     slices = []
     for file in tqdm(files, desc="loading volumes", unit="volume"):
         image = transform({"image": file})["image"]
         spacing = affine_to_spacing(image.affine).tolist() if isinstance(image, MetaTensor) else [1.0] * 3
         sides = [side for axis, side in enumerate(spacing) if axis != slice_axis]
-        if not is_square(sides):
+        if square and not is_square(sides):
             msg = f"{file}: found pixels of {sides[0]:.3g} x {sides[1]:.3g} mm in its slices, expected square ones"
             raise InputError(msg)
         volume = convert_to_tensor(image, track_meta=False).movedim(slice_axis + 1, 0)

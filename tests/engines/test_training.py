@@ -268,6 +268,17 @@ def test_a_prior_that_sees_neighbours_starts_as_one_that_does_not(dataset: Path,
     torch.testing.assert_close(found["seeing"], found["single"], rtol=1e-2, atol=1e-3)
 
 
+def test_a_prior_of_coronal_slices(dataset: Path, tmp_path: Path) -> None:
+    """Their pixels need not be square; all of the volumes' lines along y are used."""
+    settings = {"crop": [16, 8], "output_dir": str(tmp_path / "coronal"), "initial_weights": None}
+    workflow = training(dataset, over=("train_coronal",), **settings)
+    run(workflow)
+    shapes = {tuple(item["image"].shape) for item in workflow.parser.get_parsed_content("train::dataset::data")}
+    (file,) = (dataset / "train").iterdir()
+    assert shapes == {(1, 32, nib.load(file).shape[2])}
+    assert (tmp_path / "coronal" / "model.pt").is_file()
+
+
 def test_a_prior_that_sees_the_fdk_starts_from_one_that_does_not(dataset: Path, tmp_path: Path) -> None:
     run(training(dataset, output_dir=str(tmp_path / "plain")))
     settings = {"initial_weights": str(tmp_path / "plain" / "model.pt"), "learning_rate": 1e-9, "epochs": 1}
