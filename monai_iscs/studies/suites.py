@@ -122,6 +122,13 @@ def _thicknesses(_: Sequence[str]) -> list[Row]:
     ]
 
 
+def _three_dimensional(_: Sequence[str]) -> list[Row]:
+    priors = [f"{prior}{noise}" for prior in ("tpdm", "diffusionblend") for noise in ("", "+iscs")]
+    thick = [row for row in _rows("dds", "dds+iscs", *priors) if row.method != "tpdm"]  # it needs thin slices
+    shifted = [replace(row, label=f"{row.label}, 5 mm", thickness=5.0) for row in thick]
+    return [*_rows("dds", "dds+iscs", *priors), *shifted]
+
+
 SUITES: dict[str, Suite] = {
     "table1": Suite(title="Compared methods (Table 1)", rows=_compared),
     "table2": Suite(
@@ -130,6 +137,8 @@ SUITES: dict[str, Suite] = {
         seeds=5,
     ),
     "table3": Suite(title="Slice-to-slice difference (Table 3)", rows=_compared, layout="slices"),
+    "table4": Suite(title="Priors that know three dimensions (Table 4)", rows=_three_dimensional),
+    "table5": Suite(title="The same, with the config limited_angle (Table 5)", rows=_three_dimensional),
     "table6": Suite(
         title="Deterministic sampling (Table 6)",
         rows=lambda _: [row for m in ("dds", "dds+iscs") for row in _varied(m, "eta {}", [0], lambda v: {"eta": v})],

@@ -18,12 +18,20 @@ def test_table_1_has_the_paper_s_rows():
     assert labels == ["FDK", "ADMM-TV", "DDNM", "DDNM+ISCS", "DDS", "DDS+TV", "DDS+ISCS"]
 
 
+@pytest.mark.parametrize("name", ["table4", "table5"])
+def test_tables_4_and_5_have_the_paper_s_rows_and_iscs_inside(name):
+    labels = [row.label for row in SUITES[name].rows([])]
+    blends = ["DiffusionBlend", "DiffusionBlend+ISCS"]
+    thin = ["DDS", "DDS+ISCS", "TPDM", "TPDM+ISCS", *blends]
+    assert labels == [*thin, *(f"{label}, 5 mm" for label in ["DDS", "DDS+ISCS", *blends])]
+
+
 @pytest.mark.parametrize("name", SUITES)
 def test_every_label_says_the_noise(name):
     labels = {None: "", "independent": "", "iscs": "+ISCS", "identical": "+BCS", "identical-steps": "+BCS (steps only)"}
     for row in SUITES[name].rows(["fdk"]):
         base = row.label.split(",")[0].split("+", 1)[-1].removeprefix("TV").removeprefix("+")
-        assert base in {labels[row.noise].removeprefix("+"), row.method.upper().removesuffix("-TV")}
+        assert base.upper() in {labels[row.noise].removeprefix("+").upper(), row.method.upper().removesuffix("-TV")}
 
 
 def test_the_bundle_s_own_method_is_a_row_where_it_is_another_one(bundle):
