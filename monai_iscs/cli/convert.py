@@ -23,7 +23,7 @@ def convert(arguments: Namespace) -> None:
     if output.is_dir() and any(output.iterdir()):
         raise InputError(f"{output}: found files, expected a new or empty folder")
     made = convert_prior(
-        arguments.checkpoint,
+        arguments.checkpoints,
         arguments.bundle,
         output,
         size=arguments.size,

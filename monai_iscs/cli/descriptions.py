@@ -76,8 +76,8 @@ CONVERT = """\
 Makes a bundle of a diffusion prior that others have published, so that reconstruct and benchmark can use it.
 
 What goes in:   a checkpoint as its authors published it: NCSN++ (the .pth files of ISCS, TPDM and DiffusionMBIR, whose
-                averaged weights are taken) or guided diffusion (AAPM256_1M.pt of DDS). Its architecture is read from
-                the weights; a file that lacks some, or that could run code, is refused.
+                averaged weights are taken) or guided diffusion (DDS, DiffusionBlend). Of two files (TPDM) the second is
+                for slices across. A file that lacks weights, or that could run code, is refused.
 What comes out: a folder with the configs of the named bundle, changed for this prior, and models/model.pt. Give its
                 path to --bundle: ./published_prior. It cannot be trained further."""
 

@@ -260,12 +260,12 @@ def _add_convert(verbs: Any) -> None:
     parser = _add_verb(
         verbs,
         "convert",
-        summary="make a bundle of a published prior: ISCS, TPDM, DiffusionMBIR, DDS",
+        summary="make a bundle of a published prior: ISCS, TPDM, DiffusionMBIR, DDS, DiffusionBlend",
         description=descriptions.CONVERT,
         example="convert checkpoint.pth --bundle body_ct_reconstruction --output published_prior",
     )
     parser.add_argument(
-        "checkpoint", type=existing_path, metavar="CHECKPOINT", help="the file as its authors published it"
+        "checkpoints", type=existing_path, nargs="+", metavar="CHECKPOINT", help="as published; TPDM has two files"
     )
     add_bundle_option(parser, "take all settings but the model from it: one of ours by name, or the path of a folder")
     parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help="folder of the new bundle")

@@ -8,7 +8,8 @@ The sampling loop needs to know nothing else about a prior.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -198,11 +199,39 @@ class EpsilonDenoiser(Denoiser):
         return upper - 1 + (log_sigma - low) / (high - low)
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        x = real_tensor(x, "x")
+        return self._estimate(real_tensor(x, "x"), sigma)
+
+    def _estimate(self, x: Tensor, sigma: float | Tensor, **conditions: Tensor) -> Tensor:
+        """The posterior mean from noisy images, by the network with these conditions."""
         sigma = _per_slice(sigma, x) * self.scale
         x = x * self.scale + self.offset
-        noise = self.network(x / (1 + sigma**2).sqrt(), timesteps=self.timestep(sigma.flatten()))
+        noise = self.network(x / (1 + sigma**2).sqrt(), timesteps=self.timestep(sigma.flatten()), **conditions)
         return (x - sigma * noise - self.offset) / self.scale
+
+
+class LabelledDenoiser(EpsilonDenoiser):
+    """An `EpsilonDenoiser` of several slices at a time that is told by a label how far apart they are.
+
+    For the prior `Triplets` with a network as DiffusionBlend++ publishes it. Its stacks are (S, K + 1, H, W): the
+    channels of the slices, and after them the natural logarithm of their distance in mm; it returns the slices.
+
+    Args:
+        network: ``network(x_vp, timesteps=t, labels=l) -> predicted noise`` of K channels.
+        alphas_cumprod, offset, scale: as of `EpsilonDenoiser`.
+        labels: each label's distance in mm in the training; slices at other distances get the nearest one's, by the
+            ratio of the distances.
+    """
+
+    def __init__(self, network: nn.Module, *, labels: Mapping[int, float], **settings: Any) -> None:
+        super().__init__(network, **settings)
+        self.labels = {int(label): float(distance) for label, distance in labels.items()}
+        self.in_channels = None if self.in_channels is None else self.in_channels + 1
+
+    def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        x = real_tensor(x, "x")
+        names, known = (torch.tensor(list(part), device=x.device) for part in (self.labels, self.labels.values()))
+        nearest = (x[:, -1, 0, 0, None] - known.log()).abs().argmin(1)
+        return self._estimate(x[:, :-1], sigma, labels=names[nearest])
 
 
 class ScoreDenoiser(Denoiser):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The U-Net of guided diffusion, in the configuration of the DDS priors."""
+"""The U-Net of guided diffusion, in the configurations of the DDS and DiffusionBlend priors."""
 
 from __future__ import annotations
 
@@ -87,10 +87,11 @@ class GuidedDiffusionUNet(ResidualUNet):
         num_head_channels: channels of an attention head.
         in_channels: channels of an image.
         learn_sigma: whether the network also predicts a variance, which is not used: its first output is the noise.
+        classes: number of labels that it can be told; 0: none.
 
     Shapes: ``forward(x, timesteps)`` takes noisy slices ``(S, C, H, W)`` and timesteps, one for all slices or ``(S,)``,
-    whole or fractional; it returns the predicted noise of ``x``. H and W are multiples of ``size_divisor``, 32 by
-    default.
+    whole or fractional, and with classes ``labels`` ``(S,)``; it returns the predicted noise of ``x``. H and W are
+    multiples of ``size_divisor``, 32 by default.
 
     Raises:
         InputError: settings that do not fit together, or slices of another size.
@@ -107,6 +108,7 @@ class GuidedDiffusionUNet(ResidualUNet):
         num_head_channels: int = 64,
         in_channels: int = 1,
         learn_sigma: bool = True,
+        classes: int = 0,
     ) -> None:
         width = channels[0]
         super().__init__(
@@ -119,15 +121,18 @@ class GuidedDiffusionUNet(ResidualUNet):
         frequencies = torch.exp(-math.log(LONGEST_PERIOD) * torch.arange(width // 2) / (width // 2))
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.embedding = embedding_layers(width, 4 * width)
+        self.label_embedding = nn.Embedding(classes, 4 * width) if classes else None
         self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
         self.norm_out = _norm(width)
         self.conv_out = _zeroed(nn.Conv2d(width, (1 + learn_sigma) * in_channels, 3, padding=1))
         self.in_channels = in_channels
 
-    def forward(self, x: Tensor, timesteps: float | Tensor) -> Tensor:
+    def forward(self, x: Tensor, timesteps: float | Tensor, labels: Tensor | None = None) -> Tensor:
         self.check_size(x)
         timesteps = torch.as_tensor(timesteps, dtype=x.dtype, device=x.device).expand(x.shape[0])
         phases = timesteps[:, None] * self.frequencies
         embedding = self.embedding(torch.cat([phases.cos(), phases.sin()], dim=1))
+        if self.label_embedding is not None:
+            embedding = embedding + self.label_embedding(labels)
         h = self.features(x, self.conv_in(x), embedding)
         return self.conv_out(silu(self.norm_out(h)))[:, : self.in_channels]

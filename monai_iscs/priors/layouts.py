@@ -172,6 +172,7 @@ class GuidedDiffusionLayout:
             "attention_levels": [f"{name}.1.qkv.weight" in weights for name in first],
             "in_channels": in_channels,
             "learn_sigma": weights["out.2.weight"].shape[0] != in_channels,
+            "classes": len(weights.get("label_emb.weight", ())),
         }
 
     @classmethod
@@ -179,6 +180,8 @@ class GuidedDiffusionLayout:
         """All weights of the checkpoint."""
         for number in (0, 2):
             yield from _both(f"time_embed.{number}", f"embedding.{number}")
+        if network.label_embedding is not None:
+            yield Entry("label_emb.weight", "label_embedding.weight")
         yield from _both("input_blocks.0.0", "conv_in")
         index = 1
         for number, level in enumerate(network.down):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published checkpoints of ISCS, TPDM, DiffusionMBIR (NCSN++) and DDS (guided diffusion), as denoisers."""
+"""Published checkpoints of ISCS, TPDM, DiffusionMBIR (NCSN++), DDS and DiffusionBlend (guided diffusion)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from monai_iscs.errors import InputError
-from monai_iscs.priors.denoisers import Denoiser, EpsilonDenoiser, ScoreDenoiser, linear_alphas_cumprod
+from monai_iscs.priors.denoisers import (
+    Denoiser,
+    EpsilonDenoiser,
+    LabelledDenoiser,
+    ScoreDenoiser,
+    linear_alphas_cumprod,
+)
 from monai_iscs.priors.layouts import GuidedDiffusionLayout, NCSNppLayout, as_ours
 from monai_iscs.priors.ncsnpp import NCSNpp
 from monai_iscs.priors.orientation import DisplayOriented
 
 ORIENTATIONS = ("display", "array")
+# DiffusionBlend++ was trained on slices of 1 mm: neighbours have label 1, slices 3 mm apart have label 3
+DISTANCES = {1: 1.0, 3: 3.0}
 _LAYOUTS = (NCSNppLayout, GuidedDiffusionLayout)
 # The learning rate in the published files is a NumPy number, plain data under the names of NumPy 1 and 2.
 _SCALAR = np.float64(0).__reduce__()[0]
@@ -39,13 +47,15 @@ class PublishedPrior:
 
     Attributes:
         definition: the denoiser as a MONAI bundle's ``network_def``.
-        channels: of an image.
+        channels: of a slice.
+        slices: how many it takes at a time; 3: it is for `Triplets`.
         averaged: whether the weights are the moving average of the training (EMA) or its last ones.
         denoiser: ready to use, in evaluation mode.
     """
 
     definition: dict[str, Any]
     channels: int
+    slices: int
     averaged: bool
     denoiser: Denoiser
 
@@ -54,7 +64,8 @@ def load_published_prior(path: str | os.PathLike[str], *, orientation: str = "di
     """Loads a checkpoint in the format of its authors.
 
     NCSN++ (``.pth`` of ISCS, TPDM, DiffusionMBIR): the averaged weights, if the file has them. Guided diffusion
-    (``AAPM256_1M.pt`` of DDS): trained on 1000 steps of the linear schedule, with unscaled images in [0, 1]. The
+    (``AAPM256_1M.pt`` of DDS): trained on 1000 steps of the linear schedule, with unscaled images in [0, 1]. The same
+    with classes (DiffusionBlend++): three slices in [-1, 1] as channels, told by `DISTANCES` how far apart. The
     configuration is read from the weights, which must be complete. Nothing in the file can run code.
 
     Args:
@@ -85,7 +96,13 @@ def load_published_prior(path: str | os.PathLike[str], *, orientation: str = "di
     except LookupError as error:
         raise InputError(f"{path}: found no weight {error}, expected it to give the network's shape") from error
     denoiser, definition = _denoiser(network, settings, orientation)
-    return PublishedPrior(definition, settings["in_channels"], average is not None, denoiser.eval())
+    slices = 3 if settings.get("classes") else 1
+    if settings["in_channels"] % slices or not set(DISTANCES) <= set(range(settings.get("classes") or 9)):
+        raise InputError(
+            f"{path}: found a network of {settings['in_channels']} channels and {settings['classes']} classes, "
+            "expected three slices and the classes of DiffusionBlend"
+        )
+    return PublishedPrior(definition, settings["in_channels"] // slices, slices, average is not None, denoiser.eval())
 
 
 def _read(path: Path) -> Any:
@@ -163,7 +180,11 @@ def _denoiser(network: nn.Module, settings: Mapping[str, Any], orientation: str)
         inner, definition_of_inner = DisplayOriented(inner), definition(DisplayOriented, network=definition_of_inner)
     if isinstance(network, NCSNpp):
         return ScoreDenoiser(inner), definition(ScoreDenoiser, network=definition_of_inner)
+    kind, values = EpsilonDenoiser, {}
+    if settings["classes"]:
+        kind, values = LabelledDenoiser, {"offset": -1.0, "scale": 2.0, "labels": DISTANCES}
+    schedule = definition(linear_alphas_cumprod)
     return (
-        EpsilonDenoiser(inner, alphas_cumprod=linear_alphas_cumprod()),
-        definition(EpsilonDenoiser, network=definition_of_inner, alphas_cumprod=definition(linear_alphas_cumprod)),
+        kind(inner, alphas_cumprod=linear_alphas_cumprod(), **values),
+        definition(kind, network=definition_of_inner, alphas_cumprod=schedule, **values),
     )

@@ -52,17 +52,18 @@ def choose_recipe(
         smoothing: another width of corrections across slices.
         noise_level: of the measurement, which stores it. If given, the consistency step stops at the noise, or weighs
             measurement against prior by it.
-        plugs: other parts of the recipe, by the names of its arguments, such as "noise"; they override the method's.
+        plugs: other parts of the recipe, by the names of its arguments, such as "noise"; they override the method's,
+            which is made from the given samplers and priors.
 
     Raises:
         InputError: a recipe or a part of no such name, or a value out of range.
     """
     if name not in recipes:
         raise InputError(f"recipe: found {name!r}, expected one of {', '.join(recipes)}")
-    recipe = recipes[name] if method is None else recipes[name].method(method)
-    if plugs:
-        known = [field.name for field in fields(recipe)]
-        if not set(plugs) <= set(known):
-            raise InputError(f"plugs: found {', '.join(plugs)}, expected some of {', '.join(known)}")
-        recipe = replace(recipe, **plugs)
+    recipe, plugs = recipes[name], dict(plugs or {})
+    known = [field.name for field in fields(recipe)]
+    if not set(plugs) <= set(known):
+        raise InputError(f"plugs: found {', '.join(plugs)}, expected some of {', '.join(known)}")
+    recipe = replace(recipe, **{entry: plugs.pop(entry) for entry in ("samplers", "priors") if entry in plugs})
+    recipe = replace(recipe if method is None else recipe.method(method), **plugs)
     return recipe.changed(steps=steps, eta=eta, smoothing=smoothing, to_the_noise=bool(noise_level))

@@ -91,7 +91,13 @@ def test_only_what_belongs_to_the_network_changes(convert, checkpoint, bundle, t
         "metadata.json",
     }
     before, after = (json.loads((folder / "configs" / "inference.json").read_text()) for folder in (source, output))
-    assert {key for key in before if before[key] != after[key]} == {"network_def", "size", "recipes", "recipe"}
+    assert {key for key in before if before[key] != after[key]} == {
+        "network_def",
+        "networks",
+        "size",
+        "recipes",
+        "recipe",
+    }
     assert (after["size"], after["recipe"]) == (256, "released")
     assert list(after["recipes"]) == ["released", "paper"]  # the others were tuned for the prior that is replaced
     assert all(after["recipes"][name] == before["recipes"][name] for name in after["recipes"])
@@ -125,6 +131,71 @@ def test_what_cannot_be_converted(fails, checkpoint, bundle, mri, tmp_path):
     assert not output.exists()
     line = fails("convert", checkpoint, "--bundle", bundle, "--output", bundle)
     assert f"{bundle}: found files, expected a new or empty folder" in line
+
+
+def test_two_priors_of_perpendicular_slices_work_in_turn(checkpoint, bundle, body, tmp_path):
+    """TPDM; the second one is damped, so that its part can be seen."""
+    content = torch.load(checkpoint, weights_only=False)
+    weights = content["ema"]["shadow_params"] if "ema" in content else list(content.values())
+    weights[-2].mul_(0.5)
+    torch.save(content, tmp_path / "other.pth")
+    folder = tmp_path / "tpdm"
+    files = [str(checkpoint), str(tmp_path / "other.pth")]
+    assert main(["convert", *files, "--bundle", str(bundle), "--size", "32", "--output", str(folder)]) == 0
+    config = read_config(folder, "inference", {})
+    x = torch.rand(2, 1, 16, 16)
+    with torch.inference_mode():
+        for name, file in zip(("prior", "across"), files, strict=True):
+            expected = load_published_prior(file).denoiser(x, 0.3)
+            assert torch.equal(load_network(config, torch.device("cpu"), name)(x, 0.3), expected)
+    volumes = {}
+    for method in ("tpdm", "dds"):
+        output = tmp_path / method
+        options = ["--method", method] if method == "dds" else []  # its own method
+        line = ["reconstruct", str(body), "--bundle", str(folder), "--steps", "2", "--output", str(output)]
+        assert main([*line, *options]) == 0
+        volumes[method] = nib.load(output / "reconstruction.nii.gz").get_fdata()
+        label = json.loads((output / "run.json").read_text())["settings"]["method"]
+        assert label == method.upper()
+    assert np.abs(volumes["tpdm"] - volumes["dds"]).max() > 1
+
+
+@pytest.fixture
+def blend(published, tmp_path):
+    """A checkpoint like DiffusionBlend's: three slices in, their noise and its variance out, with classes."""
+    weights = dict(published("guided_diffusion").weights)
+    weights["input_blocks.0.0.weight"] = weights["input_blocks.0.0.weight"].repeat(1, 3, 1, 1) / 3
+    for name in ("out.2.weight", "out.2.bias"):
+        noise, variance = weights[name].chunk(2)
+        weights[name] = torch.cat([noise * share for share in (1, 0.9, 0.8)] + [variance] * 3)
+    width = len(weights["time_embed.2.bias"])
+    weights["label_emb.weight"] = torch.zeros(1000, width)
+    weights["label_emb.weight"][3] = 0.5
+    torch.save(weights, tmp_path / "blend.pt")
+    return tmp_path / "blend.pt"
+
+
+def test_a_prior_of_three_slices_is_used_as_such(blend, bundle, body, tmp_path):
+    folder = tmp_path / "blend"
+    assert main(["convert", str(blend), "--bundle", str(bundle), "--size", "32", "--output", str(folder)]) == 0
+    output = tmp_path / "result"
+    assert main(["reconstruct", str(body), "--bundle", str(folder), "--steps", "2", "--output", str(output)]) == 0
+    settings = json.loads((output / "run.json").read_text())["settings"]
+    assert settings["sampler"]["prior"] == {"name": "Triplets", "axis": 2, "network": "prior", "jump": 3}
+    assert settings["method"] == "DiffusionBlend+ISCS"
+    assert np.isfinite(nib.load(output / "reconstruction.nii.gz").get_fdata()).all()
+
+
+def test_what_cannot_work_in_turn(fails, blend, checkpoint, bundle, tmp_path):
+    line = fails("convert", checkpoint, blend, "--bundle", bundle, "--output", tmp_path / "out")
+    assert "blend.pt: found a prior of 3 slices, expected 1, as in TPDM" in line
+    line = fails("convert", checkpoint, checkpoint, checkpoint, "--bundle", bundle, "--output", tmp_path / "out")
+    assert "checkpoint: found 3 files, expected one, or two of perpendicular slices" in line
+    weights = torch.load(blend)
+    weights["label_emb.weight"] = weights["label_emb.weight"][:2]
+    torch.save(weights, tmp_path / "two.pt")
+    line = fails("convert", tmp_path / "two.pt", "--bundle", bundle, "--output", tmp_path / "out")
+    assert "two.pt: found a network of 3 channels and 2 classes, expected three slices and the classes" in line
 
 
 def test_images_of_several_channels(fails, published, bundle, tmp_path):

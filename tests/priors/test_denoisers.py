@@ -10,7 +10,14 @@ from monai.networks.schedulers import DDPMScheduler
 from torch import nn
 
 from monai_iscs.errors import InputError
-from monai_iscs.priors import EDMDenoiser, EpsilonDenoiser, PatchNetwork, ScoreDenoiser, linear_alphas_cumprod
+from monai_iscs.priors import (
+    EDMDenoiser,
+    EpsilonDenoiser,
+    LabelledDenoiser,
+    PatchNetwork,
+    ScoreDenoiser,
+    linear_alphas_cumprod,
+)
 
 
 class Recorder(nn.Module):
@@ -206,3 +213,27 @@ def test_score_denoiser_refuses_levels_that_are_none() -> None:
 def test_the_linear_schedule_is_that_of_monai_s_scheduler() -> None:
     expected = DDPMScheduler(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02).alphas_cumprod
     torch.testing.assert_close(linear_alphas_cumprod().float(), expected, rtol=1e-4, atol=0)
+
+
+def test_a_label_says_the_distance_and_values_are_those_of_the_training() -> None:
+    seen = []
+
+    class Network(torch.nn.Module):
+        in_channels = 3
+
+        def forward(self, x, timesteps, labels):
+            seen.append((x, labels))
+            return torch.ones_like(x)
+
+    denoiser = LabelledDenoiser(
+        Network(), labels={"1": 1.0, "3": 3.0}, alphas_cumprod=linear_alphas_cumprod(), offset=-1.0, scale=2.0
+    )
+    plain = EpsilonDenoiser(
+        lambda x, timesteps: torch.ones_like(x), alphas_cumprod=linear_alphas_cumprod(), offset=-1.0, scale=2.0
+    )
+    assert denoiser.in_channels == 4
+    slices = torch.rand(4, 3, 8, 8)
+    distances = torch.tensor([0.5, 1.5, 2.0, 7.5]).log()[:, None, None, None].expand(-1, 1, 8, 8)
+    found = denoiser(torch.cat([slices, distances], 1), 0.1)
+    assert torch.equal(seen[0][1], torch.tensor([1, 1, 3, 3]))
+    torch.testing.assert_close(found, plain(slices, 0.1))
