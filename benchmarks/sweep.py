@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Any
 
 from monai_iscs.cli.entry import main as monai_iscs
-from monai_iscs.methods import parse_method
+from monai_iscs.methods import PRIORS, parse_method
 from monai_iscs.studies.suites import SUITES, Row, method_row
 
 PRIOR = "prior::prior::prior"  # inside NonNegative and Mirrored
@@ -44,12 +44,16 @@ def row(words: list[str], recipe: str) -> Row:
         label=" ".join(words),
         method=parse_method(method).name,
         noise=method_row(parse_method(method)).noise,
-        changes=dict(_change(entry, recipe) for entry in entries),
+        changes=dict(_change(entry, recipe, parse_method(method).name) for entry in entries),
     )
 
 
-def _change(text: str, recipe: str) -> tuple[str, Any]:
+def _change(text: str, recipe: str, method: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
+    if name.startswith("overstated.") and method in PRIORS:
+        if method != "diffusionblend":
+            raise SystemExit(f"--row {method} {text}: found a short name of two priors, expected their whole paths")
+        name = name.replace("overstated.", f"recipes::{recipe}::priors::{method}::prior::prior::")
     for short, path in SHORT.items():
         if name.startswith(short):
             name = f"recipes::{recipe}::{path}{name.removeprefix(short)}"

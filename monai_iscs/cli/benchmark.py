@@ -35,7 +35,7 @@ def benchmark(arguments: Namespace) -> None:
         device=arguments.device,
         memory=arguments.memory,
         overrides={option: getattr(arguments, option) for option in OVERRIDES},
-        over=arguments.config,
+        over=[*SUITES[arguments.suite or "table1"].over, *arguments.config],
     )
     if weights is not None and fingerprint(models) != weights:
         raise InputError(f"{models}: found a model that changed while it was read, expected it to stay the same")

@@ -30,5 +30,4 @@ def convert(arguments: Namespace) -> None:
         orientation=arguments.orientation,
         half=arguments.half,
     )
-    kind = "averaged (EMA)" if made.averaged else "not averaged"
-    print(f"{output.resolve()}: configs, models/model.pt ({made.weights:,} weights, {kind})")
+    print(f"{output.resolve()}: configs, models/model.pt ({made.weights:,} weights, {made.kind})")

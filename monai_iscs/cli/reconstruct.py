@@ -106,7 +106,7 @@ def reconstruct(arguments: Namespace) -> None:
         folder.expect(size=((3 if dicom else 1) + several + arguments.explain) * voxels)
         with progress.stage("reconstructing"):
             if sampling:
-                checkpoint = Checkpoint(folder.path, pipeline.identity(record, arguments.input, measured))
+                checkpoint = Checkpoint(folder.path, pipeline.identity(record, arguments.input, measured, sampler))
                 sampled = pipeline.sample(sampler, measured, progress.step, checkpoint)
             else:
                 sampled = Sampled(pipeline.baseline(method.name, measured), None)

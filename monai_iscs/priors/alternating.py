@@ -21,7 +21,8 @@ from monai_iscs.stateful import Stateful
 class Alternating(Prior):
     """The main prior, and in every n-th step another one (TPDM, Lee et al. 2023, Algorithm 1).
 
-    With networks for slices of two perpendicular axes neighbouring slices of either are seen together.
+    With networks for slices of two perpendicular axes neighbouring slices of either are seen together. `Mirrored` is
+    for each of the two: around both, with an even `every`, it would always mirror the same one.
 
     Args:
         main: the prior; noise and corrections are along its slices.

@@ -26,7 +26,8 @@ class Neighbours(SlicePrior):
 
     The network takes (S, 3 C + 1, H, W): the noisy slices, those before them, those after them, and the natural
     logarithm of their distance in mm as a channel (see `NeighbourDenoiser`); it returns (S, C, H, W). The first slice
-    has its one neighbour twice, and so has the last.
+    has its one neighbour twice, and so has the last. In the training the noise of neighbours is independent: of noise
+    that they share (ISCS) the network removes less.
 
     Args:
         axis, network: as of `SlicePrior`.

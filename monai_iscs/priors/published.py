@@ -132,8 +132,12 @@ def _split(content: Any, path: Path) -> tuple[dict[str, Tensor], list[Tensor] | 
             if not isinstance(average, list) or not all(isinstance(value, Tensor) for value in average):
                 raise InputError(f"{path}: found an 'ema' without 'shadow_params', expected a list of tensors there")
         content = content["model"]
+    elif isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError(f"{path}: found other things than tensors, expected them by name, or under the name 'model'")
+        raise InputError(
+            f"{path}: found other things than tensors, expected them by name, or under the name 'model' or 'state_dict'"
+        )
     return {name.removeprefix("module."): value for name, value in content.items()}, average
 
 

@@ -16,7 +16,7 @@ class Opposite(SliceNoise):
 
     With the same random numbers, the mean of a run with the noise and one with its opposite has no error of first order
     in the noise (antithetic variates, Hammersley and Morton 1956). Where prior and consistency step are linear, it is
-    the noiseless run.
+    the noiseless run; not with `AdaptiveNoise`, whose correlation follows each run's own estimate.
 
     Args:
         noise: whose sign is changed.

@@ -20,8 +20,8 @@ class Plugs(NamedTuple):
         start: `start() -> volume`, to which the first noise is added.
         prior: `prior(x, sigma) -> E[x0 | x]` for x = x0 + sigma * n; called once per step.
         consistency: `consistency(x0, sigma) -> x0_hat`, which knows the measurement.
-        noise: `noise(sigma, estimate) -> volume` of unit variance; the estimate is the volume that it is added to, None
-            for the start.
+        noise: `noise(sigma, estimate) -> volume` of unit variance; the estimate is the last one, None for the
+            start.
         rule: `rule(state, sigma_next, noise) -> x`, the next noisy volume.
     """
 

@@ -78,7 +78,7 @@ class Canvas:
         shape: (S, C, H, W), the slices that are perpendicular to the axis.
         positions: of the slices along the axis, mm from the first one, (S,), float64, on the CPU.
         draws: how often noise was drawn before.
-        estimate: of the slices, (S, C, H, W), to which the noise will be added; None at the start.
+        estimate: the last one of the slices, (S, C, H, W); None at the start.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class BoundNoise:
 
         Args:
             sigma: by which the noise will be multiplied.
-            estimate: shaped like it, to which it will be added; None at the start.
+            estimate: the last one, shaped like it; None at the start.
         """
         axis = self.canvas.axis + 1
         return self.stack(sigma, None if estimate is None else estimate.movedim(axis, 0)).movedim(0, axis)

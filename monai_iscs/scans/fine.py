@@ -17,7 +17,7 @@ from monai_iscs.randomness import random_stream
 from monai_iscs.scans.projections import Projections
 
 Noise = Callable[[Tensor, Generator], Tensor]
-RAYS = 2  # a pixel's side, and at least about as many a slice: a pixel measures their mean intensity
+RAYS = 2  # a pixel's side, and about as many a slice where that is more: a pixel measures their mean intensity
 
 
 def collimated(scan: ConeBeamGeometry, grid: Grid) -> tuple[ConeBeamGeometry, int]:

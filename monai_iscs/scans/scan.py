@@ -21,6 +21,7 @@ from monai_iscs.scans.measurement import Measurement
 from monai_iscs.scans.projections import Projections
 
 MOST_TRUNCATED = 0.01  # share of a view's attenuation that may miss the detector
+FEWEST_ROWS, FINEST_ROWS = 16, 8  # rows of a detector; rows in the height of a square pixel
 AIR = 0.00208  # per mm, at about -900 HU: what attenuates less may miss the detector
 
 
@@ -113,7 +114,7 @@ class ConeBeamScan(Scan):
         views: number of views.
         arc: degrees that they cover; a partial arc includes its first angle, not its last.
         row_spacing: mm from row to row of the detector at the isocentre; None: as from column to column, 1.17 mm for
-            slices of 256 × 256. Its height stays 1,024 mm.
+            slices of 256 × 256. Its height stays about 1,024 mm.
         unit_attenuation: attenuation of one prior unit, per mm. For CT the width of its range in HU at 0.02 /mm for
             1,000 HU (water above air): 0.052 for 2,600 HU.
         backend: projector backend, see `ConeBeamProjector`.
@@ -152,7 +153,12 @@ class ConeBeamScan(Scan):
         if self.row_spacing is None:
             return scan
         rows, columns = scan.detector_shape
-        wider = self.row_spacing / (scan.resolution(grid)[2] * grid.spacing[2])
+        square = scan.resolution(grid)[2] * grid.spacing[2]
+        low, high = square / FINEST_ROWS, square * rows / FEWEST_ROWS
+        if not low <= self.row_spacing <= high:
+            found = f"row_spacing: found {self.row_spacing:g} mm, expected {low:.2g} to {high:.3g} mm"
+            raise InputError(f"{found}, for a detector of {columns} columns")
+        wider = self.row_spacing / square
         return replace(scan, v=scan.v * wider, detector_shape=(2 * max(1, round(rows / wider / 2)), columns))
 
     def operator(self, grid: Grid) -> LinearOperator:

@@ -58,6 +58,7 @@ class Suite:
         lesions: what to insert into each volume before it is measured, or None.
         edges: spheres of bone to insert before the lesions, for the noise power, MTF and ring correlation, or None.
         own: whether the bundle's own method is a row, too, if it is not one already.
+        over: configs of the bundle that it needs.
     """
 
     title: str
@@ -68,6 +69,7 @@ class Suite:
     lesions: LesionPlan | None = None
     edges: LesionPlan | None = None
     own: bool = False
+    over: tuple[str, ...] = ()
 
     def rows_for(self, pipeline: Pipeline) -> list[Row]:
         """The rows for a bundle."""
@@ -138,7 +140,11 @@ SUITES: dict[str, Suite] = {
     ),
     "table3": Suite(title="Slice-to-slice difference (Table 3)", rows=_compared, layout="slices"),
     "table4": Suite(title="Priors that know three dimensions (Table 4)", rows=_three_dimensional),
-    "table5": Suite(title="The same, with the config limited_angle (Table 5)", rows=_three_dimensional),
+    "table5": Suite(
+        title="Priors that know three dimensions, limited angle (Table 5)",
+        rows=_three_dimensional,
+        over=("limited_angle",),
+    ),
     "table6": Suite(
         title="Deterministic sampling (Table 6)",
         rows=lambda _: [row for m in ("dds", "dds+iscs") for row in _varied(m, "eta {}", [0], lambda v: {"eta": v})],

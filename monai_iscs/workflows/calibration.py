@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from monai_iscs.errors import InputError
-from monai_iscs.files import sha256
 from monai_iscs.methods import Method
 from monai_iscs.metrics import Intervals
 from monai_iscs.workflows.bundle import bundle_names, find_bundle
@@ -74,7 +73,7 @@ def task_of(pipeline: Pipeline, sampler: Sampler) -> dict[str, Any]:
     """All that the errors of a sampler's mean depend on beside the patient, as JSON values."""
     scan = {name: pipeline.config.get_parsed_content(name) for name in pipeline.config.get_parsed_content("settings")}
     recipe = {"name": sampler.name, **sampler.recipe.as_dict()}
-    weights = sha256(Path(pipeline.config.get_parsed_content("ckpt_path")))
+    weights = pipeline.weights(sampler)
     told = pipeline.config.get_parsed_content("noise_level") if "noise_level" in pipeline.config else None
     task = {"recipe": recipe, "samples": sampler.samples, "scan": scan, "noise_level": told, "weights": weights}
     return _plain(task)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from monai_iscs.errors import InputError
 from monai_iscs.files import sha256
-from monai_iscs.priors import Denoiser, load_published_prior
+from monai_iscs.priors import Denoiser, SlicePrior, load_published_prior
 from monai_iscs.reports import RunFolder, write_json
 from monai_iscs.sampling import RECIPES
 from monai_iscs.workflows.bundle import read_config, read_entries
@@ -20,6 +20,7 @@ from monai_iscs.workflows.contract import check_version
 from monai_iscs.workflows.limits import BYTES_A_NUMBER, check_memory
 
 ACROSS = "across"  # name of the network for slices across the main ones
+IMPORTS = ("$import dataclasses", "$import monai_iscs.priors as priors", "$import monai_iscs.sampling as sampling")
 PUBLISHED_SIZE = 256  # pixels along each side of the slices that the published priors were trained on
 # A config that sets one of these belongs to the network that is replaced, or was tuned for it.
 _OF_THE_NETWORK = {"network_def", "ckpt_path", "networks", "train", "recipes", "calibrations"}
@@ -29,12 +30,12 @@ class Converted(NamedTuple):
     """The result of a conversion.
 
     Attributes:
-        weights: how many numbers the network has.
-        averaged: whether they are the averages of a training (EMA).
+        weights: how many numbers the networks have.
+        kind: of weights and prior, in words.
     """
 
     weights: int
-    averaged: bool
+    kind: str
 
 
 def convert_prior(
@@ -43,7 +44,8 @@ def convert_prior(
     """Writes a bundle with the settings of another one and a published prior.
 
     The recipes that the other bundle tuned for its own prior are left out; the new one has only those of the library.
-    A prior of three slices (DiffusionBlend++) is used as `Triplets`, two priors of single ones (TPDM) as `Alternating`.
+    A prior of three slices (DiffusionBlend++) is used as `Triplets`; with two of single ones there is the method tpdm,
+    which uses them in turn (`Alternating`).
 
     Args:
         checkpoints: the file as its authors published it; or two, the second for slices across the first one's: along y
@@ -79,12 +81,16 @@ def convert_prior(
     if across:
         path = f"$@bundle_root + '/models/{ACROSS}.pt'"
         inference["networks"][ACROSS] = {"network_def": across[0].definition, "ckpt_path": path}
-    if prior.slices != 1:
-        inference["plugs"] = {"prior": {"_target_": "monai_iscs.priors.Triplets", "axis": axis}}
-    elif across:
-        inference["plugs"] = {"priors": {"tpdm": _alternating(axis)}}
-        inference["method"] = "tpdm"
-    inference["recipes"] = {name: recipe for name, recipe in inference["recipes"].items() if name in RECIPES}
+    for entry, nothing in (("method", None), ("plugs", {})):
+        if entry in inference:
+            inference[entry] = nothing
+    changes = _changes(axis, slices=prior.slices, across=bool(across))
+    inference["recipes"] = {
+        name: f"$dataclasses.replace(sampling.{name.upper()}, {changes})" if changes else f"$sampling.{name.upper()}"
+        for name in RECIPES
+    }
+    if changes:
+        inference["imports"] = list(dict.fromkeys([*inference.get("imports", []), *IMPORTS]))
     if inference["recipe"] not in RECIPES:
         inference["recipe"] = next(iter(RECIPES))
     with RunFolder(output).results() as stage:
@@ -103,7 +109,10 @@ def convert_prior(
                 entries.pop("recipe")
             write_json(stage / "configs" / file.name, entries)
     weights = sum(parameter.numel() for loaded in priors for parameter in loaded.denoiser.parameters())
-    return Converted(weights, all(loaded.averaged for loaded in priors))
+    kind = "averaged (EMA)" if all(loaded.averaged for loaded in priors) else "not averaged"
+    if prior.slices != 1:
+        kind += f"; taken for {prior.slices} slices at a time, as of DiffusionBlend"
+    return Converted(weights, kind + f"; models/{ACROSS}.pt, for --method tpdm" if across else kind)
 
 
 def _slice_axis(bundle: Path) -> int:
@@ -111,11 +120,17 @@ def _slice_axis(bundle: Path) -> int:
     return read_config(bundle, "inference", {}).get_parsed_content("inferer").recipe.prior.axis
 
 
-def _alternating(axis: int) -> dict[str, Any]:
-    """`Alternating` priors of two published networks as entries of a config."""
-    slices = {"_target_": "monai_iscs.priors.SlicePrior"}
-    other = {**slices, "axis": 1 if axis == 2 else 2, "network": ACROSS}
-    return {"_target_": "monai_iscs.priors.Alternating", "main": {**slices, "axis": axis}, "other": other}
+def _changes(axis: int, *, slices: int, across: bool) -> str:
+    """What the library's recipes need for a published prior, as arguments of `dataclasses.replace`."""
+    single = f"priors.SlicePrior(axis={axis})"
+    if slices != 1:
+        triplets = f"priors.Triplets(axis={axis})"
+        return f"prior={triplets}, priors={{'diffusionblend': {triplets}}}"
+    own = [] if axis == SlicePrior().axis else [f"prior={single}"]
+    if across:
+        other = f"priors.SlicePrior(axis={1 if axis == 2 else 2}, network='{ACROSS}')"
+        own.append(f"priors={{'tpdm': priors.Alternating({single}, {other})}}")
+    return ", ".join(own)
 
 
 def _stored(denoiser: Denoiser, *, half: bool) -> dict[str, Tensor]:

@@ -184,10 +184,9 @@ class Pipeline:
 
     def _needed(self, sampler: Sampler) -> dict[str, nn.Module]:
         """The networks of a sampler's prior, which are read when they are first needed."""
-        names = sampler.recipe.prior.networks
-        for name in set(names) - set(self._networks):
+        for name in set(sampler.networks) - set(self._networks):
             self._networks[name] = load_network(self.config, self.device, name)
-        return {name: self._networks[name] for name in names}
+        return {name: self._networks[name] for name in sampler.networks}
 
     def baseline(self, name: str, measured: Measured) -> MetaTensor:
         """A volume (1, X, Y, Z) in the prior's units by a classical method."""
@@ -207,19 +206,22 @@ class Pipeline:
         with self.config.blamed("measurement"):
             return RegridResult()(result, measured.image, measured.reference)
 
-    def identity(self, record: RunRecord, path: Path, measured: Measured) -> dict[str, Any]:
+    def weights(self, sampler: Sampler) -> str | dict[str, str]:
+        """SHA-256 of the weights that a sampler's prior uses: of one file, or by the names of several networks."""
+        names = self._needed(sampler)
+        entries = {name: "ckpt_path" if name == "prior" else f"networks::{name}::ckpt_path" for name in names}
+        found = {name: sha256(Path(self.config.get_parsed_content(entry))) for name, entry in entries.items()}
+        return found["prior"] if list(found) == ["prior"] else found
+
+    def identity(self, record: RunRecord, path: Path, measured: Measured, sampler: Sampler) -> dict[str, Any]:
         """All that a run's result depends on, as JSON values: settings, seed, versions, device, input and weights."""
         known = record.as_dict()
         for taken in ("seconds", "peak_memory_mb", "peak_gpu_memory_mb"):
             del known[taken]
-        names = self.config.get("networks", {})
-        entries = ["ckpt_path", *(f"networks::{name}::ckpt_path" for name in names)]
-        files = [Path(self.config.get_parsed_content(entry)) for entry in entries]
-        weights = [sha256(file) for file in files if file.is_file()]
         # a geometry, flat field or air value that lies beside the input decides the measurement, too
         digest = hashlib.sha256(str(measured.image.meta.get(SCAN)).encode())
         digest.update(measured.measurement.data.detach().cpu().contiguous().numpy())
-        same = {"input": fingerprint(path), "measurement": digest.hexdigest(), "weights": weights}
+        same = {"input": fingerprint(path), "measurement": digest.hexdigest(), "weights": self.weights(sampler)}
         return {**known, **same, "processes": idist.get_world_size()}
 
     @property

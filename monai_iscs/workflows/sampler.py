@@ -45,6 +45,11 @@ class Sampler:
         return self.inferer.recipe
 
     @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the networks that its prior needs."""
+        return self.recipe.prior.networks
+
+    @property
     def steps(self) -> int:
         """How often the prior is called for a sample."""
         return len(self.recipe.sigmas.levels())

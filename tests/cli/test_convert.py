@@ -137,7 +137,7 @@ def test_two_priors_of_perpendicular_slices_work_in_turn(checkpoint, bundle, bod
     """TPDM; the second one is damped, so that its part can be seen."""
     content = torch.load(checkpoint, weights_only=False)
     weights = content["ema"]["shadow_params"] if "ema" in content else list(content.values())
-    weights[-2].mul_(0.5)
+    weights[-2].mul_(0.5)  # of the last layer
     torch.save(content, tmp_path / "other.pth")
     folder = tmp_path / "tpdm"
     files = [str(checkpoint), str(tmp_path / "other.pth")]
@@ -151,9 +151,8 @@ def test_two_priors_of_perpendicular_slices_work_in_turn(checkpoint, bundle, bod
     volumes = {}
     for method in ("tpdm", "dds"):
         output = tmp_path / method
-        options = ["--method", method] if method == "dds" else []  # its own method
         line = ["reconstruct", str(body), "--bundle", str(folder), "--steps", "2", "--output", str(output)]
-        assert main([*line, *options]) == 0
+        assert main([*line, "--method", method]) == 0
         volumes[method] = nib.load(output / "reconstruction.nii.gz").get_fdata()
         label = json.loads((output / "run.json").read_text())["settings"]["method"]
         assert label == method.upper()
@@ -171,11 +170,11 @@ def blend(published, tmp_path):
     width = len(weights["time_embed.2.bias"])
     weights["label_emb.weight"] = torch.zeros(1000, width)
     weights["label_emb.weight"][3] = 0.5
-    torch.save(weights, tmp_path / "blend.pt")
+    torch.save({"iterations": 1, "state_dict": weights}, tmp_path / "blend.pt")  # as their training saves it
     return tmp_path / "blend.pt"
 
 
-def test_a_prior_of_three_slices_is_used_as_such(blend, bundle, body, tmp_path):
+def test_a_prior_of_three_slices_is_used_as_such(blend, checkpoint, bundle, body, tmp_path):
     folder = tmp_path / "blend"
     assert main(["convert", str(blend), "--bundle", str(bundle), "--size", "32", "--output", str(folder)]) == 0
     output = tmp_path / "result"
@@ -183,6 +182,10 @@ def test_a_prior_of_three_slices_is_used_as_such(blend, bundle, body, tmp_path):
     settings = json.loads((output / "run.json").read_text())["settings"]
     assert settings["sampler"]["prior"] == {"name": "Triplets", "axis": 2, "network": "prior", "jump": 3}
     assert settings["method"] == "DiffusionBlend+ISCS"
+    single = tmp_path / "single"  # nothing of its prior stays in a bundle that is made of it
+    assert main(["convert", str(checkpoint), "--bundle", str(folder), "--size", "32", "--output", str(single)]) == 0
+    line = ["reconstruct", str(body), "--bundle", str(single), "--steps", "2", "--output", str(tmp_path / "again")]
+    assert main(line) == 0
     assert np.isfinite(nib.load(output / "reconstruction.nii.gz").get_fdata()).all()
 
 
@@ -191,7 +194,7 @@ def test_what_cannot_work_in_turn(fails, blend, checkpoint, bundle, tmp_path):
     assert "blend.pt: found a prior of 3 slices, expected 1, as in TPDM" in line
     line = fails("convert", checkpoint, checkpoint, checkpoint, "--bundle", bundle, "--output", tmp_path / "out")
     assert "checkpoint: found 3 files, expected one, or two of perpendicular slices" in line
-    weights = torch.load(blend)
+    weights = torch.load(blend)["state_dict"]
     weights["label_emb.weight"] = weights["label_emb.weight"][:2]
     torch.save(weights, tmp_path / "two.pt")
     line = fails("convert", tmp_path / "two.pt", "--bundle", bundle, "--output", tmp_path / "out")

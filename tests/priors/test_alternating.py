@@ -54,13 +54,18 @@ def test_it_is_described_by_its_parts():
             Alternating(SlicePrior(2), SlicePrior(1), every)
 
 
-def test_it_is_mirrored_as_a_whole():
+def test_both_are_mirrored_in_turn():
     networks = {"prior": Network(), "coronal": Network()}
-    prior = bind(Mirrored(Alternating(SlicePrior(2), SlicePrior(1, "coronal")), 0), networks)
+    parts = (Mirrored(SlicePrior(2), 0), Mirrored(SlicePrior(1, "coronal"), 0))
+    prior = bind(Alternating(*parts), networks)
     volume = torch.rand(1, *SHAPE)
-    for _ in range(2):
+    for _ in range(4):
         assert torch.equal(prior(volume, 0.1), volume)
-    assert torch.equal(networks["coronal"].seen[0], volume.flip(1).movedim(2, 0))
+    for name, axis in (("prior", 3), ("coronal", 2)):
+        for seen, expected in zip(networks[name].seen, (volume, volume.flip(1)), strict=True):
+            assert torch.equal(seen, expected.movedim(axis, 0))
+    around = bind(Mirrored(Alternating(SlicePrior(2), SlicePrior(1, "coronal"), 3), 0), networks)
+    assert torch.equal(around(volume, 0.1), volume)
 
 
 def test_a_stopped_run_goes_on_with_the_turn_it_was_at():

@@ -158,3 +158,20 @@ def test_the_start_is_the_loop_s_own(truth):
     assert len(asked) == 1
     assert torch.equal(asked[0], truth)
     torch.testing.assert_close(last.x0_hat, truth + 3)
+
+
+def test_the_noise_gets_the_last_estimate(truth):
+    """None at the start; what is kept to go on from gives the same."""
+    seen = []
+
+    def noise(sigma, estimate):
+        seen.append(None if estimate is None else estimate.clone())
+        return torch.zeros(SHAPE)
+
+    plugs = Plugs(truth.clone, lambda x, sigma: x / 2, unchanged, noise, DDSRule().bind())
+    kept = [replace(state, x0_hat=state.x0_hat.clone()) for state in sample(plugs, [1.0, 0.5, 0.2])]
+    assert seen[0] is None
+    assert all(torch.equal(a, state.x0_hat) for a, state in zip(seen[1:], kept, strict=False))
+    last = kept[1].x0_hat
+    next(iter(sample(plugs, [1.0, 0.5, 0.2], kept[1])))
+    assert torch.equal(seen[-1], last)

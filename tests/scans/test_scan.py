@@ -120,3 +120,11 @@ def test_what_counts_as_air_follows_the_units():
 def test_bad_arguments(option):
     with pytest.raises(InputError, match=f"{next(iter(option))}: found"):
         ConeBeamScan(**option)
+
+
+@pytest.mark.parametrize("row_spacing", [1e-3, 1e4])
+def test_rows_that_no_detector_has_are_refused(row_spacing):
+    _, grid = slab(spacing=5.0)
+    expected = rf"row_spacing: found {row_spacing:g} mm, expected \S+ to \S+ mm, for a detector of \d+ columns"
+    with pytest.raises(InputError, match=expected):
+        ConeBeamScan(views=2, row_spacing=row_spacing).geometry(grid)

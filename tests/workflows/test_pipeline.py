@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from monai_iscs.errors import InputError
+from monai_iscs.files import sha256
 from monai_iscs.methods import BASELINES, parse_method
 from monai_iscs.workflows.bundle import read_config
 from monai_iscs.workflows.pipeline import CLASSICAL, Pipeline
@@ -133,6 +134,10 @@ def test_methods_with_further_networks(with_priors, body):
         sampler = pipeline.sampler(method)
         assert sampler.recipe.label == method.label
         volumes[name] = pipeline.sample(sampler, measured, lambda state: None).volume
+        names = {"dds+iscs": "", "diffusionblend+iscs": ["neighbours"], "tpdm+iscs": ["prior", "coronal"]}[name]
+        files = {key: with_priors / "models" / f"{'model' if key == 'prior' else key}.pt" for key in names}
+        expected = {key: sha256(file) for key, file in files.items()}
+        assert pipeline.weights(sampler) == (expected or sha256(with_priors / "models" / "model.pt"))
     again = pipeline.sample(pipeline.sampler(parse_method("dds+iscs")), measured, lambda state: None).volume
     assert torch.equal(again, volumes["dds+iscs"])  # no network got another's weights
     for name in ("diffusionblend+iscs", "tpdm+iscs"):
