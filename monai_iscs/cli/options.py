@@ -211,8 +211,8 @@ def _add_sampler_options(parser: argparse.ArgumentParser, samples: int | None) -
     sampler.add_argument(
         "--recipe",
         metavar="NAME",
-        help="one of the bundle's: ours have default, which is tuned for the prior, CT also fast (as good, with half "
-        "of the steps) and limited-angle; released: the authors' code; paper: as described there",
+        help="one of the bundle's: ours have default, which is tuned for the prior, CT also fast (half of the steps), "
+        "deterministic (no noise) and limited-angle; released: the authors' code; paper: as described there",
     )
     sampler.add_argument(
         "--samples",

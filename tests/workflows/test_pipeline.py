@@ -100,6 +100,19 @@ def test_a_bundle_s_own_choice_is_named_as_the_method_that_it_is(pipeline, text)
     assert pipeline.sampler(method).recipe.label == method.label
 
 
+def test_the_deterministic_recipe_has_no_seed(bundle, body):
+    volumes = []
+    for seed in (0, 1):
+        pipeline = Pipeline(bundle, device="cpu", overrides={"seed": seed, "recipe": "deterministic"})
+        sampler = pipeline.sampler()
+        assert sampler.recipe.label == "DDS+noiseless"
+        measured = pipeline.measure(pipeline.load(body))
+        volumes.append(pipeline.sample(sampler, measured, lambda state: None).volume)
+    assert torch.equal(*volumes)
+    with pytest.raises(InputError, match="samples: found 2 of DDS"):
+        Pipeline(bundle, device="cpu", overrides={"samples": 2, "recipe": "deterministic"}).sampler()
+
+
 @pytest.fixture(scope="module")
 def with_priors(bundle, tmp_path_factory):
     """The bundle with weights of its further networks, never trained."""
