@@ -55,7 +55,7 @@ from monai_iscs.priors import published
         (["--method", "dds+pink"], "iscs, identical, identical-steps"),
         (["--noise", "slerp"], "dds+iscs is Slerp noise"),
         (["--preset", "fast"], "found 'fast', expected --recipe NAME"),
-        (["--recipe", "best"], "found 'best', expected one of default, fast, limited-angle, deterministic, released, paper"),
+        (["--recipe", "best"], "found 'best', expected one of default, fast, limited-angle, deterministic, released"),
         (["--colour", "red"], "--colour"),
     ],
 )
