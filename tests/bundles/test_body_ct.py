@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from monai_iscs.engines import psnr_at
 from monai_iscs.grid import Grid
 from monai_iscs.priors import EDMDenoiser
 from monai_iscs.transforms import ct_preprocessing
+from monai_iscs.workflows.bundle import load_network, read_config
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "body_ct_reconstruction"
 CONFIGS = BUNDLE / "configs"
+DATA = Path(__file__).parents[1] / "data"
 
 
 def read(name: str) -> dict:
@@ -54,6 +57,26 @@ def test_files_of_a_bundle_are_there_and_small_enough() -> None:
 
 def test_every_config_has_the_same_network() -> None:
     assert read("train.json")["network_def"] == read("inference.json")["network_def"]
+    neighbours = read("inference.json")["networks"]["neighbours"]
+    assert read("train_neighbours.json")["network_def"] == neighbours["network_def"]
+
+
+def test_neighbours_help_to_denoise_an_unseen_patient(prior: EDMDenoiser) -> None:
+    """Slices of 2.5 mm, whose neighbours have as much noise."""
+    config = read_config(BUNDLE, "inference", {})
+    assert (BUNDLE / "models" / "neighbours.pt").stat().st_size < 25e6
+    network = load_network(config, torch.device("cpu"), "neighbours")
+    read = ct_preprocessing("label", hu_range=(-1000, 1600))
+    volume = read({"label": str(DATA / "lidc-idri-0001_standard.nii.gz")})["label"]
+    stack = volume.as_tensor()[0, 64:192, 64:192].movedim(-1, 0)[:, None]
+    distance = stack.new_full((1, 1, 1, 1), math.log(2.5)).expand(len(stack) - 2, 1, *stack.shape[-2:])
+    for sigma, gain in ((0.05, 0.2), (0.2, 0.8)):
+        noisy = stack + sigma * torch.randn(stack.shape, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            alone = prior(noisy[1:-1], sigma)
+            seeing = network(torch.cat([noisy[1:-1], noisy[:-2], noisy[2:], distance], 1), sigma)
+        errors = [float((found - stack[1:-1]).square().mean()) for found in (alone, seeing)]
+        assert 10 * math.log10(errors[0] / errors[1]) > gain
 
 
 def test_load_returns_the_working_prior(prior: EDMDenoiser) -> None:
