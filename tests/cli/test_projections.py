@@ -158,7 +158,8 @@ def test_another_geometry_is_another_run(measuring, scan, tmp_path):
         write_projections(replace(right, geometry=moved), file)
         images = file.read_bytes()
         measured = pipeline.measure(pipeline.load(file))
-        identities.append(pipeline.identity(RunRecord({}, seed=0, device=torch.device("cpu")), file, measured))
+        record = RunRecord({}, seed=0, device=torch.device("cpu"))
+        identities.append(pipeline.identity(record, file, measured, pipeline.sampler()))
         assert identities[-1]["input"] == hashlib.sha256(images).hexdigest()
     assert identities[0]["measurement"] != identities[1]["measurement"]
 
