@@ -112,7 +112,7 @@ def calibrate_volumes(
     for number, (name, path) in enumerate(volumes.items()):
         with progress.stage(name):
             shared = MeasuredVolume(pipeline, middle_slices(pipeline.load(path), slices, pipeline.slice_axis))
-            identity = pipeline.identity(record, path, shared.measured)
+            identity = pipeline.identity(record, path, shared.measured, sampler)
             checkpoint = Checkpoint(folder, identity, name=f"{OWN}unfinished_{number}.pt")
             checkpoints.append(checkpoint)
             cases[name] = calibrating_case(shared, shared.sample(sampler, progress.step, checkpoint))
