@@ -96,10 +96,11 @@ def load_published_prior(path: str | os.PathLike[str], *, orientation: str = "di
     except LookupError as error:
         raise InputError(f"{path}: found no weight {error}, expected it to give the network's shape") from error
     denoiser, definition = _denoiser(network, settings, orientation)
-    slices = 3 if settings.get("classes") else 1
-    if settings["in_channels"] % slices or not set(DISTANCES) <= set(range(settings.get("classes") or 9)):
+    classes = settings.get("classes", 0)
+    slices = 3 if classes else 1
+    if classes and (settings["in_channels"] % slices or max(DISTANCES) >= classes):
         raise InputError(
-            f"{path}: found a network of {settings['in_channels']} channels and {settings['classes']} classes, "
+            f"{path}: found a network of {settings['in_channels']} channels and {classes} classes, "
             "expected three slices and the classes of DiffusionBlend"
         )
     return PublishedPrior(definition, settings["in_channels"] // slices, slices, average is not None, denoiser.eval())

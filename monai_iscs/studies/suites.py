@@ -125,10 +125,9 @@ def _thicknesses(_: Sequence[str]) -> list[Row]:
 
 
 def _three_dimensional(_: Sequence[str]) -> list[Row]:
-    priors = [f"{prior}{noise}" for prior in ("tpdm", "diffusionblend") for noise in ("", "+iscs")]
-    thick = [row for row in _rows("dds", "dds+iscs", *priors) if row.method != "tpdm"]  # it needs thin slices
-    shifted = [replace(row, label=f"{row.label}, 5 mm", thickness=5.0) for row in thick]
-    return [*_rows("dds", "dds+iscs", *priors), *shifted]
+    rows = _rows("dds", "dds+iscs", "tpdm", "tpdm+iscs", "diffusionblend", "diffusionblend+iscs")
+    thick = [row for row in rows if row.method != "tpdm"]  # it needs thin slices
+    return rows + [replace(row, label=f"{row.label}, 5 mm", thickness=5.0) for row in thick]
 
 
 SUITES: dict[str, Suite] = {
