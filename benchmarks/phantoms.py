@@ -53,11 +53,10 @@ def voxelise(ellipsoids: list[Ellipsoid], grid: Grid, *, oversampling: int = 4) 
 
 def rays(geometry: ConeBeamGeometry) -> tuple[np.ndarray, np.ndarray]:
     """Sources (view, 1, 1, 3) and unit directions (view, v, u, 3) to the pixel centres."""
-    source, detector, u, v = (
-        vector[:, None, None] for vector in (geometry.source, geometry.detector, geometry.u, geometry.v)
-    )
     row, column = (np.arange(n) - (n - 1) / 2 for n in geometry.detector_shape)
-    direction = detector + row[:, None, None] * v + column[:, None] * u - source
+    source = geometry.source[:, None, None]
+    places = geometry.column_places(column)[:, None]
+    direction = places + row[:, None, None] * geometry.v[:, None, None] - source
     return source, direction / np.linalg.norm(direction, axis=-1, keepdims=True)
 
 

@@ -42,4 +42,4 @@ def direct_method(operator: LinearOperator) -> str:
     if not isinstance(operator, ConeBeamProjector):
         return "sirt"
     scan, grid = operator.geometry.along(operator.grid), operator.grid.straight
-    return "fdk" if scan.is_upright and off_circle(scan, grid.center) is None else "sirt"
+    return "fdk" if scan.is_upright and not scan.is_curved and off_circle(scan, grid.center) is None else "sirt"

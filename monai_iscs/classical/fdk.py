@@ -56,6 +56,7 @@ def fdk(measurement: Measurement, *, hann: float | None = 1.0) -> torch.Tensor:
         raise InputError(f"fdk: found a measurement of {projector.name}, expected one of ConeBeamProjector")
     rays = RayTable.of(projector.geometry, projector.grid)
     check_circle(rays.geometry, rays.grid.center)
+    rays.geometry.check_flat("FDK")
     axis = rotation_axis(rays.geometry, rays.grid.center)
     shares = ray_shares(rays.geometry, axis)
     y = projections.detach().to(torch.float32)

@@ -23,7 +23,7 @@ RTK_TO_OURS = (2, 0, 1)  # our x, y, z are RTK's z, x, y, whose axis of rotation
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ConeBeamGeometry(ViewVectors):
-    """A point source and a flat detector in each view; see `ViewVectors` for what it holds.
+    """A point source and a flat or curved detector in each view; see `ViewVectors` for what it holds.
 
     Four ways to make one: `circular`, `from_rtk`, `from_vectors`, and the vectors themselves.
     """

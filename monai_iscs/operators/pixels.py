@@ -21,8 +21,9 @@ def pixel_size(scan: ViewVectors, *, user: str) -> tuple[float, float]:
         user: who knows one size only, for the message.
 
     Raises:
-        InputError: pixels of another size in some view, or pixels that are no rectangles.
+        InputError: a curved detector, pixels of another size in some view, or pixels that are no rectangles.
     """
+    scan.check_flat(user)
     sizes = np.stack([np.linalg.norm(step, axis=1) for step in (scan.v, scan.u)], 1)
     off = np.abs(sizes / sizes[0] - 1).max(1)
     if off.max() > SAME:

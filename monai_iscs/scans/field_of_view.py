@@ -12,6 +12,7 @@ import torch
 from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.operators.circle import off_circle, rotation_axis, seen_arc
+from monai_iscs.operators.field import shadow
 from monai_iscs.scans.projections import Projections
 
 ATTENUATED = 0.05  # line integral of a ray that met something: 2.5 mm of water
@@ -57,7 +58,7 @@ def field_of_view(projections: Projections, *, within: float = math.inf) -> Fiel
     source = scan.source[:, :2] - axis
     rows, columns = scan.detector_shape
     data = projections.data.cpu()
-    ray = (scan.detector - scan.source)[:, None, :2] + (np.array([-0.5, 0.5]) * columns)[:, None] * scan.u[:, None, :2]
+    ray = (scan.column_places([-columns / 2, columns / 2]) - scan.source[:, None])[..., :2]
     across = ray[..., 0] * source[:, None, 1] - ray[..., 1] * source[:, None, 0]
     away = across / np.linalg.norm(ray, axis=2)  # of the detector's two edges from the axis
     far = np.abs(away).argmax(1)
@@ -99,12 +100,9 @@ def seen_share(scan: ConeBeamGeometry, grid: Grid) -> torch.Tensor:
     x, y, z = (np.asarray(grid.affine)[axis, 3] + np.arange(grid.shape[axis]) * grid.spacing[axis] for axis in range(3))
     rows, columns = scan.detector_shape
     seen, met = np.zeros(grid.shape, np.float32), np.zeros((*grid.shape[:2], 1), np.float32)
-    for source, detector, u, v in zip(scan.source, scan.detector, scan.u, scan.v, strict=True):
-        forward = np.cross(u, v)
-        share = ((x - source[0])[:, None] * forward[0] + (y - source[1]) * forward[1]) / ((detector - source) @ forward)
-        across = ((x - source[0])[:, None] / share - (detector - source)[0]) * u[0]
-        across = (across + ((y - source[1]) / share - (detector - source)[1]) * u[1]) / (u @ u)
-        inside = (np.abs(across) <= columns / 2)[..., None]
+    for view, (source, detector, v) in enumerate(zip(scan.source, scan.detector, scan.v, strict=True)):
+        across, share = shadow(scan, view, x[:, None], y)
+        inside = ((np.abs(across) <= columns / 2) & (share > 0))[..., None]
         row = ((z - source[2]) / share[..., None] - (detector - source)[2]) / v[2]
         met += inside
         seen += inside & (np.abs(row) <= rows / 2)
@@ -174,8 +172,9 @@ def _seen_heights(scan: ConeBeamGeometry, axis: np.ndarray) -> tuple[float, floa
 
 def _fan(scan: ConeBeamGeometry) -> float:
     """The fan's angle, degrees; the widest view's."""
-    edges = [(scan.detector - scan.source + side * scan.detector_shape[1] / 2 * scan.u)[:, :2] for side in (-1, 1)]
-    cosine = (edges[0] * edges[1]).sum(1) / np.prod([np.linalg.norm(edge, axis=1) for edge in edges], axis=0)
+    half = scan.detector_shape[1] / 2
+    edges = (scan.column_places([-half, half]) - scan.source[:, None])[..., :2]
+    cosine = (edges[:, 0] * edges[:, 1]).sum(1) / np.linalg.norm(edges, axis=2).prod(1)
     return math.degrees(math.acos(np.clip(cosine, -1, 1).min()))
 
 

@@ -33,11 +33,12 @@ def upright(projections: Projections) -> Projections:
         The very same where all detectors are upright, and their rows rise along z.
 
     Raises:
-        InputError: a detector that faces up or down by more than 45°.
+        InputError: a tilted detector that is curved, or faces up or down by more than 45°.
     """
     scan = projections.geometry
     if scan.is_upright:
         return _rising(projections)
+    scan.check_flat("resampling a tilted one")
     normal = scan.normals * np.sign(scan.plane_depth)[:, None]
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     level = np.hypot(normal[:, 0], normal[:, 1])

@@ -163,18 +163,7 @@ def _coarse(projections: Projections) -> tuple[np.ndarray, Projections]:
     middle = projections.data[
         chosen, first[0] : first[0] + shape[0] * along_v, first[1] : first[1] + shape[1] * along_u
     ]
-    part = scan.chosen(chosen)
-    off_v, off_u = (
-        start + (count * size - 1) / 2 - (n - 1) / 2
-        for start, count, size, n in zip(first, shape, (along_v, along_u), (rows, columns), strict=True)
-    )
-    geometry = replace(
-        part,
-        detector=part.detector + off_v * part.v + off_u * part.u,
-        u=part.u * along_u,
-        v=part.v * along_v,
-        detector_shape=shape,
-    )
+    geometry = scan.chosen(chosen).binned(tuple(first), shape, (along_v, along_u))
     data = torch.nn.functional.avg_pool2d(middle[:, None], (along_v, along_u))[:, 0]
     return chosen, replace(projections, data=data, geometry=geometry, weights=None)
 

@@ -53,6 +53,8 @@ class Setup:
     detector_shape: tuple[int, int] = (28, 32)
     detector_pitch: tuple[float, float] = (14.0, 12.0)
     detector_offset: tuple[float, float] = (0.0, 0.0)
+    curved: bool = False
+    source_shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
     def grid(self) -> Grid:
@@ -60,14 +62,22 @@ class Setup:
 
     @property
     def geometry(self) -> ConeBeamGeometry:
-        return ConeBeamGeometry.circular(
+        flat = ConeBeamGeometry.circular(
             source_to_isocenter=self.source_to_isocenter,
             source_to_detector=self.source_to_detector,
             angles=self.angles,
             detector_shape=self.detector_shape,
             detector_pitch=self.detector_pitch,
-            detector_offset=self.detector_offset,
+            detector_offset=(self.detector_offset[0], 0.0 if self.curved else self.detector_offset[1]),
         )
+        if not self.curved:
+            return flat
+        about = flat.source + np.array([0, 0, self.detector_offset[0]])
+        curved = replace(flat, curved_about=about, source=flat.source + self.source_shift)
+        shift = self.detector_offset[1] / self.detector_pitch[1]
+        wide = replace(curved, detector_shape=(self.detector_shape[0], 1))
+        middle = wide.binned((0, shift), (self.detector_shape[0], 1), (1, 1))
+        return replace(middle, detector_shape=self.detector_shape)
 
     @property
     def projection_shape(self) -> tuple[int, int, int]:
@@ -94,6 +104,11 @@ SETUPS = {
         _PLAIN, detector_shape=(1, 32), volume_shape=(20, 20, 2), detector_offset=(4.0, 0.0)
     ),
     "one view along an axis": replace(_PLAIN, angles=(0.0,), detector_shape=(5, 1)),
+    "curved": replace(_PLAIN, curved=True, detector_offset=(-17.0, 37.0), voxel_spacing=(8.0, 9.0, 10.0)),
+    "curved, the source beside its place": replace(_PLAIN, curved=True, source_shift=(23.0, -31.0, 11.0)),
+    "curved, wide, corners leave it": replace(
+        _PLAIN, curved=True, detector_shape=(9, 70), detector_pitch=(30.0, 29.0), source_shift=(-40.0, 60.0, 0.0)
+    ),
 }
 
 

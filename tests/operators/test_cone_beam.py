@@ -137,7 +137,14 @@ def test_batch_dimensions(plain, backend):
     torch.testing.assert_close(back[1, 0], A.T(y[1, 0]))
 
 
-@pytest.mark.parametrize("options", [{}, {"voxel_spacing": (8.0, 6.5, 9.0), "volume_shape": (24, 30, 22)}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"voxel_spacing": (8.0, 6.5, 9.0), "volume_shape": (24, 30, 22)},
+        {"curved": True, "source_shift": (12.0, -9.0, 5.0)},
+    ],
+)
 def test_ellipsoids_within_the_voxelisation_floor(phantoms, plain, backend, options):
     """The error against closed-form integrals is at most 1.1 times that of brute-force sampling of the same voxels."""
     detector = {"detector_shape": (28, 32), "detector_pitch": (14.0, 12.0)}

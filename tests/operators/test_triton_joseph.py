@@ -127,11 +127,14 @@ from triton.compiler import ASTSource
 from monai_iscs.operators.backends import triton_kernels as kernels
 
 double = {"lateral", "reach", "height", "path", "advance", "growth", "level"}
-types = {"axis": "*u8", "segment": "*i32", **dict.fromkeys(double, "*fp64"), **dict.fromkeys(kernels.SIZES, "i32")}
+whole, sizes = dict.fromkeys(("segment", "nearest"), "*i32"), dict.fromkeys((*kernels.SIZES, "entries"), "i32")
+types = {"axis": "*u8", **whole, **dict.fromkeys(double, "*fp64"), **sizes}
+tiles = {"AXIS": 1, "COLUMNS": 4, "LAYERS": 4, "WARPS": 4, "TAPS": 3}
 for name, constants in (
     ("project", {"LAYERS": 4, "WARPS": 4}),
     ("weigh", {"SIDE": 32}),
-    ("backproject", {"AXIS": 1, "COLUMNS": 4, "LAYERS": 4, "WARPS": 4, "TAPS": 3}),
+    ("backproject", {**tiles, "CURVED": False}),
+    ("backproject", {**tiles, "CURVED": True}),
 ):
     kernel = getattr(kernels, name)
     signature = {a: "constexpr" if a in constants else types.get(a, "*fp32") for a in kernel.arg_names}

@@ -17,7 +17,7 @@ import torch
 from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
 from monai_iscs.operators.backends.rays import AlignedScan, RayTable
-from monai_iscs.operators.backends.scan_forms import HelixScan, PixelScan, RTKScan
+from monai_iscs.operators.backends.scan_forms import FlatScan, HelixScan, PixelScan, RTKScan
 from monai_iscs.operators.geometry import ConeBeamGeometry
 
 
@@ -67,7 +67,7 @@ _REGISTRY = {
     ),
     "rtk": _Entry("rtk_joseph", "RTKJoseph", _CPU, "itk.RTKPython", "pip install itk-rtk", RTKScan, automatic=False),
     "astra": _Entry(
-        *("astra_cone", "AstraCone", _CPU | _CUDA, "astra", "pip install astra-toolbox (GPL-3)", AlignedScan),
+        *("astra_cone", "AstraCone", _CPU | _CUDA, "astra", "pip install astra-toolbox (GPL-3)", FlatScan),
         automatic=False,
         matched=False,
     ),

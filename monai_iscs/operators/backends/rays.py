@@ -56,7 +56,8 @@ class RayTable(AlignedScan):
     and its path per plane is sqrt(path[0] + (path[1] + path[2] · k)²) mm.
 
     Conversely, the point at voxel indices (x, y) lies after the fraction s = shadow[1] · (1, x, y) of the way
-    from source to detector, in the plane of detector column shadow[0] · (1, x, y) / s.
+    from source to a flat detector, in the plane of detector column shadow[0] · (1, x, y) / s. For a curved detector
+    that is the flat one that touches it at its centre, which no ray meets before it.
 
     Attributes:
         geometry: the scan that is tabulated, in the grid's axes.
@@ -91,9 +92,9 @@ class RayTable(AlignedScan):
         spacing = np.asarray(grid.spacing)
         first = np.asarray(grid.affine)[:3, 3]
 
-        column = np.arange(columns) - (columns - 1) / 2
         start = (source[:, None, :2] - first[:2]) / spacing[:2]  # in voxel indices
-        step = (detector[:, None, :2] + column[:, None] * u[:, None, :2] - source[:, None, :2]) / spacing[:2]
+        places = geometry.column_places(np.arange(columns) - (columns - 1) / 2)
+        step = (places - source[:, None])[..., :2] / spacing[:2]
         axis = (np.abs(step[..., 1]) > np.abs(step[..., 0])).astype(np.uint8)
 
         def distance(edge: np.ndarray) -> np.ndarray:
@@ -103,8 +104,9 @@ class RayTable(AlignedScan):
 
         # point - source = s · (step of column 0 + column · pixel): cross product with each of the two
         pixel = u[:, :2] / spacing[:2]
-        area = step[:, 0, 0] * pixel[:, 1] - step[:, 0, 1] * pixel[:, 0]
-        shadow = np.stack([-distance(step[:, 0]), distance(pixel)], 1) / area[:, None, None]
+        corner = (detector - source)[:, :2] / spacing[:2] - (columns - 1) / 2 * pixel
+        area = corner[:, 0] * pixel[:, 1] - corner[:, 1] * pixel[:, 0]
+        shadow = np.stack([-distance(corner), distance(pixel)], 1) / area[:, None, None]
 
         pick = axis[..., None].astype(np.int64)
         start = np.broadcast_to(start, step.shape)
@@ -149,6 +151,10 @@ def _check_rays(geometry: ConeBeamGeometry, grid: Grid) -> None:
     # The steps are along x or y, never z: no ray through the volume may climb more than it advances.
     middle = (geometry.detector - geometry.source)[:, 2]
     climb = np.abs(middle) + np.abs(geometry.v[:, 2]) * geometry.detector_shape[0] / 2
+    if geometry.is_curved:
+        half_width = geometry.detector_shape[1] / 2
+        places = geometry.column_places(np.linspace(-half_width, half_width, 65)) - geometry.source[:, None]
+        distance = np.linalg.norm(places[..., :2], axis=2).min(1)
     beside = np.maximum(np.abs(center - geometry.source)[:, :2] - half[:2], 0)
     height = np.abs(center - geometry.source)[:, 2] + half[2]
     slope = np.minimum(climb / np.abs(distance), height / np.linalg.norm(beside, axis=1))

@@ -20,6 +20,22 @@ MAX_VIEWS = 4096  # that torch-radon's backprojection holds in shared memory
 
 
 @dataclass(frozen=True)
+class FlatScan(AlignedScan):
+    """ASTRA's form: source, detector and steps of each view."""
+
+    @classmethod
+    def of(cls, geometry: ConeBeamGeometry, grid: Grid) -> FlatScan:
+        """Any path of the source, and flat detectors at any place and tilt.
+
+        Raises:
+            InputError: a curved detector.
+        """
+        geometry.check_flat("ASTRA")
+        scan = AlignedScan.of(geometry, grid)
+        return cls(scan.geometry, scan.grid)
+
+
+@dataclass(frozen=True)
 class PixelScan(AlignedScan):
     """diffct's form: source, detector and unit steps of each view, and one size of the pixels.
 
@@ -34,7 +50,7 @@ class PixelScan(AlignedScan):
         """Any path of the source, and flat detectors at any place and tilt.
 
         Raises:
-            InputError: pixels that are no rectangles, or have another size in some view.
+            InputError: a curved detector, or pixels that are no rectangles or have another size in some view.
         """
         scan = AlignedScan.of(geometry, grid)
         return cls(scan.geometry, scan.grid, pixel_size(scan.geometry, user="diffct"))
@@ -79,9 +95,10 @@ class HelixScan(AlignedScan):
         """A circle, an arc or an even helix, whose detector's centre faces the axis.
 
         Raises:
-            InputError: another path, an offset of the detector, rows that fall, voxels that are no cubes, or more than
-                4,096 views.
+            InputError: a curved detector, another path, an offset of the detector, rows that fall, voxels that are no
+                cubes, or more than 4,096 views.
         """
+        geometry.check_flat("torch-radon")
         scan = AlignedScan.of(geometry, grid)
         if scan.geometry.views > MAX_VIEWS:
             raise InputError(f"geometry: found {scan.geometry.views} views, expected up to {MAX_VIEWS}")

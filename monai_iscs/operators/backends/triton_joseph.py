@@ -35,6 +35,8 @@ class _Tables(NamedTuple):
     advance: torch.Tensor  # (views, u) voxels from source to detector along the ray's axis
     growth: torch.Tensor  # (views, X + Y) detector rows per voxel of height at a plane, divided by `advance`
     level: torch.Tensor  # (views, 3): z index of the source + 1, minus its row + MAGIC, two voxels in detector rows
+    nearest: torch.Tensor  # (views, entries) int32, of a curved detector: the first column at each one of the flat one
+    shown: torch.Tensor  # (views, 2) float32: the flat detector's column of the first entry; columns in one, at most
 
 
 class TritonJoseph:
@@ -88,6 +90,7 @@ class TritonJoseph:
             advance=1 / rays.reach[..., 1],
             growth=1 / (np.where(gap == 0, 1, gap) * h2[:, None]),
             level=np.stack([h0 + 1, kernels.MAGIC.value - h1 / h2, 2 / h2], 1),
+            **_flat_index(rays),
         )
         # The rows that touch a voxel in the volume's middle are unrolled; voxels nearer to the source loop for more.
         middle = rays.shadow[:, 1] @ [1, (X - 1) / 2, (Y - 1) / 2]
@@ -130,12 +133,13 @@ class TritonJoseph:
                         tables.axis,
                         tables.lateral,
                         *tables[5:],
-                        *(X, Y, Z, views, rows, columns, self._padding),
+                        *(X, Y, Z, views, rows, columns, self._padding, tables.nearest.shape[1]),
                         AXIS=axis,
                         COLUMNS=COLUMNS,
                         LAYERS=layers,
                         WARPS=WARPS,
                         TAPS=self._taps,
+                        CURVED=self.rays.geometry.is_curved,
                         num_warps=WARPS,
                     )
         return x.to(projections.dtype)
@@ -152,6 +156,22 @@ class TritonJoseph:
                 *(torch.from_numpy(np.ascontiguousarray(table)).to(device) for table in self._tables)
             )
         return self._uploaded[device]
+
+
+def _flat_index(rays: RayTable) -> dict[str, np.ndarray]:
+    """`nearest` and `shown` of `_Tables`."""
+    scan = rays.geometry
+    columns = scan.detector_shape[1]
+    if not scan.is_curved:
+        return {"nearest": np.zeros((scan.views, 1), np.int32), "shown": np.zeros((scan.views, 2), np.float32)}
+    first, spacing = np.asarray(rays.grid.affine)[:2, 3], rays.grid.spacing[:2]
+    places = (scan.column_places(np.arange(columns) - (columns - 1) / 2)[..., :2] - first) / spacing
+    column, depth = np.einsum("vij,vcj->ivc", rays.shadow, np.concatenate([np.ones_like(places[..., :1]), places], 2))
+    flat = column / depth
+    entries = np.arange(math.ceil(np.ptp(flat, axis=1).max()) + 2)
+    nearest = [np.searchsorted(view, view[0] + entries) for view in flat]
+    most = 1 / np.diff(flat, axis=1).min(1) if columns > 1 else np.ones(scan.views)
+    return {"nearest": np.array(nearest, np.int32), "shown": np.stack([flat[:, 0], most], 1).astype(np.float32)}
 
 
 def _span(mask: np.ndarray) -> np.ndarray:

@@ -115,7 +115,7 @@ def weigh(projections, out, path, rows, columns, padding, SIDE: tl.constexpr):
     tl.store(out + ray.to(tl.int64) * (rows + padding) + k, values * length, mask)
 
 
-@triton.jit(do_not_specialize=SIZES)
+@triton.jit(do_not_specialize=[*SIZES, "entries"])
 def backproject(
     values,
     volume,
@@ -126,6 +126,8 @@ def backproject(
     advance,
     growth,
     level,
+    nearest,
+    shown,
     X,
     Y,
     Z,
@@ -133,11 +135,13 @@ def backproject(
     rows,
     columns,
     padding,
+    entries,
     AXIS: tl.constexpr,
     COLUMNS: tl.constexpr,
     LAYERS: tl.constexpr,
     WARPS: tl.constexpr,
     TAPS: tl.constexpr,
+    CURVED: tl.constexpr,
 ):
     """A tile of WARPS planes, COLUMNS z-columns and 32 · LAYERS slices gathers from all rays that step along AXIS.
 
@@ -176,7 +180,11 @@ def backproject(
         depth_slope = tl.load(shadow + 6 * view + 5 - AXIS)
         left = (shadow_plane + shadow_slope * before) / (depth_plane + depth_slope * before)
         right = (shadow_plane + shadow_slope * behind) / (depth_plane + depth_slope * behind)
-        low = tl.minimum(tl.maximum(tl.minimum(left, right) - 0.02, begin), end)
+        low = tl.minimum(left, right) - 0.02
+        if CURVED:  # the flat detector's columns are an index of the curved one's
+            index = tl.minimum(tl.maximum(tl.floor(low - tl.load(shown + 2 * view)), 0.0), entries - 1.0)
+            low = tl.load(nearest + view * entries + index.to(tl.int32)).to(tl.float32)
+        low = tl.minimum(tl.maximum(low, begin), end)
         first_u = tl.ceil(low).to(tl.int32)
 
         # The nearest depth bounds the rows per voxel, and with it (a projective map) the columns in between.
@@ -187,9 +195,10 @@ def backproject(
         area = shadow_slope * constant - depth_slope * tl.load(shadow + 6 * view)
         area_slope = shadow_slope * plane_slope - depth_slope * tl.load(shadow + 6 * view + 1 + AXIS)
         area = tl.maximum(tl.abs(area + area_slope * corner), tl.abs(area + area_slope * last_plane))
-        visits = (
-            tl.floor(tl.minimum(area / (depth * depth) * (behind - before) + 0.05, end - begin - 1.0)).to(tl.int32) + 1
-        )
+        width = area / (depth * depth) * (behind - before) + 0.05
+        if CURVED:  # an entry of the index is one column of the flat detector wide
+            width = (width + 1.0) * tl.load(shown + 2 * view + 1)
+        visits = tl.floor(tl.minimum(width, end - begin - 1.0)).to(tl.int32) + 1
         taps = tl.ceil(tl.load(level + 3 * view + 2).to(tl.float32) / depth + 0.01).to(tl.int32)
 
         growth_plane = tl.load(growth + view * (X + Y) + AXIS * X + plane)

@@ -63,13 +63,8 @@ def _check_axis(scan: ConeBeamGeometry, axis: np.ndarray, radius: np.ndarray) ->
             f"view {view}, expected the axis between them (lengths swapped, or to the detector from the axis?)"
         )
     rows, columns = scan.detector_shape
-    corners = np.stack(
-        [
-            scan.detector + side_v * rows / 2 * scan.v + side_u * columns / 2 * scan.u - scan.source
-            for side_v in (-1, 1)
-            for side_u in (-1, 1)
-        ]
-    )
+    edges = scan.column_places([-columns / 2, columns / 2]).swapaxes(0, 1) - scan.source
+    corners = np.concatenate([edges - rows / 2 * scan.v, edges + rows / 2 * scan.v])
     side = (corners * np.cross(point - scan.source, [0.0, 0.0, 1.0])).sum(2)  # of the plane of source and axis
     if (np.abs(np.sign(side).sum(0)) == len(corners)).all():
         hit = scan.source + (point - scan.source) / depth[:, None] - scan.detector
