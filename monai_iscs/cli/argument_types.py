@@ -115,14 +115,18 @@ def photons(text: str) -> float | str:
     return "$None" if text == "none" else number(0, 1e15)(text)
 
 
-def coefficients(text: str) -> list[float]:
-    """Numbers with commas between them: argparse takes a -1e-4 that stands alone for an option."""
+def numbers(separator: str, example: str) -> Callable[[str], list[float]]:
+    """Numbers with a separator between them: argparse takes a -1e-4 that stands alone for an option."""
     read = number(-1e15, 1e15, include_low=True)
-    try:
-        return [read(item) for item in text.split(",")]
-    except argparse.ArgumentTypeError:
-        msg = f"found {shortened(text)}, expected C1,C2,...: numbers with commas between them, such as 1.02,0.008"
-        raise argparse.ArgumentTypeError(msg) from None
+
+    def parse(text: str) -> list[float]:
+        try:
+            return [read(item) for item in text.split(separator)]
+        except argparse.ArgumentTypeError:
+            msg = f"found {shortened(text)}, expected numbers with {separator!r} between them, such as {example}"
+            raise argparse.ArgumentTypeError(msg) from None
+
+    return parse
 
 
 def number(low: float, high: float, *, include_low: bool = False) -> Callable[[str], float]:

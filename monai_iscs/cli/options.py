@@ -10,11 +10,11 @@ from monai_iscs.cli.argument_types import (
     OneOrThree,
     Removed,
     bundle_folder,
-    coefficients,
     count,
     existing_files,
     existing_path,
     number,
+    numbers,
     output_path,
     photons,
 )
@@ -49,14 +49,12 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
 
 def add_volumes(parser: argparse.ArgumentParser) -> None:
     """What is done to several volumes, one after the other, and where."""
-    parser.add_argument(
-        "volumes", type=existing_path, nargs="+", metavar="VOLUME", help="volume files or DICOM folders"
-    )
+    files = "volume files or DICOM folders"
+    parser.add_argument("volumes", type=existing_path, nargs="+", metavar="VOLUME", help=files)
     add_bundle_option(parser, "one of ours by its name, or the path of a folder, such as ./my_bundle")
     add_config_option(parser)
-    parser.add_argument(
-        "--output", type=output_path, required=True, metavar="DIR", help="folder to write and to go on in"
-    )
+    going_on = "folder to write and to go on in"
+    parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help=going_on)
     parser.add_argument(
         "--slices",
         type=count(1),
@@ -114,17 +112,15 @@ def add_scan_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="MRI: simulate slices N times as thick from a thin scan (default: INPUT has thick slices)",
     )
-    scan.add_argument(
-        "--measurement-seed", type=count(0), metavar="N", help="seed of its noise; --seed is the sampler's"
-    )
+    own = "seed of its noise; --seed is the sampler's"
+    scan.add_argument("--measurement-seed", type=count(0), metavar="N", help=own)
 
 
 def add_projection_options(parser: argparse.ArgumentParser) -> None:
     """What a scanner's projections are, and where they are to be reconstructed."""
     scan = parser.add_argument_group("real projections as INPUT (docs/projections.md lists the formats)")
-    scan.add_argument(
-        "--geometry", type=existing_path, metavar="FILE", help="geometry of the views (default: beside INPUT or in it)"
-    )
+    beside = "geometry of the views (default: beside INPUT or in it)"
+    scan.add_argument("--geometry", type=existing_path, metavar="FILE", help=beside)
     scan.add_argument("--kind", choices=KINDS, help="what the numbers are, where the format leaves it open")
     scan.add_argument("--flat", type=existing_files, metavar="FILE", help="counts without object")
     scan.add_argument("--dark", type=existing_files, metavar="FILE", help="counts without radiation")
@@ -137,10 +133,12 @@ def add_projection_options(parser: argparse.ArgumentParser) -> None:
         metavar=("V", "U"),
         help="mm from row to row and from column to column, where the format has none",
     )
-    scan.add_argument(
-        "--axis-column", type=number(0, math.inf, include_low=True), metavar="N", help="column of the rotation axis"
-    )
+    from_zero = number(0, math.inf, include_low=True)
+    scan.add_argument("--axis-column", type=from_zero, metavar="N", help="column of the rotation axis")
     scan.add_argument("--every", type=count(1), metavar="N", help="use each N-th view (default: all)")
+    for name, what in (("turns", "turns of a helix, from 0, fractional"), ("rows", "rows of the detector, from 0")):
+        summary = f"of raw data (DICOM-CT-PD) use these {what}; B is the end (default: all)"
+        scan.add_argument(f"--{name}", type=numbers(":", "2:3"), metavar="A:B", help=summary)
     scan.add_argument(
         "--position",
         choices=POSITIONS,
@@ -149,14 +147,13 @@ def add_projection_options(parser: argparse.ArgumentParser) -> None:
     )
     scan.add_argument(
         "--beam-hardening",
-        type=coefficients,
+        type=numbers(",", "1.02,0.008"),
         metavar="C1,C2,...",
         help="correct line integrals p to C1 p + C2 p^2 + ..., which is --water times the thickness of water "
         "(default: no correction; docs/projections.md says where the numbers come from)",
     )
-    scan.add_argument(
-        "--water", type=number(0, math.inf), metavar="F", help="attenuation of 0 HU per mm (default: 0.02)"
-    )
+    water = "attenuation of 0 HU per mm (default: the format's, else 0.02)"
+    scan.add_argument("--water", type=number(0, math.inf), metavar="F", help=water)
     scan.add_argument(
         "--shape",
         nargs=3,

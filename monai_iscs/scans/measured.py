@@ -23,6 +23,7 @@ from monai_iscs.scans.unexplained import unexplained_level
 
 Region = tuple[tuple[int, int], ...]  # (start, stop) in voxels along each axis
 BYTES_A_VOXEL = 24  # of a run at least: six volumes of float32
+WATER = 0.02  # attenuation per mm, where nobody says another
 NEGLIGIBLE = 0.25  # voxels that rays may meet beyond a grid
 
 
@@ -51,8 +52,9 @@ class MeasuredScan:
         spacing: voxel size, mm, one number or three along the patient's R, A, S.
         shape: voxels of the wanted volume; None: what the detector sees of the axis, and its field of view across it.
         center: of the wanted volume, mm in the patient's frame; None: in the middle of what the detector sees.
-        unit_attenuation: attenuation of one prior unit per mm: water's, times the width of the prior's range of HU,
-            by 1,000.
+        unit_attenuation: attenuation of one prior unit per mm if that of water is 0.02: 0.02 times the width of the
+            prior's range of HU, by 1,000.
+        water: attenuation of water per mm; None: what the projections say, else 0.02.
         backend: projector backend, see `ConeBeamProjector`.
 
     Raises:
@@ -63,6 +65,7 @@ class MeasuredScan:
     shape: Sequence[int] | None = None
     center: Sequence[float] | None = None
     unit_attenuation: float = 0.052
+    water: float | None = None
     backend: str = "auto"
 
     def __post_init__(self) -> None:
@@ -74,6 +77,8 @@ class MeasuredScan:
             object.__setattr__(self, "center", finite_numbers("center", self.center, 3))
         if not 0 < self.unit_attenuation < math.inf:
             raise InputError(f"unit_attenuation: found {self.unit_attenuation} /mm, expected a positive number")
+        if self.water is not None and not 0 < self.water < math.inf:
+            raise InputError(f"water: found {self.water} /mm, expected a positive number")
 
     def place(self, projections: Projections) -> Placed:
         """The measurement on its grid.
@@ -86,7 +91,8 @@ class MeasuredScan:
         """
         seen = upright(projections.in_patient())
         wanted = self._wanted(field_of_view(seen))
-        return place_on(wanted, seen, self.unit_attenuation, self.backend, noise_of=projections)
+        unit_attenuation = self.unit_attenuation * (self.water or seen.water or WATER) / WATER
+        return place_on(wanted, seen, unit_attenuation, self.backend, noise_of=projections)
 
     def _wanted(self, field: FieldOfView) -> Grid:
         low, high = field.heights

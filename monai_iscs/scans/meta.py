@@ -131,6 +131,7 @@ def projections_to_meta_tensor(projections: Projections, *, name: str) -> MetaTe
     text = {
         "geometry": projections.geometry.as_dict(),
         "position": projections.position,
+        "water": projections.water,
         "weights": None if projections.weights is None else packed(projections.weights),
         "notes": projections.notes,
     }
@@ -157,7 +158,7 @@ def projections_of(tensor: torch.Tensor) -> Projections:
         try:
             values = json.loads(text)
             geometry, weights = values["geometry"], unpacked(values["weights"], tensor.shape[1:])
-            position, notes = values["position"], tuple(values["notes"])
+            position, water, notes = values["position"], values["water"], tuple(values["notes"])
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f'meta["{PROJECTIONS}"]: found {text!r:.40}, expected its text ({error!r:.60})') from None
         return Projections(
@@ -165,5 +166,6 @@ def projections_of(tensor: torch.Tensor) -> Projections:
             geometry=ConeBeamGeometry.from_dict(geometry),
             weights=weights,
             position=position,
+            water=water,
             notes=notes,
         )

@@ -33,6 +33,7 @@ class Projections:
         weights: 1 where a pixel was measured, 0 where it was filled in from its neighbours, as `data`; None: all were.
         position: how the patient lies in the scanner, "HFS", "HFP", "FFS" or "FFP" (head or feet first, supine or
             prone); None: the geometry's frame is already the patient's, RAS.
+        water: attenuation of water per mm, where the file says it.
         notes: what was mended while reading, one sentence each.
 
     Raises:
@@ -43,6 +44,7 @@ class Projections:
     geometry: ConeBeamGeometry
     weights: Tensor | None = None
     position: str | None = None
+    water: float | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

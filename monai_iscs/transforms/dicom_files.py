@@ -77,8 +77,8 @@ def read_header(path: Path) -> pydicom.Dataset:
             raise InputError(f"{path}: found no DICOM header, expected a DICOM file (truncated or damaged?)")
         if CT_PD in header and header[CT_PD].value == "DETECTOR GEOMETRY":
             raise InputError(
-                f"{path}: found projections (DICOM-CT-PD), whose curved detectors can't be reconstructed yet, expected "
-                "a volume, or projections of a flat detector in one of the formats of docs/projections.md"
+                f"{path}: found projections (DICOM-CT-PD), expected a volume: reconstruct their folder first "
+                "(docs/projections.md)"
             )
         return header
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.scans.readers import data_exchange, rtk_files, vectors_file
+from monai_iscs.scans.readers.ct_pd import holds_ct_pd, read_ct_pd
 from monai_iscs.scans.readers.ctsimu import read_ctsimu
 from monai_iscs.scans.readers.helsinki import read_helsinki
 from monai_iscs.scans.readers.naming import FileError
@@ -33,7 +34,7 @@ WITH_GEOMETRY = {
 }
 BESIDE = ".xml"  # of a geometry of the same name beside images
 GEOMETRIES = (*WITH_GEOMETRY, ".json (for CTSimU's metadata)")
-OWN_OPTIONS = ("unit", "detector_pitch", "axis_column")
+OWN_OPTIONS = ("unit", "detector_pitch", "axis_column", "turns", "rows")
 
 
 def open_recording(path: Path, options: Options) -> Recording:
@@ -43,6 +44,9 @@ def open_recording(path: Path, options: Options) -> Recording:
         InputError: an unknown format, no geometry, an option that the format has no use for, or whatever its reader
             refuses.
     """
+    if holds_ct_pd(path):
+        _refuse_others(options, ("turns", "rows"))
+        return read_ct_pd(path, options)
     if isinstance(options.geometry, ConeBeamGeometry) and path.suffix.lower() not in COMPLETE:
         _refuse_others(options, ())
         return Recording(stack=open_stack(path, views=options.geometry.views), geometry=options.geometry)
@@ -64,7 +68,7 @@ def open_recording(path: Path, options: Options) -> Recording:
 
 def holds_projections(path: Path) -> bool:
     """Whether a file holds projections, as its name or a geometry beside it says, and not a volume."""
-    if path.suffix.lower() in (*COMPLETE, *rtk_files.SUFFIXES):
+    if path.suffix.lower() in (*COMPLETE, *rtk_files.SUFFIXES) or holds_ct_pd(path):
         return True
     return path.is_file() and path.with_suffix(BESIDE).is_file()
 

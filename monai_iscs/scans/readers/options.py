@@ -40,6 +40,8 @@ class Options:
     detector_pitch: float | Sequence[float] | None = None
     axis_column: float | None = None
     every: int = 1
+    turns: Sequence[float] | None = None
+    rows: Sequence[int] | None = None
     position: str | None = None
     beam_hardening: Sequence[float] | None = None
 
@@ -50,6 +52,8 @@ class Options:
             raise InputError(f"position: found {self.position!r:.40}, expected {', '.join((*POSITIONS, PATIENT))}")
         if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
             raise InputError(f"every: found {self.every!r:.40}, expected a whole number of at least 1")
+        for name, kind in (("turns", "turns"), ("rows", "rows of the detector")):
+            self._check_range(name, kind, whole=name == "rows")
         if self.air is not None and not _is_positive(self.air):
             raise InputError(f"air: found {self.air!r:.40}, expected a positive count")
         if self.air is not None and self.flat is not None:
@@ -65,6 +69,21 @@ class Options:
             )
         if self.beam_hardening is not None:
             finite_numbers("beam_hardening", self.beam_hardening)
+
+    def _check_range(self, name: str, what: str, *, whole: bool) -> None:
+        """Replace (first, end) by a tuple of numbers, 0 <= first < end."""
+        given = getattr(self, name)
+        if given is None:
+            return
+        try:
+            low, high = finite_numbers(name, given, 2)
+        except InputError:
+            low, high = 0, 0
+        if not 0 <= low < high or (whole and (low, high) != (int(low), int(high))):
+            raise InputError(
+                f"{name}: found {given!r:.40}, expected the first of the {what}, from 0, and the one after the last"
+            )
+        object.__setattr__(self, name, (int(low), int(high)) if whole else (low, high))
 
     @property
     def pitch(self) -> tuple[float, float] | None:

@@ -31,6 +31,8 @@ def read_projections(
     detector_pitch: float | Sequence[float] | None = None,
     axis_column: float | None = None,
     every: int = 1,
+    turns: Sequence[float] | None = None,
+    rows: Sequence[int] | None = None,
     position: str | None = None,
     beam_hardening: Sequence[float] | None = None,
 ) -> Projections:
@@ -54,6 +56,8 @@ def read_projections(
         axis_column: detector column (from 0, fractional) that the rotation axis is seen in, where parallel rays leave
             it open. None: found from opposite views.
         every: reads only each so many-th view, from the first one on.
+        turns: (first, end) of the scan's turns, from 0, fractional: reads those views only, where the format has turns.
+        rows: (first, end) of the detector's rows, from 0: uses those only, in raw data of clinical scanners.
         position: how the patient lay, see `Projections`; "RAS": the file's frame is the patient's. None: "HFS" for
             files of RTK, Varian and Elekta, else "RAS".
         beam_hardening: coefficients of the polynomial water correction, see `correct_beam_hardening`; None: the line
@@ -73,6 +77,8 @@ def read_projections(
         detector_pitch=detector_pitch,
         axis_column=axis_column,
         every=every,
+        turns=turns,
+        rows=rows,
         position=position,
         beam_hardening=beam_hardening,
     )
@@ -100,5 +106,6 @@ def read_with(path: str | PathLike[str], options: Options) -> Projections:
             geometry=recording.geometry.chosen(kept),
             weights=weights,
             position=None if position == PATIENT else position,
+            water=recording.water,
             notes=(*recording.notes, *notes),
         )

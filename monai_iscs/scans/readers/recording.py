@@ -26,6 +26,7 @@ class Recording:
         parallel: whether a far source stands for parallel rays.
         final: whether the reader has used what the user says about the numbers.
         position: of the patient where nobody says another; None: the frame is the patient's.
+        water: attenuation of water per mm, where the format has it.
         notes: for the user, one sentence each.
     """
 
@@ -37,6 +38,7 @@ class Recording:
     parallel: bool = False
     final: bool = False
     position: str | None = None
+    water: float | None = None
     notes: tuple[str, ...] = ()
 
     def checked(self) -> Recording:
