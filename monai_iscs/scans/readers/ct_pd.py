@@ -187,17 +187,20 @@ def _check_alike(views: list[ViewFile]) -> None:
     for name in SAME:
         values = [np.atleast_1d(view.values[name]) for view in views]
         if values[0].dtype.kind == "U":
-            usual = Counter(value.item() for value in values).most_common(1)[0][0]
-            off = np.array([value.item() != usual for value in values])
+            usual = np.array(Counter(value.item() for value in values).most_common(1)[0][0])
+            off = np.array([value.item() != usual.item() for value in values])
         else:
             usual = np.median(values, axis=0)
             off = (np.abs(np.array(values) - usual) > ALIKE * np.abs(usual)).any(1)
         if off.any():
-            view = views[int(off.argmax())]
-            found = view.values[name]
             raise FileError(
-                view.path, f"found {found} as {TAGS[name]}, expected {np.squeeze(usual)} as in most of the other views"
+                views[int(off.argmax())].path,
+                f"found {_text(values[off.argmax()])} as {TAGS[name]}, expected {_text(usual)} as in most other views",
             )
+
+
+def _text(value: np.ndarray) -> str:
+    return str(value.item()) if value.dtype.kind == "U" else ", ".join(f"{one:g}" for one in value)
 
 
 def _check_path(views: list[ViewFile]) -> None:
