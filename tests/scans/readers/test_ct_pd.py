@@ -158,7 +158,7 @@ class Scanner:
     ids=["plain", "flying, raw, transposed", "flat, the other way round", "falling, off centre"],
 )
 def test_a_ball_comes_back_where_it_lies_in_the_patient(tmp_path, scanner, position):
-    """A mirrored axis, or rows, columns or a direction of turning taken the wrong way round, moves it by centimetres."""
+    """A mirrored axis, or rows, columns or a direction taken the wrong way round, moves it by centimetres."""
     scanner = replace(scanner, position=position)
     z = (TO_SCANNER[position] @ BALL)[2]
     found = read_projections(scanner.write(tmp_path / "scan"))
