@@ -14,6 +14,7 @@ from monai_iscs.operators.backends import (
     is_matched,
     make_backend,
 )
+from monai_iscs.operators.circle import off_circle
 from monai_iscs.operators.geometry import ConeBeamGeometry
 from monai_iscs.operators.linear_operator import LinearOperator, MeasuredImages
 
@@ -49,7 +50,9 @@ class ConeBeamProjector(LinearOperator):
         self.domain_shape = grid.shape
         self.range_shape = geometry.projection_shape
         self.resolution = geometry.resolution(grid)
-        self.orbit_plane = dict(enumerate(grid.spacing[:2])) if geometry.along(grid).is_upright else None
+        local = geometry.along(grid)
+        around = local.is_upright and off_circle(local, grid.straight.center) is None
+        self.orbit_plane = dict(enumerate(grid.spacing[:2])) if around else None
         self.images = MeasuredImages(axes=(-2, -1), even_noise=False)
         self._scan = align_scan(backend, geometry, grid)
         self._made: dict[str, Backend] = {}
