@@ -89,6 +89,7 @@ _HOME = {
         "estimate_noise_level",
         "fit_water_correction",
         "read_projections",
+        "write_ct_pd",
         "write_projections",
     ),
     "scans.meta": ("projections_of",),

@@ -115,7 +115,7 @@ def photons(text: str) -> float | str:
     return "$None" if text == "none" else number(0, 1e15)(text)
 
 
-def numbers(separator: str, example: str) -> Callable[[str], list[float]]:
+def numbers(separator: str, expected: str) -> Callable[[str], list[float]]:
     """Numbers with a separator between them: argparse takes a -1e-4 that stands alone for an option."""
     read = number(-1e15, 1e15, include_low=True)
 
@@ -123,7 +123,7 @@ def numbers(separator: str, example: str) -> Callable[[str], list[float]]:
         try:
             return [read(item) for item in text.split(separator)]
         except argparse.ArgumentTypeError:
-            msg = f"found {shortened(text)}, expected numbers with {separator!r} between them, such as {example}"
+            msg = f"found {shortened(text)}, expected {expected}"
             raise argparse.ArgumentTypeError(msg) from None
 
     return parse

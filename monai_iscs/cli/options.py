@@ -49,12 +49,12 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
 
 def add_volumes(parser: argparse.ArgumentParser) -> None:
     """What is done to several volumes, one after the other, and where."""
-    files = "volume files or DICOM folders"
-    parser.add_argument("volumes", type=existing_path, nargs="+", metavar="VOLUME", help=files)
+    summary = "volume files or DICOM folders"
+    parser.add_argument("volumes", type=existing_path, nargs="+", metavar="VOLUME", help=summary)
     add_bundle_option(parser, "one of ours by its name, or the path of a folder, such as ./my_bundle")
     add_config_option(parser)
-    going_on = "folder to write and to go on in"
-    parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help=going_on)
+    summary = "folder to write and to go on in"
+    parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help=summary)
     parser.add_argument(
         "--slices",
         type=count(1),
@@ -112,15 +112,15 @@ def add_scan_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="MRI: simulate slices N times as thick from a thin scan (default: INPUT has thick slices)",
     )
-    own = "seed of its noise; --seed is the sampler's"
-    scan.add_argument("--measurement-seed", type=count(0), metavar="N", help=own)
+    summary = "seed of its noise; --seed is the sampler's"
+    scan.add_argument("--measurement-seed", type=count(0), metavar="N", help=summary)
 
 
 def add_projection_options(parser: argparse.ArgumentParser) -> None:
     """What a scanner's projections are, and where they are to be reconstructed."""
     scan = parser.add_argument_group("real projections as INPUT (docs/projections.md lists the formats)")
-    beside = "geometry of the views (default: beside INPUT or in it)"
-    scan.add_argument("--geometry", type=existing_path, metavar="FILE", help=beside)
+    summary = "geometry of the views (default: beside INPUT or in it)"
+    scan.add_argument("--geometry", type=existing_path, metavar="FILE", help=summary)
     scan.add_argument("--kind", choices=KINDS, help="what the numbers are, where the format leaves it open")
     scan.add_argument("--flat", type=existing_files, metavar="FILE", help="counts without object")
     scan.add_argument("--dark", type=existing_files, metavar="FILE", help="counts without radiation")
@@ -138,7 +138,7 @@ def add_projection_options(parser: argparse.ArgumentParser) -> None:
     scan.add_argument("--every", type=count(1), metavar="N", help="use each N-th view (default: all)")
     for name, what in (("turns", "turns of a helix, from 0, fractional"), ("rows", "rows of the detector, from 0")):
         summary = f"of raw data (DICOM-CT-PD) use these {what}; B is the end (default: all)"
-        scan.add_argument(f"--{name}", type=numbers(":", "2:3"), metavar="A:B", help=summary)
+        scan.add_argument(f"--{name}", type=numbers(":", "A:B, such as 2:3"), metavar="A:B", help=summary)
     scan.add_argument(
         "--position",
         choices=POSITIONS,
@@ -147,13 +147,13 @@ def add_projection_options(parser: argparse.ArgumentParser) -> None:
     )
     scan.add_argument(
         "--beam-hardening",
-        type=numbers(",", "1.02,0.008"),
+        type=numbers(",", "C1,C2,...: numbers with commas between them, such as 1.02,0.008"),
         metavar="C1,C2,...",
         help="correct line integrals p to C1 p + C2 p^2 + ..., which is --water times the thickness of water "
         "(default: no correction; docs/projections.md says where the numbers come from)",
     )
-    water = "attenuation of 0 HU per mm (default: the format's, else 0.02)"
-    scan.add_argument("--water", type=number(0, math.inf), metavar="F", help=water)
+    summary = "attenuation of 0 HU per mm (default: the format's, else 0.02)"
+    scan.add_argument("--water", type=number(0, math.inf), metavar="F", help=summary)
     scan.add_argument(
         "--shape",
         nargs=3,

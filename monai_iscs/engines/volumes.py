@@ -13,8 +13,9 @@ from pathlib import Path
 
 from monai.data import FolderLayoutBase
 
+from monai_iscs.dicom import DICOM, is_dicom, is_hidden
 from monai_iscs.errors import InputError, InputWarning
-from monai_iscs.transforms.dicom_files import DICOM, is_dicom, is_hidden, is_text, read_header
+from monai_iscs.transforms.dicom_files import is_text, read_header
 from monai_iscs.transforms.itk_files import DETACHED
 from monai_iscs.transforms.load import ITK, NIFTI
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -85,7 +84,7 @@ class Helix(NamedTuple):
         circle = self._asdict()
         up = circle.pop("rise") * self.angles[:, None] / (2 * math.pi) * [0, 0, 1]
         ideal = ConeBeamGeometry.circular(**circle, detector_shape=scan.detector_shape)
-        ideal = replace(ideal, source=ideal.source + up, detector=ideal.detector + up)
+        ideal = ideal.moved(up)
         off = np.stack([np.abs(getattr(scan, name) - getattr(ideal, name)).max(1) for name in VECTORS])
         if off.max() > EXACT * self.source_to_detector:
             vector, view = np.unravel_index(off.argmax(), off.shape)

@@ -186,14 +186,19 @@ class ViewVectors:
         columns = np.asarray(columns, np.float64)[:, None]
         if self.curved_about is None:
             return self.detector[:, None] + columns * self.u[:, None]
-        radial, step = self.detector - self.curved_about, np.linalg.norm(self.u, axis=1)[:, None, None]
-        radius = np.linalg.norm(radial, axis=1)[:, None, None]
-        angle = columns * step / radius
-        return (
-            self.curved_about[:, None]
-            + np.cos(angle) * radial[:, None]
-            + np.sin(angle) * radius * self.u[:, None] / step
-        )
+        radial, aside = (vectors[:, None] for vectors in self._radii())
+        angle = columns * self._step_angles()[:, None, None]
+        return self.curved_about[:, None] + np.cos(angle) * radial + np.sin(angle) * aside
+
+    def _radii(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of a curved detector, (views, 3): from its axis to its centre, and as far along u."""
+        radial = self.detector - self.curved_about
+        lengths = (np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (radial, self.u))
+        return radial, self.u * np.divide(*lengths)
+
+    def _step_angles(self) -> np.ndarray:
+        """Of a curved detector, (views,): radians from column to column."""
+        return np.linalg.norm(self.u, axis=1) / np.linalg.norm(self.detector - self.curved_about, axis=1)
 
     def binned(self, first: tuple[float, float], shape: tuple[int, int], size: tuple[int, int]) -> Self:
         """The scan of a part of the detector, in larger pixels.
@@ -209,9 +214,9 @@ class ViewVectors:
         )
         along_u = self.u
         if self.curved_about is not None:
-            radial, step = self.detector - self.curved_about, np.linalg.norm(self.u, axis=1, keepdims=True)
-            angle = off_u * step / (radius := np.linalg.norm(radial, axis=1, keepdims=True))
-            along_u = np.cos(angle) * self.u - np.sin(angle) * step / radius * radial
+            step = self._step_angles()[:, None]
+            radial, aside = self._radii()
+            along_u = step * (np.cos(off_u * step) * aside - np.sin(off_u * step) * radial)
         up = off_v * self.v
         return replace(
             self,

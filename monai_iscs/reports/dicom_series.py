@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from monai.data import MetaTensor
 
+from monai_iscs.dicom import check_pydicom
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
 from monai_iscs.reports.dicom_tags import read_source, series_tags
 from monai_iscs.reports.run_folder import RunFolder
 from monai_iscs.transforms.checks import MOST_SHEAR, VOXEL_SIZES
-from monai_iscs.transforms.dicom_files import check_pydicom
 
 if TYPE_CHECKING:
     import pydicom

@@ -9,7 +9,7 @@ from monai_iscs.scans.measured import MeasuredScan, Placed
 from monai_iscs.scans.measurement import Measurement
 from monai_iscs.scans.noise_level import estimate_noise_level
 from monai_iscs.scans.projections import Projections
-from monai_iscs.scans.readers import read_projections, write_projections
+from monai_iscs.scans.readers import read_projections, write_ct_pd, write_projections
 from monai_iscs.scans.rectify import upright
 from monai_iscs.scans.scan import ConeBeamScan, Scan
 from monai_iscs.scans.signal_noise import GaussianNoise, RicianNoise
@@ -33,5 +33,6 @@ __all__ = [
     "read_projections",
     "seen_share",
     "upright",
+    "write_ct_pd",
     "write_projections",
 ]

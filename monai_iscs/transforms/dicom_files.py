@@ -7,33 +7,18 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from monai_iscs.dicom import DICOM, check_pydicom, has_prefix, is_dicom, is_hidden
 from monai_iscs.errors import InputError, InputWarning
+from monai_iscs.scans.readers.ct_pd_tags import is_projection
 
 if TYPE_CHECKING:
     import pydicom
 
-DICOM = (".dcm", ".ima", ".dicom")
-CT_PD = (0x7029, 0x0010)  # whose creator's elements say what detector recorded a projection
 _LOOKED_AT = 10_000  # most files in subfolders to look at, to say where DICOM files are
-
-
-def check_pydicom() -> None:
-    """Whether DICOM can be read and written; nothing else needs pydicom.
-
-    Raises:
-        InputError: it is missing.
-    """
-    try:
-        import_module("pydicom")
-    except ImportError as error:
-        raise InputError(
-            "pydicom: found no such package, expected it for DICOM files: pip install 'monai-iscs[dicom]'"
-        ) from error
 
 
 @contextmanager
@@ -48,11 +33,6 @@ def reading(path: Path) -> Iterator[None]:
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
         raise InputError(f"{path}: found a truncated or damaged file ({reason}), expected a DICOM file") from error
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its first bytes or by the end of its name."""
-    return path.is_file() and not is_hidden(path) and (path.name.lower().endswith(DICOM) or _has_prefix(path))
 
 
 def is_text(path: Path) -> bool:
@@ -75,7 +55,7 @@ def read_header(path: Path) -> pydicom.Dataset:
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
         if "SOPClassUID" not in header and "Rows" not in header and "MediaStorageSOPClassUID" not in header.file_meta:
             raise InputError(f"{path}: found no DICOM header, expected a DICOM file (truncated or damaged?)")
-        if CT_PD in header and header[CT_PD].value == "DETECTOR GEOMETRY":
+        if is_projection(header):
             raise InputError(
                 f"{path}: found projections (DICOM-CT-PD), expected a volume: reconstruct their folder first "
                 "(docs/projections.md)"
@@ -116,7 +96,7 @@ def find_series(folder: Path) -> dict[Path, pydicom.Dataset]:
 def _dicom_files(folder: Path) -> list[Path]:
     """The DICOM files of a folder; a file that should be DICOM but isn't raises an `InputError`."""
     there = sorted(path for path in folder.iterdir() if path.is_file() and not is_hidden(path))
-    files = [path for path in there if _has_prefix(path)]
+    files = [path for path in there if has_prefix(path)]
     endings = {_ending(path) for path in files}
     for path in there:
         if path in files or _ending(path) not in (endings or {""}).union(DICOM):
@@ -151,16 +131,6 @@ def _images(folder: Path, headers: dict[Path, pydicom.Dataset]) -> dict[Path, py
         message = f"{folder}: left out {what}; {len(images)} of {len(headers)} DICOM files are read"
         warnings.warn(message, InputWarning, stacklevel=2)
     return images
-
-
-def is_hidden(path: Path) -> bool:
-    """Whether a file belongs to the system, or is the table of contents of a DICOM disk."""
-    return path.name.startswith(".") or path.name.upper() == "DICOMDIR"
-
-
-def _has_prefix(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def _is_dicom_without_prefix(path: Path) -> bool:

@@ -15,8 +15,8 @@ from monai.config import KeysCollection, PathLike
 from monai.data import ImageReader, MetaTensor
 from monai.transforms import LoadImage, MapTransform, Transform
 
+from monai_iscs.dicom import check_pydicom, is_dicom
 from monai_iscs.errors import InputError
-from monai_iscs.transforms.dicom_files import check_pydicom, is_dicom
 from monai_iscs.transforms.itk_files import META_IMAGE, NRRD, VolumeReader
 from monai_iscs.transforms.nifti import NiftiReader
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from monai.data import MetaTensor
 
+from monai_iscs.dicom import is_dicom
 from monai_iscs.errors import InputError
 from monai_iscs.reports import check_dicom_output, write_dicom_series
-from monai_iscs.transforms.dicom_files import is_dicom
 from monai_iscs.workflows.sampler import Sampler
 
 FOLDER = "dicom"  # in the folder of the run

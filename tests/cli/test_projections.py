@@ -367,7 +367,7 @@ def test_the_bundle_runs_a_folder_of_projections(measuring, scan, tmp_path):
         (["--air", 1000], "air"),
         (["--water", 0], "--water"),
         (["--position", "XYZ"], "--position"),
-        (["--beam-hardening", "1,soft"], "--beam-hardening: found '1,soft', expected numbers with ',' between them"),
+        (["--beam-hardening", "1,soft"], "--beam-hardening: found '1,soft', expected C1,C2,...: numbers with commas"),
         (["--beam-hardening", "1,-1e+0"], "beam_hardening: found a polynomial that turns at"),
         (["--beam-hardening", "50"], "beam_hardening: found a polynomial that makes"),
     ],

@@ -152,8 +152,8 @@ def _check_rays(geometry: ConeBeamGeometry, grid: Grid) -> None:
     middle = (geometry.detector - geometry.source)[:, 2]
     climb = np.abs(middle) + np.abs(geometry.v[:, 2]) * geometry.detector_shape[0] / 2
     if geometry.is_curved:
-        half_width = geometry.detector_shape[1] / 2
-        places = geometry.column_places(np.linspace(-half_width, half_width, 65)) - geometry.source[:, None]
+        columns = geometry.detector_shape[1]
+        places = geometry.column_places(np.arange(columns) - (columns - 1) / 2) - geometry.source[:, None]
         distance = np.linalg.norm(places[..., :2], axis=2).min(1)
     beside = np.maximum(np.abs(center - geometry.source)[:, :2] - half[:2], 0)
     height = np.abs(center - geometry.source)[:, 2] + half[2]

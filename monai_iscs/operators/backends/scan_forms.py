@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -76,8 +76,8 @@ class RTKScan(AlignedScan):
             InputError: what `rtk_parameters` refuses.
         """
         scan = AlignedScan.of(geometry, grid)
-        around = {name: getattr(scan.geometry, name) - scan.grid.center for name in ("source", "detector")}
-        return cls(scan.geometry, scan.grid, *rtk_parameters(replace(scan.geometry, **around)))
+        around = scan.geometry.moved(-np.asarray(scan.grid.center))
+        return cls(scan.geometry, scan.grid, *rtk_parameters(around))
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,18 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from monai_iscs.dicom import check_pydicom, is_dicom
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.scans.projections import POSITIONS
 from monai_iscs.scans.readers.ct_pd_tags import (
     TAGS,
     ViewFile,
-    import_pydicom,
     is_projection,
     is_transposed,
     read_pixels,
@@ -30,7 +31,6 @@ from monai_iscs.scans.readers.options import Options
 from monai_iscs.scans.readers.recording import Recording
 from monai_iscs.scans.readers.stack import Stack
 
-DICOM = (".dcm", ".ima", ".dicom")
 LOOKED_AT = 5  # files of a folder to tell what they are
 SAME = ("shape", "rows", "columns", "stored_rows", "stored_columns", "pitch_u", "pitch_v", "to_detector", "central")
 ALIKE = 1e-4  # relative difference of these from view to view
@@ -45,13 +45,15 @@ def holds_ct_pd(path: Path) -> bool:
     """Whether a folder holds views of DICOM-CT-PD."""
     if not path.is_dir():
         return False
-    files = [file for file in sorted(path.iterdir()) if _is_dicom(file)][:LOOKED_AT]
+    files = [file for file in sorted(path.iterdir()) if is_dicom(file)][:LOOKED_AT]
     if not files:
         return False
     try:
-        pydicom = import_pydicom()
+        check_pydicom()
     except InputError:
         return False  # whoever reads DICOM says what is missing
+    import pydicom
+
     for file in files:
         try:
             if is_projection(pydicom.dcmread(file, stop_before_pixels=True)):
@@ -69,7 +71,7 @@ def read_ct_pd(path: Path, options: Options) -> Recording:
             not flat, views of several spectra, numbers without a logarithm, or a patient's position that nobody says.
     """
     options.refuse("geometry", "flat", "dark", "air", "kind", because="the files have line integrals and their rays")
-    views = _of_one_series(path, [read_view(file) for file in sorted(path.iterdir()) if _is_dicom(file)])
+    views = _of_one_series(path, [read_view(file) for file in sorted(path.iterdir()) if is_dicom(file)])
     notes = _gaps(views)
     _check_alike(views)
     _check_path(views)
@@ -132,21 +134,7 @@ def ct_pd_geometry(views: Sequence[ViewFile]) -> ConeBeamGeometry:
     )
     # the same offset in all views: `central` is one of the values that are
     first = (columns + 1) / 2 - central_column[0]
-    return _wide(central.binned((0, first), (rows, 1), (1, 1)), columns)
-
-
-def _wide(scan: ConeBeamGeometry, columns: int) -> ConeBeamGeometry:
-    values = scan.as_dict()
-    return ConeBeamGeometry.from_dict({**values, "detector_shape": [scan.detector_shape[0], columns]})
-
-
-def _is_dicom(file: Path) -> bool:
-    if not file.is_file() or file.name.startswith(".") or file.name.upper() == "DICOMDIR":
-        return False
-    if file.suffix.lower() in DICOM:
-        return True
-    with file.open("rb") as opened:
-        return opened.read(132)[128:] == b"DICM"
+    return replace(central.binned((0, first), (rows, 1), (1, 1)), detector_shape=(rows, columns))
 
 
 def _of_one_series(path: Path, views: list[ViewFile]) -> list[ViewFile]:
@@ -223,9 +211,11 @@ def _check_path(views: list[ViewFile]) -> None:
         rate = steps / gap
         allowed = np.maximum(STEP * np.abs(np.median(rate)), least)
         off = np.abs(rate - np.median(rate)) * gap
-        both = np.minimum(np.append(off, np.inf), np.append(np.inf, off))  # of the steps to it and from it
+        # a wrong view is off in both of its steps, at an end in its only one and not in the next
+        inner = np.minimum(off[1:], off[:-1])
+        both = np.concatenate([[off[0] - off[1]], inner, [off[-1] - off[-2]]])
         if (both > allowed).any():
-            worst = int(np.where(np.isfinite(both), both, 0).argmax())
+            worst = int(both.argmax())
             found = views[worst].values[name]
             raise FileError(
                 views[worst].path,

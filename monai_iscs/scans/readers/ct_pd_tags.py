@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from monai_iscs.dicom import check_pydicom
 from monai_iscs.errors import InputError
-from monai_iscs.scans.readers.naming import FileError, missing_package, naming_file
+from monai_iscs.scans.readers.naming import FileError, naming_file
 
 if TYPE_CHECKING:
     import pydicom
@@ -92,15 +93,6 @@ class ViewFile(NamedTuple):
     values: dict[str, Any]
 
 
-def import_pydicom() -> Any:
-    """The package, or an `InputError`."""
-    try:
-        import pydicom
-    except ImportError:
-        raise missing_package("pydicom", "dicom") from None
-    return pydicom
-
-
 def is_projection(header: pydicom.Dataset) -> bool:
     """Whether a DICOM header is that of a view of DICOM-CT-PD."""
     rows = TAGS["rows"]
@@ -113,7 +105,9 @@ def read_view(path: Path) -> ViewFile:
     Raises:
         InputError: a file that is no such view, or lacks a value, or has one that can't be right.
     """
-    pydicom = import_pydicom()
+    check_pydicom()
+    import pydicom
+
     with naming_file(path):
         header = pydicom.dcmread(path, stop_before_pixels=True)
         if not is_projection(header):
@@ -173,8 +167,10 @@ def read_pixels(view: ViewFile) -> np.ndarray:
     Raises:
         InputError: other pixels than the header promises.
     """
+    import pydicom
+
     with naming_file(view.path):
-        pixels = import_pydicom().dcmread(view.path).pixel_array
+        pixels = pydicom.dcmread(view.path).pixel_array
         values = view.values
         if pixels.ndim != 2 or pixels.dtype.kind != "u":
             raise InputError(f"found pixels {pixels.shape} of {pixels.dtype}, expected one image of unsigned numbers")

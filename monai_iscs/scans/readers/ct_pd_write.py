@@ -7,17 +7,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from monai_iscs.dicom import check_pydicom
 from monai_iscs.errors import InputError
 from monai_iscs.files import staged, telling
 from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.operators.vectors import VECTORS
 from monai_iscs.scans.projections import POSITIONS, Projections
 from monai_iscs.scans.readers.ct_pd import TO_OURS, ct_pd_geometry
-from monai_iscs.scans.readers.ct_pd_tags import DECIMAL, FLOAT, TAGS, TEXT, ViewFile, import_pydicom
+from monai_iscs.scans.readers.ct_pd_tags import DECIMAL, FLOAT, TAGS, TEXT, ViewFile
+
+if TYPE_CHECKING:
+    import pydicom
 
 CREATORS = {
     0x7029: "DETECTOR GEOMETRY",
@@ -57,7 +61,9 @@ def write_ct_pd(
         InputError: a geometry that the format doesn't describe to 1e-3 mm, or another number of quanta.
         OutputError: the files can't be written.
     """
-    pydicom = import_pydicom()
+    check_pydicom()
+    import pydicom
+
     folder = Path(folder).expanduser()
     if folder.exists():
         raise InputError(f"{folder}: found a file or folder there already, expected none")
@@ -84,7 +90,7 @@ def write_ct_pd(
     with staged(folder.parent, last=folder.name) as stage:
         (stage / folder.name).mkdir()
         for number, (values, image) in enumerate(zip(views, data, strict=True), 1):
-            view = _dataset(pydicom, values, number)
+            view = _dataset(values, number)
             view.StudyInstanceUID, view.SeriesInstanceUID, view.PatientPosition = study, series, position
             view.PixelData = np.rint((image - low) / slope).astype("<u2").tobytes()
             view.save_as(stage / folder.name / f"{number:05d}.dcm", enforce_file_format=True)
@@ -151,8 +157,10 @@ def _values(scan: ConeBeamGeometry) -> list[dict[str, Any]]:
     return views
 
 
-def _dataset(pydicom: Any, values: dict[str, Any], number: int) -> Any:
+def _dataset(values: dict[str, Any], number: int) -> pydicom.Dataset:
     """A view without its pixels."""
+    import pydicom
+
     view = pydicom.Dataset()
     view.file_meta = pydicom.dataset.FileMetaDataset()
     view.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian

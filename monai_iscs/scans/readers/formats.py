@@ -67,7 +67,7 @@ def open_recording(path: Path, options: Options) -> Recording:
 
 
 def holds_projections(path: Path) -> bool:
-    """Whether a file holds projections, as its name or a geometry beside it says, and not a volume."""
+    """Whether a file or folder holds projections, as its name, its tags or a geometry beside it say, and no volume."""
     if path.suffix.lower() in (*COMPLETE, *rtk_files.SUFFIXES) or holds_ct_pd(path):
         return True
     return path.is_file() and path.with_suffix(BESIDE).is_file()

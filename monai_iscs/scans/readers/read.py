@@ -58,8 +58,8 @@ def read_projections(
         every: reads only each so many-th view, from the first one on.
         turns: (first, end) of the scan's turns, from 0, fractional: reads those views only, where the format has turns.
         rows: (first, end) of the detector's rows, from 0: uses those only, in raw data of clinical scanners.
-        position: how the patient lay, see `Projections`; "RAS": the file's frame is the patient's. None: "HFS" for
-            files of RTK, Varian and Elekta, else "RAS".
+        position: how the patient lay, see `Projections`; "RAS": the file's frame is the patient's. None: what
+            DICOM says, "HFS" for files of RTK, Varian and Elekta, else "RAS".
         beam_hardening: coefficients of the polynomial water correction, see `correct_beam_hardening`; None: the line
             integrals stay as they are. It needs the result's memory twice.
 
