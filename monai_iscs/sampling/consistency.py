@@ -13,6 +13,7 @@ from torch import Tensor
 
 from monai_iscs.errors import InputError, expect
 from monai_iscs.operators import LinearOperator, RampFilter
+from monai_iscs.sampling.dual import BoundDual
 from monai_iscs.scans import Measurement
 from monai_iscs.solvers import (
     SIRT,
@@ -173,12 +174,14 @@ class DDS(Consistency):
         error: standard deviation of the error of x0, in units of sigma; smoothing says how it is correlated. A
             measurement without noise is fitted by the iterations of `exact`. Instead of `gamma` and `discrepancy`.
         exact: the iterations for a measurement without noise, if there is an error.
+        dual: share, 0 to 1, that is kept from step to step of the dual variable; see `BoundDual`. Only with `error`, and
+            not used for a measurement without noise.
         whiten: weigh each value by the variance of its noise, see `Measurement.whitened`; else all alike.
         allow_unmatched: accept an operator whose `T` is not its exact adjoint; conjugate gradients may then diverge.
 
     Raises:
-        InputError: two of `gamma`, `discrepancy` and `error`, or a number of 0 or below. When bound: an unmatched
-            operator that is not allowed.
+        InputError: two of `gamma`, `discrepancy` and `error`, or one of them of 0 or below; a share out of range, or
+            without an error. When bound: an unmatched operator that is not allowed.
     """
 
     solver: ConjugateGradient = field(default_factory=ConjugateGradient)
@@ -186,6 +189,7 @@ class DDS(Consistency):
     discrepancy: bool = False
     error: float | None = None
     exact: ConjugateGradient = field(default_factory=ConjugateGradient)
+    dual: float = 0.0
     whiten: bool = False
     allow_unmatched: bool = False
     label = "DDS"
@@ -195,6 +199,9 @@ class DDS(Consistency):
         expect(self.error is None or self.error > 0, "error", self.error, "above 0")
         if self.error is not None and (self.gamma is not None or self.discrepancy):
             raise InputError(f"error: found {self.error} with gamma or discrepancy, expected one of them")
+        expect(0 <= self.dual <= 1, "dual", self.dual, "a share from 0 to 1")
+        if self.dual and self.error is None:
+            raise InputError(f"dual: found {self.dual} without error, expected it with one")
 
     def bind(self, measurement: Measurement, axis: int) -> BoundConsistency:
         operator, gamma = measurement.operator, self.gamma
@@ -217,7 +224,7 @@ class DDS(Consistency):
                 return solve(operator.normal, backprojection, x0, enough)
             return solve(proximal, gamma * backprojection + x0, x0, enough)
 
-        return step
+        return BoundDual(step, self.dual) if self.dual and weighted is not None else step
 
     @property
     def stops_at_noise(self) -> bool:

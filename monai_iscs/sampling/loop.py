@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from torch import Tensor
 
+from monai_iscs.sampling.dual import BoundDual
 from monai_iscs.sampling.rules import BoundRule
 from monai_iscs.sampling.sigmas import check_sigmas
 
@@ -19,7 +20,8 @@ class Plugs(NamedTuple):
     Attributes:
         start: `start() -> volume`, to which the first noise is added.
         prior: `prior(x, sigma) -> E[x0 | x]` for x = x0 + sigma * n; called once per step.
-        consistency: `consistency(x0, sigma) -> x0_hat`, which knows the measurement.
+        consistency: `consistency(x0, sigma) -> x0_hat`, which knows the measurement; a `BoundDual` adds its dual
+            variable before the next noise.
         noise: `noise(sigma, estimate) -> volume` of unit variance; the estimate is the last one, None for the
             start.
         rule: `rule(state, sigma_next, noise) -> x`, the next noisy volume.
@@ -72,7 +74,7 @@ def sample(plugs: Plugs, sigmas: Sequence[float], state: State | None = None) ->
         if state is None:
             x = start().add(noise(sigma, None), alpha=sigma)
         else:
-            x = rule(state, sigma, noise(sigma, state.x0_hat))
+            x = rule(_with_dual(state, consistency), sigma, noise(sigma, state.x0_hat))
             state.x0 = state.x0_hat = state.eps_hat = None  # memory for the prior
         x0 = prior(x, sigma)
         eps_hat = rule.predicted_noise(x, x0, sigma, sigma_next)
@@ -81,3 +83,8 @@ def sample(plugs: Plugs, sigmas: Sequence[float], state: State | None = None) ->
         state = State(index, sigma, x0, x0_hat, eps_hat)
         del x0, x0_hat, eps_hat
         yield state
+
+
+def _with_dual(state: State, consistency: Callable[[Tensor, float], Tensor]) -> State:
+    dual = consistency.dual if isinstance(consistency, BoundDual) else None
+    return state if dual is None else replace(state, x0_hat=state.x0_hat + dual)

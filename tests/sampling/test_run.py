@@ -59,6 +59,8 @@ STEPS = {
     "dds": DDS(solver=SOLVER),
     "dds, gamma": DDS(solver=SOLVER, gamma=2.0),
     "dds, discrepancy": DDS(solver=SOLVER, discrepancy=True),
+    "dds, error": DDS(solver=SOLVER, error=2.0),
+    "dds, dual": DDS(solver=SOLVER, error=2.0, dual=0.8),
     "ddnm": DDNM(iterations=5),
     "ddnm, discrepancy": DDNM(iterations=5, smoothing=0.5, discrepancy=True),
     "ddstv": DDSTV(solver=SOLVER),
