@@ -3,7 +3,8 @@
 
 from monai_iscs.sampling.adaptive_noise import AdaptiveNoise
 from monai_iscs.sampling.antithetic import Opposite
-from monai_iscs.sampling.consistency import DDNM, DDS, ConjugateGradient, Consistency
+from monai_iscs.sampling.conjugate_gradient import ConjugateGradient
+from monai_iscs.sampling.consistency import DDNM, DDS, Consistency
 from monai_iscs.sampling.ensemble import Ensemble, check_samples
 from monai_iscs.sampling.kernel_noise import Exponential, Kernel, KernelNoise, Matern, SquaredExponential
 from monai_iscs.sampling.loop import Plugs, State, sample

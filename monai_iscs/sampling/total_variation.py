@@ -11,7 +11,8 @@ from torch import Tensor
 
 from monai_iscs.errors import expect
 from monai_iscs.operators import Differences, soft_threshold
-from monai_iscs.sampling.consistency import ConjugateGradient, Consistency, check_gamma
+from monai_iscs.sampling.conjugate_gradient import ConjugateGradient
+from monai_iscs.sampling.consistency import Consistency, check_gamma
 from monai_iscs.scans import Measurement
 from monai_iscs.solvers import ADMM, Discrepancy, check_matched, voxel_weight
 
