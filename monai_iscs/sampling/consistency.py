@@ -79,14 +79,14 @@ class DDS(Consistency):
         error: standard deviation of the error of x0, in units of sigma; smoothing says how it is correlated. A
             measurement without noise is fitted by the iterations of `exact`. Instead of `gamma` and `discrepancy`.
         exact: the iterations for a measurement without noise, if there is an error.
-        dual: share, 0 to 1, of the dual variable that is kept from step to step, see `BoundDual`. Only with `error`,
-            and not used for a measurement without noise.
+        dual: share, 0 to 1, of the dual variable that is kept from step to step, see `BoundDual`; with `error` it is not
+            used for a measurement without noise.
         whiten: weigh each value by the variance of its noise, see `Measurement.whitened`; else all alike.
         allow_unmatched: accept an operator whose `T` is not its exact adjoint; conjugate gradients may then diverge.
 
     Raises:
-        InputError: two of `gamma`, `discrepancy` and `error`, or one of them of 0 or below; a share out of range, or
-            without an error. When bound: an unmatched operator that is not allowed.
+        InputError: two of `gamma`, `discrepancy` and `error`, or a number out of range. When bound: an unmatched
+            operator that is not allowed.
     """
 
     solver: ConjugateGradient = field(default_factory=ConjugateGradient)
@@ -105,8 +105,6 @@ class DDS(Consistency):
         if self.error is not None and (self.gamma is not None or self.discrepancy):
             raise InputError(f"error: found {self.error} with gamma or discrepancy, expected one of them")
         expect(0 <= self.dual <= 1, "dual", self.dual, "a share from 0 to 1")
-        if self.dual and self.error is None:
-            raise InputError(f"dual: found {self.dual} without error, expected it with one")
 
     def bind(self, measurement: Measurement, axis: int) -> BoundConsistency:
         operator, gamma = measurement.operator, self.gamma
@@ -129,7 +127,8 @@ class DDS(Consistency):
                 return solve(operator.normal, backprojection, x0, enough)
             return solve(proximal, gamma * backprojection + x0, x0, enough)
 
-        return BoundDual(step, self.dual) if self.dual and weighted is not None else step
+        met_exactly = self.error is not None and weighted is None
+        return BoundDual(step, self.dual) if self.dual and not met_exactly else step
 
     @property
     def stops_at_noise(self) -> bool:

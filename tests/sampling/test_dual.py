@@ -99,9 +99,16 @@ def test_a_measurement_without_noise_is_met_as_ever(measurement):
         torch.testing.assert_close(found(x0, sigma), expected(x0, sigma))
 
 
-def test_a_share_out_of_range_or_without_an_error():
+def test_early_stopping_has_one_too(measurement):
+    step = DDS(discrepancy=True, dual=0.5).bind(measurement, 0)
+    x0 = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(1))
+    first = step(x0, 0.4)
+    assert isinstance(step, BoundDual)
+    step(x0, 0.2)
+    torch.testing.assert_close(step.dual, (first - x0) / 8)
+
+
+def test_a_share_out_of_range():
     for share in (-0.1, 1.1, float("nan")):
         with pytest.raises(InputError, match=f"dual: found {share}, expected a share from 0 to 1"):
             DDS(error=1.0, dual=share)
-    with pytest.raises(InputError, match=r"dual: found 0\.5 without error, expected it with one"):
-        DDS(dual=0.5)

@@ -61,6 +61,7 @@ STEPS = {
     "dds, discrepancy": DDS(solver=SOLVER, discrepancy=True),
     "dds, error": DDS(solver=SOLVER, error=2.0),
     "dds, dual": DDS(solver=SOLVER, error=2.0, dual=0.8),
+    "dds, discrepancy and dual": DDS(solver=SOLVER, discrepancy=True, dual=1.0),
     "ddnm": DDNM(iterations=5),
     "ddnm, discrepancy": DDNM(iterations=5, smoothing=0.5, discrepancy=True),
     "ddstv": DDSTV(solver=SOLVER),
