@@ -79,8 +79,8 @@ class DDS(Consistency):
         error: standard deviation of the error of x0, in units of sigma; smoothing says how it is correlated. A
             measurement without noise is fitted by the iterations of `exact`. Instead of `gamma` and `discrepancy`.
         exact: the iterations for a measurement without noise, if there is an error.
-        dual: share, 0 to 1, of the dual variable that is kept from step to step, see `BoundDual`; with `error` it is not
-            used for a measurement without noise.
+        dual: share, 0 to 1, of the dual variable that is kept from step to step, see `BoundDual`; with an `error`
+            not for a measurement without noise.
         whiten: weigh each value by the variance of its noise, see `Measurement.whitened`; else all alike.
         allow_unmatched: accept an operator whose `T` is not its exact adjoint; conjugate gradients may then diverge.
 
