@@ -24,6 +24,8 @@ from monai_iscs.sampling import (
     DDSRule,
     IdenticalNoise,
     IndependentNoise,
+    KernelNoise,
+    Matern,
     NoNoise,
     PartialNoise,
     Rule,
@@ -267,17 +269,35 @@ def test_the_dds_rule_keeps_a_known_share_of_the_variance(world, k):
     )
 
 
+def slicewise(world: GaussianWorld) -> GaussianWorld:
+    """With a scanner that sees each slice alone, as parallel beams do."""
+    matrix = torch.kron(torch.eye(SLICES, dtype=torch.float64), world.matrix[:3, :PIXELS])
+    measurement = torch.linspace(-1, 1, len(matrix), dtype=torch.float64)
+    return GaussianWorld(prior=world.prior, matrix=matrix, measurement=measurement, slices=SLICES)
+
+
+@pytest.mark.parametrize("noise", [SlerpNoise(), *(KernelNoise(Matern(mm)) for mm in (2.0, 50.0))], ids=str)
+def test_a_scanner_of_single_slices_does_not_feel_their_correlation(world, walk, noise):
+    # each slice follows the law of independent noise, whatever the correlation; only their differences change
+    whole = slicewise(world)
+    sigmas, rule = geometric_sigmas(6, sigma_max=3, sigma_min=0.05), DDSRule(0.6)
+    zero = torch.zeros(SLICES * PIXELS, SLICES * PIXELS, dtype=torch.float64)
+    mean, covariance = propagate(
+        world.prior, lambda _: whole.proximal(4.0), torch.eye(SLICES), sigmas, rule, zero[0], zero
+    )
+    dds = DDS(solver=ConjugateGradient(iterations=12), gamma=4.0).bind(whole.measured(REPETITIONS), 0)
+    found = walk(world.prior, dds, noise, sigmas, torch.zeros(REPETITIONS, SLICES, HEIGHT, WIDTH), rule=rule, seed=11)
+    for index in range(SLICES):
+        own = slice(index * PIXELS, (index + 1) * PIXELS)
+        assert largest_deviation(found[:, index : index + 1], mean[own], covariance[own, own]) < 5
+    assert largest_deviation(found, mean, covariance) > 8
+
+
 def test_truncated_conjugate_gradients_come_near_the_law_of_converged_ones(world, walk, own_steps, capsys):
     # truncated conjugate gradients are not linear, so there is no closed form: the distance is measured. The operator
     # works in each slice, so that each repetition can have its own step lengths.
-    rows_of_slice = world.matrix[:3, :PIXELS]
-    whole = GaussianWorld(
-        prior=world.prior,
-        matrix=torch.kron(torch.eye(SLICES, dtype=torch.float64), rows_of_slice),
-        measurement=torch.linspace(-1, 1, 3 * SLICES, dtype=torch.float64),
-        slices=SLICES,
-    )
-    shape, matrix = (SLICES, HEIGHT, WIDTH), rows_of_slice.float()
+    whole = slicewise(world)
+    shape, matrix = (SLICES, HEIGHT, WIDTH), world.matrix[:3, :PIXELS].float()
     operator = ForeignOperator(
         (lambda x: x.flatten(2) @ matrix.T, lambda y: (y @ matrix).view(-1, *shape)),
         domain_shape=shape,
