@@ -15,19 +15,14 @@ from monai_iscs.scans import Measurement
 from monai_iscs.solvers import ADMM, check_matched, conjugate_gradient, voxel_weight
 
 NOISE_SHARE = 2.0  # λ in units of a voxel's noise: CT is best at 2 to 3, thick slices at 0.5 to 1 (validation volumes)
-WHITENED = {"lam": 0.001, "noise_share": 0.5}  # the same for rays that are weighed by their noise
 
 
-def admm_tv(
-    measurement: Measurement, *, non_negative: bool = True, whiten: bool = False, **settings: Any
-) -> torch.Tensor:
+def admm_tv(measurement: Measurement, *, non_negative: bool = True, **settings: Any) -> torch.Tensor:
     """Total variation, as strong as the noise of the measurement requires.
 
     Args:
         measurement: of any operator with a matched adjoint.
         non_negative: no value below 0.
-        whiten: weigh each value by the variance of its noise where that can be estimated, see `Measurement.whitened`;
-            the image can be less smooth then.
         **settings: other arguments of `ADMMTV`, such as `lam`.
 
     Returns:
@@ -36,10 +31,7 @@ def admm_tv(
     Raises:
         InputError: an unmatched operator, or a setting out of range.
     """
-    alike = measurement.weighted
-    measurement = measurement.whitened if whiten else alike
-    if measurement is not alike:
-        settings = WHITENED | settings
+    measurement = measurement.weighted
     solve = ADMMTV(measurement.operator, non_negative=non_negative, noise_level=measurement.noise_level, **settings)
     return solve(measurement.data)
 
@@ -56,7 +48,7 @@ class ADMMTV:
     residuals (Boyd et al. 2011, §3.4.1, made relative as in Wohlberg 2017): it doubles or halves if one is more than
     ten times the other. It only affects how fast the minimum is reached.
 
-    With `noise_level`, λ is large enough to keep noise out of the volume: at least `noise_share` times the noise of one
+    With `noise_level`, λ is large enough to keep noise out of the volume: at least `NOISE_SHARE` times the noise of one
     voxel's backprojection Aᵀy / w, which is level / √w.
 
     Args:
@@ -69,7 +61,6 @@ class ADMMTV:
         rho: ρ / w at the start.
         relaxation: over-relaxation in (0, 2), 1 for none.
         noise_level: root mean square of the measurement's noise; 0 keeps λ.
-        noise_share: λ / (level / √w).
 
     Raises:
         InputError: an unmatched operator, or an argument out of range.
@@ -87,7 +78,6 @@ class ADMMTV:
         rho: float = 0.3,
         relaxation: float = 1.6,
         noise_level: float = 0.0,
-        noise_share: float = NOISE_SHARE,
     ) -> None:
         check_matched(A)
         expect(lam >= 0, "lam", lam, "a number of at least 0")
@@ -97,7 +87,6 @@ class ADMMTV:
         expect(rho > 0, "rho", rho, "a positive number")
         expect(0 < relaxation < 2, "relaxation", relaxation, "a number above 0 and below 2")
         expect(noise_level >= 0, "noise_level", noise_level, "a number of at least 0")
-        expect(noise_share >= 0, "noise_share", noise_share, "a number of at least 0")
         self.A = A
         self.lam = lam
         self.iterations = iterations
@@ -107,7 +96,6 @@ class ADMMTV:
         self.rho = rho
         self.relaxation = relaxation
         self.noise_level = noise_level
-        self.noise_share = noise_share
 
     def __call__(self, y: torch.Tensor, x0: torch.Tensor | None = None) -> torch.Tensor:
         """Reconstruct from y. Several volumes are solved one by one: none changes another's result.
@@ -133,7 +121,7 @@ class ADMMTV:
     def _solve(self, b: torch.Tensor, x: torch.Tensor, weight: float) -> torch.Tensor:
         """One volume of the problem divided by w: b is Aᵀy / w."""
         terms = _DifferencesAndValue(b.shape) if self.non_negative else Differences(b.shape)
-        lam, axes = max(self.lam, self.noise_share * self.noise_level / weight**0.5), len(self.A.domain_shape)
+        lam, axes = max(self.lam, NOISE_SHARE * self.noise_level / weight**0.5), len(self.A.domain_shape)
 
         def proximal(v: torch.Tensor, t: float) -> torch.Tensor:
             """Shrinks the differences, and clips the values, which are one more map where there are constraints."""

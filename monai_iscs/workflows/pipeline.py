@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,12 +35,7 @@ from monai_iscs.workflows.recipes import REPLACING
 from monai_iscs.workflows.sampler import Sampled, Sampler
 
 BYTES_A_STEP = 200  # its sigma as a Python number, in the record and in the written file
-CLASSICAL: dict[str, Callable[[Measurement], Tensor]] = {
-    "fdk": fdk,
-    "sirt": sirt,
-    "admm-tv": partial(admm_tv, whiten=True),
-    "cubic": cubic,
-}
+CLASSICAL: dict[str, Callable[[Measurement], Tensor]] = {"fdk": fdk, "sirt": sirt, "admm-tv": admm_tv, "cubic": cubic}
 
 
 class Measured(NamedTuple):
