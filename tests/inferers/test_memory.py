@@ -73,6 +73,15 @@ def test_the_count():
         ({"consistency": DDS(), "rule": DDIMRule(0.85), "noise": IndependentNoise()}, 4, 8),
         # and u, b and x0 + S u; 17 kB more while it runs, whose owner is not known
         ({"consistency": DDS(solver=ConjugateGradient(smoothing=0.65), error=2.0)}, 4.05, 10),
+        # and the dual variable, the last estimate and, for the momentum, their sum
+        (
+            {
+                "consistency": DDS(solver=ConjugateGradient(smoothing=0.65), error=2.0, dual=1.0),
+                "rule": DDSRule(momentum=0.4),
+            },
+            6.05,
+            13,
+        ),
         ({"consistency": DDNM(iterations=3)}, 4, 7),
         ({"consistency": DDS(), "rule": DDSRule(momentum=0.4)}, 5, 8),  # and the estimate before
     ],
