@@ -61,12 +61,10 @@ def write_ct_pd(
         InputError: a geometry that the format doesn't describe to 1e-3 mm, or another number of quanta.
         OutputError: the files can't be written.
     """
-    check_pydicom()
+    folder = Path(folder).expanduser()
+    check_new(folder)
     import pydicom
 
-    folder = Path(folder).expanduser()
-    if folder.exists():
-        raise InputError(f"{folder}: found a file or folder there already, expected none")
     position = projections.position or "HFS"
     scan = projections.in_patient().geometry.turned(np.array(POSITIONS[position]).T)
     columns = scan.detector_shape[1]
@@ -95,6 +93,13 @@ def write_ct_pd(
             view.PixelData = np.rint((image - low) / slope).astype("<u2").tobytes()
             view.save_as(stage / folder.name / f"{number:05d}.dcm", enforce_file_format=True)
     return folder
+
+
+def check_new(folder: Path) -> None:
+    """Raise an `InputError` where a folder of DICOM-CT-PD can't be written: it exists, or pydicom is missing."""
+    check_pydicom()
+    if folder.exists():
+        raise InputError(f"{folder}: found a file or folder there already, expected none")
 
 
 def _in_order(scan: ConeBeamGeometry, data: np.ndarray) -> tuple[ConeBeamGeometry, np.ndarray]:
