@@ -70,6 +70,11 @@ def write_ct_pd(
     columns = scan.detector_shape[1]
     if quanta is not None and np.shape(quanta) != (columns,):
         raise InputError(f"quanta: found shape {np.shape(quanta)}, expected one number for each of {columns} columns")
+    if len(set(scan.detector_shape)) == 1:
+        raise InputError(
+            f"geometry: found as many detector rows as columns, {columns}, expected another number: the format's "
+            "readers tell by it in which order the pixels are"
+        )
     scan, data = _in_order(scan, projections.data.detach().cpu().numpy())
     low = float(data.min())
     slope = max((float(data.max()) - low) / MOST, 1e-9)
@@ -149,7 +154,7 @@ def _values(scan: ConeBeamGeometry) -> list[dict[str, Any]]:
         {**whole, "shape": shape, **{name: np.float32(numbers[view]) for name, numbers in found.items()}}
         for view in range(scan.views)
     ]
-    back = ct_pd_geometry([ViewFile(Path(), 1, "", 1, None, values) for values in views])
+    back = ct_pd_geometry([ViewFile(Path(), 1, "", "", "", 1, None, values) for values in views])
     ends = np.array([-(columns - 1) / 2, 0, (columns - 1) / 2])
     ours = np.concatenate([scan.source[:, None], scan.column_places(ends)], 1)
     theirs = np.concatenate([back.source[:, None], back.column_places(ends)], 1)
