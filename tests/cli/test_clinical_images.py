@@ -54,7 +54,7 @@ def patient(bundle, tmp_path_factory):
     image = MetaTensor(torch.from_numpy(volume).float()[None], affine=torch.tensor(grid.affine, dtype=torch.float64))
     write_dicom_series(image, folder / "images")
     given = ["simulate", folder / "images", "--bundle", folder / "tiny", "--output", folder / "projections"]
-    assert main([*map(str, given), "--views", "48", "--table-feed", "40", "--photons", "1e5"]) == 0
+    assert main([*map(str, given), "--views", "24", "--table-feed", "50", "--photons", "1e5"]) == 0
     return folder
 
 
@@ -64,8 +64,8 @@ def test_the_images_are_found_and_compared(script, patient, tmp_path, capsys):
     script.main([*map(str, given), "--methods", "sirt", *options])
     (row,) = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
     assert [float(value) for value in row["moved R A S mm"].split()] == pytest.approx([12, -20, 0], abs=1.5)
-    assert float(row["HU"]) == pytest.approx(0, abs=30)
-    assert float(row["|HU|"]) < 80
+    assert float(row["HU"]) == pytest.approx(0, abs=60)
+    assert float(row["|HU|"]) < 90
     assert 0 < float(row["noise"]) < 60
     assert float(row["images' noise"]) == 0
     assert float(row["axial dB"]) > 20
