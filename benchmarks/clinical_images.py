@@ -5,8 +5,8 @@
         [--slices 40] [--resume] [-- OPTIONS OF RECONSTRUCT]
 
 PROJECTIONS is a folder of DICOM-CT-PD, IMAGES the folder of the DICOM images that the scanner's own reconstruction made
-of the same scan, as both are in LDCT-and-Projection-data. **This script has never met those data**: it was tried on a
-simulated helix and the simulated volume as images (`tests/cli/test_clinical_images.py`). Look at the figure first.
+of the same scan, as both are in LDCT-and-Projection-data. **This script has never met those data**: it was tried on
+simulated helices and the simulated volume as images (`tests/cli/test_clinical_images.py`). Look at the figure first.
 
 The images are no truth: they are filtered backprojections with their own noise and kernel, so that PSNR and SSIM say
 how alike two reconstructions are, and not which one is better. A result is moved to where the images fit it best, as
@@ -185,7 +185,8 @@ def main(argv: list[str] | None = None) -> None:
         rows.append({"method": method, **compared(shown[method], vendor[..., part], grid.spacing)})
         rows[-1]["moved R A S mm"] = " ".join(f"{value:+.1f}" for value in place)
         print(rows[-1], flush=True)
-    three_view_figure(shown, vendor[..., part], there.spacing, arguments.output / "beside_images.png")
+    title = "reference: the scanner's own images, which are no truth"
+    three_view_figure(shown, vendor[..., part], there.spacing, arguments.output / "beside_images.png", title=title)
     with (arguments.output / "table.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
