@@ -151,6 +151,17 @@ def test_what_cannot_be_simulated(fails, options, said, clinical, crooked, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
+def test_an_oblique_volume_has_no_upright_scanner(fails, clinical, crooked, save_volume, tmp_path):
+    image = nib.load(crooked)
+    turned = image.affine.copy()
+    turned[:3, :3] = [[8, 0, 0], [0, 8 * np.cos(0.2), -8 * np.sin(0.2)], [0, 8 * np.sin(0.2), 8 * np.cos(0.2)]]
+    volume = save_volume(tmp_path / "oblique.nii.gz", image.get_fdata(dtype=np.float32), turned)
+    line = fails("simulate", volume, "--bundle", clinical, "--output", tmp_path / "scan", "--views", 5)
+    assert "found rays that are" in line
+    assert "off what DICOM-CT-PD can say, expected an upright detector" in line
+    assert not (tmp_path / "scan").exists()
+
+
 VIEWS, ROWS, COLUMNS = 20, 4, 10
 
 
@@ -274,6 +285,8 @@ BAD: dict[str, tuple[Damage, str]] = {
     "truncated pixels": (write("00007.dcm", lambda b: b[:-20]), is_of(7, "can't be read|found")),
     "truncated header": (write("00007.dcm", lambda b: b[:500]), is_of(7, "can't be read|found")),
     "zero size": (write("00007.dcm", lambda b: b""), is_of(7, "can't be read|found")),
+    "zero size, all of them": (lambda folder: [of(folder, n).write_bytes(b"") for n in ALL], "scan|dcm"),
+    "zero size, the first five": (lambda folder: [of(folder, n).write_bytes(b"") for n in ALL[:5]], is_of(1)),
     "text": (write("00007.dcm", lambda b: b"hello"), is_of(7, "can't be read|found")),
     "random bytes": (write("00007.dcm", lambda b: b[:132] + bytes(range(256)) * 4), is_of(7, "can't be read|found")),
     "zeros": (write("00007.dcm", lambda b: bytes(len(b))), is_of(7, "can't be read|found")),
