@@ -82,8 +82,9 @@ What comes out: a folder with the configs of the named bundle, changed for this 
                 path to --bundle: ./published_prior. It cannot be trained further."""
 
 SIMULATE = """\
-Scans a volume on its own grid, as reconstruct and benchmark do: a cone beam on a circle, each detector pixel the mean
-intensity of 2 x 2 rays, 1e5 photons a pixel. The body goes on beyond the volume's ends as its last slices are.
+Scans a volume on its own grid, as reconstruct and benchmark do: a cone beam on a circle or, with --table-feed, a helix,
+each detector pixel the mean intensity of 2 x 2 rays, 1e5 photons a pixel. The body goes on beyond the volume's ends as
+its last slices are.
 
 writes SCAN:  SCAN.mha, line integrals, and SCAN.xml beside it, the geometry as RTK writes it: reconstruct, RTK and
-              others read both."""
+              others read both. Without a suffix a folder, DICOM-CT-PD, as raw data of clinical scanners are public."""

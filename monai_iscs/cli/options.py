@@ -66,9 +66,15 @@ def add_volumes(parser: argparse.ArgumentParser) -> None:
 def add_scan_options(parser: argparse.ArgumentParser) -> None:
     """Settings of the simulated scan."""
     scan = parser.add_argument_group("the simulated scan (defaults: the bundle's)")
-    scan.add_argument("--views", type=count(1), metavar="N", help="number of X-ray views")
+    scan.add_argument("--views", type=count(1), metavar="N", help="number of X-ray views; of a helix, in each turn")
     scan.add_argument(
         "--arc", type=number(0, 360), metavar="DEG", help="degrees over which the views are spread, up to 360"
+    )
+    scan.add_argument(
+        "--table-feed",
+        type=number(0, math.inf),
+        metavar="MM",
+        help="a helix over all of INPUT that rises so much in a turn, by its detector's height (default: a circle)",
     )
     scan.add_argument(
         "--row-spacing",

@@ -199,7 +199,7 @@ def _add_simulate(verbs: Any) -> None:
         help="whose range of HU and scanner to use (default: body_ct_reconstruction)",
     )
     parser.add_argument(
-        "--output", type=output_path, required=True, metavar="SCAN", help="file to write, such as scan.mha"
+        "--output", type=output_path, required=True, metavar="SCAN", help="to write: scan.mha, or scan for a folder"
     )
     add_scan_options(parser)
 

@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -15,13 +16,14 @@ from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
 from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, LinearOperator
 from monai_iscs.randomness import random_stream
-from monai_iscs.scans.fine import Noise, collimated, simulate_finely
+from monai_iscs.scans.fine import Noise, collimated, simulate_finely, slices_beyond
 from monai_iscs.scans.measured import place_on
 from monai_iscs.scans.measurement import Measurement
 from monai_iscs.scans.projections import Projections
 
 MOST_TRUNCATED = 0.01  # share of a view's attenuation that may miss the detector
 FEWEST_ROWS, FINEST_ROWS = 16, 8  # rows of a detector; rows in the height of a square pixel
+ENDLESS = 10**6  # rows of a detector that misses nothing above and below
 AIR = 0.00208  # per mm, at about -900 HU: what attenuates less may miss the detector
 
 
@@ -109,10 +111,14 @@ class ConeBeamScan(Scan):
     `size` pixels. Without, the volume itself is on the grid of the reconstruction, and scanned by its own projector
     ("same grid"): a measurement that fits too well, for the laboratory.
 
+    With `table_feed` the scan is a helix, as in the clinic: the detector is collimated to the rows that the table moves
+    by in a turn (a pitch of 1), and the source travels from half a turn below the volume to half a turn above it.
+
     Args:
         size: pixels a side of the slices to reconstruct, or None.
-        views: number of views.
-        arc: degrees that they cover; a partial arc includes its first angle, not its last.
+        views: number of views; of a helix, in each turn.
+        arc: degrees that they cover; a partial arc includes its first angle, not its last. A helix has full turns.
+        table_feed: mm that a helix rises in a turn; None: a circle.
         row_spacing: mm from row to row of the detector at the isocentre; None: as from column to column, 1.17 mm for
             slices of 256 × 256. Its height stays about 1,024 mm.
         unit_attenuation: attenuation of one prior unit, per mm. For CT the width of its range in HU at 0.02 /mm for
@@ -126,6 +132,7 @@ class ConeBeamScan(Scan):
         size: int | None = None,
         views: int = 30,
         arc: float = 360.0,
+        table_feed: float | None = None,
         row_spacing: float | None = None,
         unit_attenuation: float = 0.052,
         backend: str = "auto",
@@ -136,6 +143,10 @@ class ConeBeamScan(Scan):
             raise InputError(f"views: found {views}, expected at least 1")
         if not 0 < arc <= 360:
             raise InputError(f"arc: found {arc:g} degrees, expected more than 0 and at most 360")
+        if table_feed is not None and not 0 < table_feed < math.inf:
+            raise InputError(f"table_feed: found {table_feed:g} mm, expected a positive number")
+        if table_feed is not None and arc != 360:
+            raise InputError(f"arc: found {arc:g} degrees with a table_feed, expected 360: a helix has full turns")
         if row_spacing is not None and not 0 < row_spacing < math.inf:
             raise InputError(f"row_spacing: found {row_spacing:g} mm, expected a positive number")
         if not unit_attenuation > 0:
@@ -143,13 +154,36 @@ class ConeBeamScan(Scan):
         self.size = size
         self.views = views
         self.arc = arc
+        self.table_feed = table_feed
         self.row_spacing = row_spacing
         self.unit_attenuation = unit_attenuation
         self.backend = backend
 
+    @property
+    def views_a_turn(self) -> int:
+        """How many views a full turn has, or would have."""
+        return round(self.views * 360 / self.arc)
+
     def geometry(self, grid: Grid) -> ConeBeamGeometry:
-        """A circle about the grid's centre."""
-        scan = ConeBeamGeometry.paper(grid, views=self.views, arc=self.arc)
+        """A circle about the grid's centre, or a helix about its third axis."""
+        circle = self._with_rows(ConeBeamGeometry.paper(grid, views=self.views, arc=self.arc), grid)
+        return circle if self.table_feed is None else self._helix(circle, grid)
+
+    def _helix(self, circle: ConeBeamGeometry, grid: Grid) -> ConeBeamGeometry:
+        """The circle's views, in as many turns as the grid's height takes."""
+        rows, columns = circle.detector_shape
+        apart = circle.resolution(grid)[2] * grid.spacing[2]
+        if not apart <= self.table_feed <= rows * apart:
+            found = f"table_feed: found {self.table_feed:g} mm, expected {apart:.3g} to {rows * apart:.4g} mm"
+            raise InputError(f"{found}, the height at the isocentre of one to all of the detector's rows")
+        turns = grid.shape[2] * grid.spacing[2] / self.table_feed + 1
+        view = np.arange(math.ceil(turns * self.views))
+        rise = (view - view.mean()) * self.table_feed / self.views
+        scan = circle.chosen(view % self.views).moved(np.outer(rise, grid.axes[:, 2]))
+        return replace(scan, detector_shape=(math.ceil(self.table_feed / apart), columns))
+
+    def _with_rows(self, scan: ConeBeamGeometry, grid: Grid) -> ConeBeamGeometry:
+        """The scan with rows as high as `row_spacing` says."""
         if self.row_spacing is None:
             return scan
         rows, columns = scan.detector_shape
@@ -190,15 +224,20 @@ class ConeBeamScan(Scan):
             raise InputError(f"volume: found {len(volume)} channels, expected 1")
         self.check_field(volume, grid)
         wanted = grid.fitted(self.size)
-        scan, beyond = collimated(self.geometry(wanted), wanted)
+        scan = self.geometry(wanted)
+        scan = collimated(scan, wanted) if self.table_feed is None else scan
         attenuation = self.unit_attenuation * volume[0]
+        beyond = slices_beyond(scan, wanted)
         settings = {"beyond": beyond, "backend": self.backend, "noise": noise, "generator": generator}
         return simulate_finely(attenuation, grid, scan, **settings), wanted
 
     def check_field(self, volume: Tensor, grid: Grid) -> None:
         """Raise an `InputError` if more than a trace of `volume` (C, X, Y, Z) projects outside the detector."""
         geometry = self.geometry(grid)
-        share = geometry.truncated_fraction(volume[0], grid, air=AIR / self.unit_attenuation)
+        seen = geometry
+        if self.table_feed is not None:  # one turn tells; what it misses above and below, others see
+            seen = replace(geometry.part(0, self.views), detector_shape=(ENDLESS, geometry.detector_shape[1]))
+        share = seen.truncated_fraction(volume[0], grid, air=AIR / self.unit_attenuation)
         if share > MOST_TRUNCATED:
             columns_apart, _, rows_apart = (
                 step * spacing for step, spacing in zip(geometry.resolution(grid), grid.spacing, strict=True)

@@ -6,7 +6,8 @@ from __future__ import annotations
 SPEED = ("slice_batch", "precision", "compiled")  # options that change a result only by rounding
 # Options that set the entry of the same name in a bundle's inference config.
 OVERRIDES = (
-    *("views", "arc", "row_spacing", "photons", "noise_std", "same_grid", "factor", "measurement_seed", "spacing"),
+    *("views", "arc", "table_feed", "row_spacing", "photons", "noise_std", "same_grid", "factor"),
+    *("measurement_seed", "spacing"),
     *("recipe", "steps", "eta", "smoothing", "noise_level"),
     *("seed", "samples", *SPEED),
 )
@@ -16,6 +17,6 @@ MEASURED_OVERRIDES = (
     *("turns", "rows", "beam_hardening", "water", "shape", "center"),
 )
 MEASURED = "measured"  # the config of a bundle for real projections
-SIMULATED_ONLY = ("views", "arc", "row_spacing", "photons", "noise_std", "same_grid", "factor", "measurement_seed")
+SIMULATED_ONLY = OVERRIDES[: OVERRIDES.index("spacing")]
 MOST = 2**63 - 1  # largest whole number, as in PyTorch's integers
 MOST_SMOOTHING = 1000  # samples of the scan: the length of its kernel

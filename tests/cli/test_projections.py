@@ -390,5 +390,5 @@ def test_a_bundle_without_measured_json(fails, scan, mri, tmp_path):
 
 
 def test_simulate_wants_the_name_of_a_stack(fails, body, measuring, tmp_path):
-    line = fails("simulate", str(body), "--bundle", str(measuring), "--output", str(tmp_path / "scan"))
+    line = fails("simulate", str(body), "--bundle", str(measuring), "--output", str(tmp_path / "scan.nii"))
     assert "expected the name of a file that ends in .mha" in line

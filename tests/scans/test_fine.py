@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_iscs.classical import fdk
+from monai_iscs.classical import fdk, sirt
 from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
 from monai_iscs.scans import ConeBeamScan
@@ -133,3 +133,60 @@ def test_a_body_higher_than_the_detector_is_refused():
 def test_size_is_checked():
     with pytest.raises(InputError, match="size: found 0"):
         ConeBeamScan(size=0)
+
+
+def test_a_helix_passes_over_the_whole_volume():
+    """24 views a turn that rise by 20 mm; 60 mm of slices and half a turn on both sides: 4 turns."""
+    grid = FINE.fitted(32)
+    scan = ConeBeamScan(size=32, views=24, table_feed=20.0).geometry(grid)
+    circle = ConeBeamScan(size=32, views=24).geometry(grid)
+    assert scan.views == 96
+    np.testing.assert_allclose(np.diff(scan.source[:, 2]), 20 / 24)
+    np.testing.assert_allclose(scan.source[:, 2].mean(), FINE.center[2])
+    np.testing.assert_allclose(scan.source[24:48, :2], circle.source[:, :2], atol=1e-9)
+    rows = 20 / (1024 / 64 * 700 / 1200)  # as high at the isocentre as a turn
+    assert scan.detector_shape == (math.ceil(rows), 64)
+
+
+def test_a_helix_sees_a_body_that_goes_on(monkeypatch):
+    """Every slice is alike, and so is every turn; the views are projected some at a time."""
+    scan = ConeBeamScan(size=32, views=10, table_feed=25.0)
+    whole, _ = scan.project(cylinder(), FINE)
+    monkeypatch.setattr("monai_iscs.scans.fine.VIEWS", 7)
+    parts, _ = scan.project(cylinder(), FINE)
+    torch.testing.assert_close(parts.data, whole.data, rtol=0, atol=0)
+    torch.testing.assert_close(whole.data[:10], whole.data[20:30], rtol=2e-4, atol=1e-4)
+
+
+def test_a_helix_is_reconstructed_in_its_place():
+    measurement = ConeBeamScan(size=32, views=40, table_feed=40.0).simulate(cylinder(), FINE)
+    assert measurement.grid.center == pytest.approx(FINE.center)
+    volume = sirt(measurement)[0]
+    middle = volume.shape[2] // 2
+    assert float(volume[14:18, 14:18, middle].mean()) == pytest.approx(0.4, rel=0.1)
+    assert float(volume[19:21, 13:15, middle].mean()) == pytest.approx(0.8, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"table_feed": 0.0}, "table_feed: found 0 mm, expected a positive number"),
+        ({"table_feed": 20.0, "arc": 180.0}, "arc: found 180 degrees with a table_feed, expected 360"),
+    ],
+)
+def test_no_helix(options, said):
+    with pytest.raises(InputError, match=said):
+        ConeBeamScan(size=32, **options)
+
+
+@pytest.mark.parametrize("feed", [1.0, 1e4])
+def test_a_helix_that_no_detector_has(feed):
+    scan = ConeBeamScan(size=32, views=4, table_feed=feed)
+    with pytest.raises(InputError, match=rf"table_feed: found {feed:g} mm, expected 9.33 to 597.3 mm"):
+        scan.geometry(FINE.fitted(32))
+
+
+def test_a_body_wider_than_a_helix_sees():
+    wide = Grid.centered((64, 8, 60), (20.0, 20.0, 20.0))
+    with pytest.raises(InputError, match=r"of the body's attenuation .* outside the detector"):
+        ConeBeamScan(size=32, views=4, table_feed=60.0).project(torch.ones(1, *wide.shape), wide)

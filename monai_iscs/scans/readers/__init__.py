@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from monai_iscs.scans.readers.ct_pd_write import write_ct_pd
+from monai_iscs.scans.readers.ct_pd_write import check_new, write_ct_pd
 from monai_iscs.scans.readers.formats import check_geometry_given, holds_projections
 from monai_iscs.scans.readers.options import Options
 from monai_iscs.scans.readers.read import read_projections, read_with
@@ -12,6 +12,7 @@ from monai_iscs.scans.readers.write import write_projections
 __all__ = [
     "Options",
     "check_geometry_given",
+    "check_new",
     "holds_projections",
     "read_projections",
     "read_with",

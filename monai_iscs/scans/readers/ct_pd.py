@@ -6,7 +6,6 @@ That is what the public LDCT-and-Projection-data are in: helical scans, cylindri
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,26 +17,14 @@ from monai_iscs.dicom import check_pydicom, is_dicom
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.scans.projections import POSITIONS
-from monai_iscs.scans.readers.ct_pd_tags import (
-    TAGS,
-    ViewFile,
-    is_projection,
-    is_transposed,
-    read_pixels,
-    read_view,
-)
-from monai_iscs.scans.readers.naming import FileError, naming_file
+from monai_iscs.scans.readers.ct_pd_checks import check_views, one_scan
+from monai_iscs.scans.readers.ct_pd_tags import TAGS, ViewFile, is_projection, read_pixels, read_view
+from monai_iscs.scans.readers.naming import naming_file
 from monai_iscs.scans.readers.options import Options
 from monai_iscs.scans.readers.recording import Recording
 from monai_iscs.scans.readers.stack import Stack
 
 LOOKED_AT = 5  # files of a folder to tell what they are
-SAME = ("shape", "rows", "columns", "stored_rows", "stored_columns", "pitch_u", "pitch_v", "to_detector", "central")
-ALIKE = 1e-4  # relative difference of these from view to view
-RADII = 1.0  # mm that the radius may differ from view to view
-STEP = 0.5  # how far a view may be off the middle of its neighbours, in steps from view to view
-STILL = 0.5  # mm, the same where the table stands still
-NAMED = 5  # gaps in a message
 TO_OURS = (1, 0, 2)  # x and y of the format, right and up seen from the table, are our y and x
 
 
@@ -71,11 +58,9 @@ def read_ct_pd(path: Path, options: Options) -> Recording:
             not flat, views of several spectra, numbers without a logarithm, or a patient's position that nobody says.
     """
     options.refuse("geometry", "flat", "dark", "air", "kind", because="the files have line integrals and their rays")
-    views = _of_one_series(path, [read_view(file) for file in sorted(path.iterdir()) if is_dicom(file)])
-    notes = _gaps(views)
-    _check_alike(views)
-    _check_path(views)
-    _check_numbers(views)
+    files = sorted(file for file in path.iterdir() if is_dicom(file) or (file.is_symlink() and not file.exists()))
+    views, notes = one_scan(path, [read_view(file) for file in files])
+    check_views(views)
     views = _turns(views, options)
     rows, columns = (int(views[0].values[name]) for name in ("rows", "columns"))
     low, high = options.rows or (0, rows)
@@ -135,106 +120,6 @@ def ct_pd_geometry(views: Sequence[ViewFile]) -> ConeBeamGeometry:
     # the same offset in all views: `central` is one of the values that are
     first = (columns + 1) / 2 - central_column[0]
     return replace(central.binned((0, first), (rows, 1), (1, 1)), detector_shape=(rows, columns))
-
-
-def _of_one_series(path: Path, views: list[ViewFile]) -> list[ViewFile]:
-    """In the order of their instance numbers; refuses several series or spectra, and doubled numbers."""
-    for name, of in (("series", "series"), ("spectra (tubes or energies)", "spectrum")):
-        counted = Counter(getattr(view, of) for view in views)
-        if len(counted) > 1:
-            most = counted.most_common(1)[0][0]
-            other = next(view for view in views if getattr(view, of) != most)
-            raise FileError(
-                other.path,
-                f"found views of {len(counted)} {name} in {path}, this one not of the {counted[most]} most frequent "
-                "ones, expected one scan in a folder",
-            )
-    views = sorted(views, key=lambda view: view.instance)
-    for before, after in itertools.pairwise(views):
-        if before.instance == after.instance:
-            raise FileError(after.path, f"found instance {after.instance} in {before.path.name}, too, expected it once")
-    return views
-
-
-def _gaps(views: list[ViewFile]) -> list[str]:
-    """A note of missing instance numbers."""
-    number = np.array([view.instance for view in views])
-    after = np.flatnonzero(np.diff(number) > 1)
-    if not len(after):
-        return []
-    spans = [(number[i] + 1, number[i + 1] - 1) for i in after]
-    named = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in spans[:NAMED])
-    missing = int(number[-1] - number[0] + 1 - len(number))
-    return [
-        f"found no view {named}{', ...' if len(spans) > NAMED else ''}: {missing} files are missing among {len(number)}"
-    ]
-
-
-def _check_alike(views: list[ViewFile]) -> None:
-    """Raise an `InputError` where the detector differs from that of most views."""
-    for name in SAME:
-        values = [np.atleast_1d(view.values[name]) for view in views]
-        if values[0].dtype.kind == "U":
-            usual = np.array(Counter(value.item() for value in values).most_common(1)[0][0])
-            off = np.array([value.item() != usual.item() for value in values])
-        else:
-            usual = np.median(values, axis=0)
-            off = (np.abs(np.array(values) - usual) > ALIKE * np.abs(usual)).any(1)
-        if off.any():
-            raise FileError(
-                views[int(off.argmax())].path,
-                f"found {_text(values[off.argmax()])} as {TAGS[name]}, expected {_text(usual)} as in most other views",
-            )
-
-
-def _text(value: np.ndarray) -> str:
-    return str(value.item()) if value.dtype.kind == "U" else ", ".join(f"{one:g}" for one in value)
-
-
-def _check_path(views: list[ViewFile]) -> None:
-    """Raise an `InputError` for a view that is not between its neighbours, on a path of the same radius."""
-    angle, height, radius = (np.array([view.values[name] for view in views]) for name in ("angle", "height", "radius"))
-    far = np.abs(radius - np.median(radius))
-    if far.max() > RADII:
-        worst = int(far.argmax())
-        raise FileError(
-            views[worst].path, f"found {radius[worst]:g} mm as {TAGS['radius']}, expected {np.median(radius):g}"
-        )
-    number = np.array([view.instance for view in views], np.float64)
-    if len(views) < 5:
-        return
-    gap = np.diff(number)
-    turned = np.angle(np.exp(1j * np.diff(angle)))
-    usual = np.median(turned[gap == gap.min()] / gap.min())
-    turned = usual * gap + np.angle(np.exp(1j * (np.diff(angle) - usual * gap)))
-    for name, steps, least in (("angle", turned, 0.0), ("height", np.diff(height), STILL)):
-        rate = steps / gap
-        allowed = np.maximum(STEP * np.abs(np.median(rate)), least)
-        off = np.abs(rate - np.median(rate)) * gap
-        # a wrong view is off in both of its steps, at an end in its only one and not in the next
-        inner = np.minimum(off[1:], off[:-1])
-        both = np.concatenate([[off[0] - off[1]], inner, [off[-1] - off[-2]]])
-        if (both > allowed).any():
-            worst = int(both.argmax())
-            found = views[worst].values[name]
-            raise FileError(
-                views[worst].path,
-                f"found {found:g} as {TAGS[name]}, {both[worst]:.3g} off what the views before and after say, expected "
-                f"at most {float(allowed):.3g}",
-            )
-
-
-def _check_numbers(views: list[ViewFile]) -> None:
-    """Raise an `InputError` for pixels or a detector that nobody can use."""
-    shape = views[0].values["shape"]
-    if shape not in ("CYLINDRICAL", "FLAT"):
-        raise FileError(views[0].path, f"found a detector that is {shape}, expected CYLINDRICAL or FLAT")
-    for view in views:
-        is_transposed(view)
-        if view.values.get("logarithm", "YES") != "YES":
-            raise FileError(
-                view.path, f"found {view.values['logarithm']} as {TAGS['logarithm']}, expected YES: line integrals"
-            )
 
 
 def _turns(views: list[ViewFile], options: Options) -> list[ViewFile]:

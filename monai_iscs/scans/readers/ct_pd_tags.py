@@ -61,16 +61,17 @@ TAGS = {
     "radius": Tag(0x7031, 0x1003, "DetectorFocalCenterRadialDistance", FLOAT, least=SMALLEST, most=LARGEST),
     "to_detector": Tag(0x7031, 0x1031, "ConstantRadialDistance", FLOAT, least=SMALLEST, most=LARGEST),
     "central": Tag(0x7031, 0x1033, "DetectorCentralElement", FLOAT, 2, least=-1e5, most=1e5),
-    "angle_shift": Tag(0x7033, 0x100B, "SourceAngularPositionShift", FLOAT, least=-1, most=1),
-    "height_shift": Tag(0x7033, 0x100C, "SourceAxialPositionShift", FLOAT, least=-100, most=100),
-    "radius_shift": Tag(0x7033, 0x100D, "SourceRadialDistanceShift", FLOAT, least=-100, most=100),
+    "angle_shift": Tag(0x7033, 0x100B, "SourceAngularPositionShift", FLOAT, least=-0.05, most=0.05),
+    "height_shift": Tag(0x7033, 0x100C, "SourceAxialPositionShift", FLOAT, least=-30, most=30),
+    "radius_shift": Tag(0x7033, 0x100D, "SourceRadialDistanceShift", FLOAT, least=-30, most=30),
     "views_a_turn": Tag(0x7033, 0x1013, "NumberofSourceAngularSteps", WHOLE, least=1),
     "quanta": Tag(0x7033, 0x1065, "PhotonStatistics", FLOAT, 0, least=0),
+    "time": Tag(0x7033, 0x1067, "Timestamp", FLOAT),
     "logarithm": Tag(0x7039, 0x1009, "LogFlag", TEXT),
     "water": Tag(0x7041, 0x1001, "WaterAttenuationCoefficient", DECIMAL, least=1e-4, most=1),
 }
 SPECTRUM = Tag(0x7033, 0x1063, "SpectrumIndex", WHOLE)
-OPTIONAL = {"views_a_turn", "quanta", "logarithm", "water"}
+OPTIONAL = {"views_a_turn", "quanta", "time", "logarithm", "water"}
 
 
 class ViewFile(NamedTuple):
@@ -78,15 +79,19 @@ class ViewFile(NamedTuple):
 
     Attributes:
         path: its file.
-        instance: its number.
-        series: of the file.
+        instance: its number; None: the file has none.
+        patient: identifier.
+        study: unique identifier.
+        series: unique identifier.
         spectrum: index; 1 where the file has none.
         position: of the patient; None: the file has none.
         values: of `TAGS` by name: a float, a text, or an array; without the optional ones that the file lacks.
     """
 
     path: Path
-    instance: int
+    instance: int | None
+    patient: str
+    study: str
     series: str
     spectrum: int
     position: str | None
@@ -113,8 +118,6 @@ def read_view(path: Path) -> ViewFile:
         if not is_projection(header):
             what = str(header.get("Modality", "DICOM")) or "DICOM"
             raise InputError(f"found a {what} file without a detector's geometry, expected a view of DICOM-CT-PD")
-        if "InstanceNumber" not in header or header.InstanceNumber is None:
-            raise InputError("found no instance number, expected one: it is the order of the views")
         values = {}
         for name, tag in TAGS.items():
             if tag[:2] in header:
@@ -123,7 +126,9 @@ def read_view(path: Path) -> ViewFile:
                 raise InputError(f"found no {tag}, expected one")
         return ViewFile(
             path=path,
-            instance=int(header.InstanceNumber),
+            instance=None if header.get("InstanceNumber") is None else int(header.InstanceNumber),
+            patient=str(header.get("PatientID", "")),
+            study=str(header.get("StudyInstanceUID", "")),
             series=str(header.get("SeriesInstanceUID", "")),
             spectrum=int(_value(header[SPECTRUM[:2]].value, SPECTRUM)) if SPECTRUM[:2] in header else 1,
             position=str(header.get("PatientPosition", "") or "").strip().upper() or None,

@@ -61,17 +61,20 @@ def write_ct_pd(
         InputError: a geometry that the format doesn't describe to 1e-3 mm, or another number of quanta.
         OutputError: the files can't be written.
     """
-    check_pydicom()
+    folder = Path(folder).expanduser()
+    check_new(folder)
     import pydicom
 
-    folder = Path(folder).expanduser()
-    if folder.exists():
-        raise InputError(f"{folder}: found a file or folder there already, expected none")
     position = projections.position or "HFS"
     scan = projections.in_patient().geometry.turned(np.array(POSITIONS[position]).T)
     columns = scan.detector_shape[1]
     if quanta is not None and np.shape(quanta) != (columns,):
         raise InputError(f"quanta: found shape {np.shape(quanta)}, expected one number for each of {columns} columns")
+    if len(set(scan.detector_shape)) == 1:
+        raise InputError(
+            f"geometry: found as many detector rows as columns, {columns}, expected another number: the format's "
+            "readers tell by it in which order the pixels are"
+        )
     scan, data = _in_order(scan, projections.data.detach().cpu().numpy())
     low = float(data.min())
     slope = max((float(data.max()) - low) / MOST, 1e-9)
@@ -95,6 +98,13 @@ def write_ct_pd(
             view.PixelData = np.rint((image - low) / slope).astype("<u2").tobytes()
             view.save_as(stage / folder.name / f"{number:05d}.dcm", enforce_file_format=True)
     return folder
+
+
+def check_new(folder: Path) -> None:
+    """Raise an `InputError` where a folder of DICOM-CT-PD can't be written: it exists, or pydicom is missing."""
+    check_pydicom()
+    if folder.exists():
+        raise InputError(f"{folder}: found a file or folder there already, expected none")
 
 
 def _in_order(scan: ConeBeamGeometry, data: np.ndarray) -> tuple[ConeBeamGeometry, np.ndarray]:
@@ -144,7 +154,7 @@ def _values(scan: ConeBeamGeometry) -> list[dict[str, Any]]:
         {**whole, "shape": shape, **{name: np.float32(numbers[view]) for name, numbers in found.items()}}
         for view in range(scan.views)
     ]
-    back = ct_pd_geometry([ViewFile(Path(), 1, "", 1, None, values) for values in views])
+    back = ct_pd_geometry([ViewFile(Path(), 1, "", "", "", 1, None, values) for values in views])
     ends = np.array([-(columns - 1) / 2, 0, (columns - 1) / 2])
     ours = np.concatenate([scan.source[:, None], scan.column_places(ends)], 1)
     theirs = np.concatenate([back.source[:, None], back.column_places(ends)], 1)

@@ -385,6 +385,9 @@ def test_what_cannot_be_written(tmp_path):
     tilted = FLAT.turned(np.array([[1, 0, 0], [0, 0.98, -0.199], [0, 0.199, 0.98]]))
     with pytest.raises(InputError, match="mm off what DICOM-CT-PD can say, expected an upright detector"):
         write_ct_pd(Projections(data=data, geometry=tilted), tmp_path / "scan")
+    square = FLAT.binned((0, 0), (5, 5), (1, 1))
+    with pytest.raises(InputError, match="geometry: found as many detector rows as columns, 5"):
+        write_ct_pd(Projections(data=data[..., :5], geometry=square), tmp_path / "scan")
     aside = replace(FLAT, source=FLAT.source + 0.1 * FLAT.u)
     with pytest.raises(InputError, match="mm off"):
         write_ct_pd(Projections(data=data, geometry=aside), tmp_path / "scan")
