@@ -23,7 +23,7 @@ from monai_iscs.scans import Measurement
 
 FULL = 0.5  # of the detector's half height: rows up to there count in full
 FAINT = 1e-3  # weight of the outermost rows, and of those that go on beyond them: of use where no other ray is
-SECTORS = 32  # of a turn, at most
+SECTORS = 128  # of a turn, at most
 ALIGNED = 1e-3  # of a sector: a view so close to a sector's middle belongs to it alone
 SLAB = 8  # lines of voxels along y whose shadows are in memory at a time
 
