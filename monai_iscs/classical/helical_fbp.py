@@ -44,7 +44,7 @@ def helical_fbp(measurement: Measurement, *, hann: float | None = 0.7) -> torch.
 
     A voxel is seen in several turns at each angle of the source. Its rays there have weights that fall smoothly towards
     the detector's first and last row, and add up to 1 (Stierstorfer et al. 2004), by sectors of a turn between which
-    they are interpolated. Where no view at an angle sees it, the outermost row goes on.
+    they are interpolated. Where no view at an angle sees it, the outermost row goes on, by half of the rows.
 
     Where the body is wider than the detector, its rows are continued as in `fdk`. Computed on the CPU.
 
@@ -119,35 +119,29 @@ def _backprojected(y: np.ndarray, scan: ConeBeamGeometry, grid: Grid, away: np.n
     rows, columns = scan.detector_shape
     more = -(-rows // 2)
     weights = _row_weights(rows, more)
-    y = np.pad(y, ((0, 0), (more, more), (0, 0)), mode="edge").transpose(0, 2, 1) * weights
+    y = np.pad(y, ((0, 0), (more, more), (0, 0)), mode="edge").transpose(0, 2, 1)
+    y = np.ascontiguousarray(y * weights)
     angles = np.unwrap(np.arctan2(away[:, 1], away[:, 0]))
     arcs = np.abs(np.gradient(angles))
     sectors = min(int(2 * math.pi / np.median(arcs) + ALIGNED), SECTORS)
     places = (angles - angles[0]) / (2 * math.pi) * sectors
-    x, y_, z = (
+    along_x, along_y, along_z = (
         np.asarray(grid.affine)[axis, 3] + np.arange(count) * grid.spacing[axis]
         for axis, count in enumerate(grid.shape)
     )
+    middle = (columns - 1) / 2 + beyond, (rows - 1) / 2 + more
     out = np.zeros(grid.shape, np.float32)
-    for first in range(0, len(x), SLAB):
-        lines = x[first : first + SLAB, None]
-        table = np.empty((scan.views, 4, len(lines), len(y_)))
+    for first in range(0, len(along_x), SLAB):
+        lines = along_x[first : first + SLAB, None]
+        table = np.empty((scan.views, 4, len(lines), len(along_y)))
         for view, (source, detector, v) in enumerate(zip(scan.source, scan.detector, scan.v, strict=True)):
-            column, share = shadow(scan, view, lines, y_)
-            row = ((z[0] - source[2]) / share - (detector - source)[2]) / v[2]
-            near = 1 / ((lines - source[0]) ** 2 + (y_ - source[1]) ** 2)
-            middle = ((columns - 1) / 2 + beyond, (rows - 1) / 2 + more)
+            column, share = shadow(scan, view, lines, along_y)
+            row = ((along_z[0] - source[2]) / share - (detector - source)[2]) / v[2]
+            near = 1 / ((lines - source[0]) ** 2 + (along_y - source[1]) ** 2)
             table[view] = column + middle[0], row + middle[1], grid.spacing[2] / (share * v[2]), near
         table = np.ascontiguousarray(table.reshape(*table.shape[:2], -1).transpose(2, 0, 1))
-        _lines(
-            np.ascontiguousarray(y),
-            weights,
-            table,
-            places,
-            arcs,
-            sectors,
-            out[first : first + SLAB].reshape(-1, len(z)),
-        )
+        part = out[first : first + SLAB].reshape(-1, len(along_z))  # a view: it is written into
+        _lines(y, weights, table, places, arcs, sectors, part)
     return out
 
 
@@ -175,11 +169,7 @@ def _lines(y, weights, table, places, arcs, sectors, out):
                 sample(blended, offset, slope, low, high, total[one % sectors])
                 blend(weights, weights, arc, np.float32(0.0), weighing)
                 sample(weighing, offset, slope, low, high, weight[one % sectors])
-        for k in range(depth):
-            seen = 0
-            for sector in range(sectors):
-                if weight[sector, k] > 0:
-                    out[line, k] += total[sector, k] / weight[sector, k]
-                    seen += 1
-            if seen:  # half of a turn's mean: each line is measured from both sides
-                out[line, k] *= math.pi / seen
+        for sector in range(sectors):
+            for k in range(depth):
+                if weight[sector, k] > 0:  # half of a turn: each line is measured from both sides
+                    out[line, k] += total[sector, k] / weight[sector, k] * np.float32(math.pi / sectors)

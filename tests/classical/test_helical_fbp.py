@@ -113,9 +113,7 @@ def test_a_circle_of_one_turn_is_fdk():
     scan = circle()
     measurement = measured(scan)
     ours, feldkamp = (method(measurement, hann=0.8)[0] for method in (helical_fbp, fdk))
-    seen = inside(
-        ((0.0, 0.0, 0.0), (190.0, 190.0, 16.0), 0.0), GRID, 1.0
-    )  # not by the outermost rows
+    seen = inside(((0.0, 0.0, 0.0), (190.0, 190.0, 16.0), 0.0), GRID, 1.0)  # not by the outermost rows
     torch.testing.assert_close(ours[seen], feldkamp[seen], rtol=1e-3, atol=2e-5)
 
 
