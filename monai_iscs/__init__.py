@@ -9,7 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "classical": ("ADMMTV", "admm_tv", "cubic", "direct", "fdk", "sirt"),
+    "classical": ("ADMMTV", "admm_tv", "cubic", "direct", "fdk", "helical_fbp", "sirt"),
     "errors": ("InputError",),
     "grid": ("Grid",),
     "inferers": ("Hardware", "SliceDiffusionInferer"),

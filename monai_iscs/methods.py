@@ -11,7 +11,7 @@ SAMPLERS = ("dds", "ddnm", "dds+tv")
 PRIORS = ("diffusionblend", "tpdm")  # DDS with a prior that knows three dimensions, of bundles that have one
 NOISES = ("iscs", "identical", "identical-steps", "kernel", "adaptive", "noiseless")
 INDEPENDENT = "independent"  # the noise of a sampler whose name has none
-BASELINES = ("fdk", "sirt", "admm-tv", "cubic")
+BASELINES = ("fdk", "helical-fbp", "sirt", "admm-tv", "cubic")
 ALIASES = {"slerp": "iscs"}  # accepted as input, never shown
 _NOISE_LABELS = {
     "iscs": "ISCS",

@@ -38,7 +38,7 @@ def test_a_method_is_a_sampler_and_a_noise_or_a_baseline(text, name, noise, labe
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("ddd", "expected one of fdk, sirt, admm-tv, cubic, or one of dds, ddnm, dds+tv"),
+        ("ddd", "expected one of fdk, helical-fbp, sirt, admm-tv, cubic, or one of dds, ddnm, dds+tv"),
         ("", "expected one of fdk"),
         ("+iscs", "expected one of fdk"),
         (

@@ -11,6 +11,7 @@ import torch
 from numba import njit, prange
 
 from monai_iscs.classical.redundancy import RayShares, ray_shares
+from monai_iscs.classical.row_filter import check_hann, columns_beyond, filter_rows
 from monai_iscs.classical.unscaled import unscaled
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamProjector
@@ -19,8 +20,6 @@ from monai_iscs.operators.backends.numba_joseph import ABOVE, BELOW, blend, neig
 from monai_iscs.operators.backends.rays import RayTable
 from monai_iscs.operators.circle import check_circle, rotation_axis
 from monai_iscs.scans import Measurement
-
-CUT = 0.02  # of the largest line integral: what the edge columns have on average where the body goes on beyond them
 
 
 def fdk(measurement: Measurement, *, hann: float | None = 1.0) -> torch.Tensor:
@@ -49,8 +48,7 @@ def fdk(measurement: Measurement, *, hann: float | None = 1.0) -> torch.Tensor:
         InputError: another operator, `hann` out of range, a tilted detector, a source whose path is no circle or arc
             across z (such as a helix), or a full circle in which no detector column sees the rotation axis.
     """
-    if hann is not None and not 0 < hann <= 1:
-        raise InputError(f"hann: found {hann}, expected a fraction of the Nyquist frequency in (0, 1], or None")
+    check_hann(hann)
     projections, projector = unscaled(measurement)
     if not isinstance(projector, ConeBeamProjector):
         raise InputError(f"fdk: found a measurement of {projector.name}, expected one of ConeBeamProjector")
@@ -67,18 +65,12 @@ def fdk(measurement: Measurement, *, hann: float | None = 1.0) -> torch.Tensor:
 def _reconstructed(
     y: torch.Tensor, rays: RayTable, axis: np.ndarray, shares: RayShares, hann: float | None
 ) -> torch.Tensor:
-    beyond = _truncated(y) * (y.shape[2] // 4)
-    filtered = _filter(y, rays, axis, shares, hann, beyond)
+    beyond = columns_beyond(y)
+    filtered = filter_rows(y, _weights(rays, axis, shares), hann, beyond, before=shares.before, after=shares.after)
     below, above = _rows_beyond(rays)
     if below or above:
         filtered = torch.nn.functional.pad(filtered, (0, 0, below, above), mode="replicate")
     return _backproject(filtered, rays, shares.before + beyond, below)
-
-
-def _truncated(y: torch.Tensor) -> bool:
-    """Whether the body reaches beyond the detector's first or last column."""
-    edges = y[..., [0, -1]].mean(dim=(0, 1)).abs().max()
-    return bool(edges > CUT * y.abs().max())
 
 
 def _rows_beyond(rays: RayTable) -> tuple[int, int]:
@@ -90,35 +82,6 @@ def _rows_beyond(rays: RayTable) -> tuple[int, int]:
     first, start, step = (rays.height[:, i, None, None] for i in range(3))
     row = ((z - first) / share - start) / step
     return max(math.ceil(-row.min()), 0), max(math.ceil(row.max() - (rows - 1)), 0)
-
-
-def _filter(
-    y: torch.Tensor, rays: RayTable, axis: np.ndarray, shares: RayShares, hann: float | None, beyond: int
-) -> torch.Tensor:
-    """Weigh the rays and convolve each detector row with the ramp, (view, v, u) to (view, v, before + u + after).
-
-    `beyond` columns more on each side are continued from the values at the edges.
-    """
-    rows, columns = y.shape[1:]
-    wide = shares.before + columns + shares.after + 2 * beyond
-    fall = torch.cos(torch.linspace(0, math.pi / 2, beyond + 2)[1:-1]).square().to(y)
-    length = 2 ** math.ceil(math.log2(max(2 * wide, 2)))
-    n = torch.fft.fftfreq(length, 1 / length, dtype=torch.float64).round()
-    kernel = torch.where(n % 2 == 0, 0.0, -1 / (math.pi * torch.where(n == 0, 1.0, n)) ** 2)
-    kernel[0] = 1 / 4
-    response = torch.fft.rfft(kernel).real
-    if hann is not None:
-        frequency = torch.linspace(0, 1, len(response), dtype=torch.float64)
-        response = response * torch.where(frequency < hann, 0.5 + 0.5 * torch.cos(math.pi * frequency / hann), 0.0)
-    response = response.to(y)
-    filtered = y.new_empty(len(y), rows, wide)
-    # a view at a time: the zero-padded spectra of all views together would be the largest thing in memory
-    for view, out, weight in zip(y, filtered, _weights(rays, axis, shares), strict=True):
-        weighted = view * weight.to(y)
-        weighted = torch.cat([weighted[:, :1] * fall.flip(0), weighted, weighted[:, -1:] * fall], 1)
-        padded = torch.nn.functional.pad(weighted, (shares.before, shares.after))
-        out[:] = torch.fft.irfft(torch.fft.rfft(padded, length) * response, length)[..., :wide]
-    return filtered
 
 
 def _weights(rays: RayTable, axis: np.ndarray, shares: RayShares) -> Iterator[torch.Tensor]:

@@ -26,7 +26,7 @@ What comes out: a folder with reconstruction.nii.gz (units and grid of INPUT; of
                 versions, seconds, memory) and, with --dicom, the folder dicom."""
 
 METHODS = """\
-Methods:        SAMPLER[+tv][+NOISE], a diffusion sampler, or a classical method: fdk, sirt, admm-tv (CT), cubic (MRI).
+Methods:        SAMPLER[+tv][+NOISE], with a model, or fdk, helical-fbp, sirt, admm-tv, cubic (MRI), without one.
                 SAMPLER is dds or ddnm; +tv (dds only, also written dds-tv) adds total variation along the slices.
                 NOISE is iscs (or slerp: inter-slice consistent), identical or identical-steps (batch-consistent),
                 kernel (similar within some mm) or noiseless (none: deterministic).

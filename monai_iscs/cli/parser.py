@@ -125,8 +125,8 @@ def _add_reconstruct(verbs: Any) -> None:
         "--method",
         type=method,
         metavar="METHOD",
-        help="SAMPLER[+tv][+NOISE], such as dds+iscs, or fdk, sirt, admm-tv (CT), cubic (MRI): classical, without a "
-        "model; see above (default: what the bundle says, DDS+ISCS in ours)",
+        help="SAMPLER[+tv][+NOISE], such as dds+iscs, or fdk, helical-fbp, sirt, admm-tv (CT), cubic (MRI): without "
+        "a model; see above (default: what the bundle says, DDS+ISCS in ours)",
     )
     parser.add_argument(
         "--seed", type=count(0), default=0, metavar="N", help="seed of the sampler's noise, 0 or more (default: 0)"

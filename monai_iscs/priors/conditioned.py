@@ -11,13 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from monai_iscs.classical.direct import METHODS, direct_method
+from monai_iscs.classical.direct import DIRECT, METHODS, direct
 from monai_iscs.errors import InputError
 from monai_iscs.priors.denoisers import StackDenoiser
 from monai_iscs.priors.slice_prior import BoundSlicePrior, SlicePrior
 from monai_iscs.scans import Measurement
-
-DIRECT = "direct"
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,8 @@ class Conditioned(SlicePrior):
 
     Args:
         axis, network: as of `SlicePrior`.
-        on: the method that makes c, "fdk", "cubic", "sirt" or "direct": the one that suits the operator, see `direct`.
+        on: the method that makes c, "fdk", "helical-fbp", "cubic", "sirt" or "direct": the one that suits the operator,
+            see `direct`.
 
     Raises:
         InputError: another method. When bound: a measurement that the method does not take.
@@ -48,8 +47,8 @@ class Conditioned(SlicePrior):
         self, networks: Mapping[str, StackDenoiser], measurement: Measurement, generator: torch.Generator
     ) -> BoundConditioned:
         network = self.fitting_network(networks, measurement)
-        method = direct_method(measurement.operator) if self.on == DIRECT else self.on
-        return BoundConditioned(self, network, generator, METHODS[method](measurement).to(measurement.data))
+        method = direct if self.on == DIRECT else METHODS[self.on]
+        return BoundConditioned(self, network, generator, method(measurement).to(measurement.data))
 
 
 class BoundConditioned(BoundSlicePrior):

@@ -28,7 +28,7 @@ class Start(ABC):
 
 @dataclass(frozen=True)
 class Direct(Start):
-    """The usual quick image of the operator: FDK for circles, cubic for thick slices, else SIRT."""
+    """The usual quick image of the operator: FDK, helical FBP, cubic for thick slices, else SIRT; see `direct`."""
 
     def volume(self, measurement: Measurement) -> Tensor:
         return direct(measurement)

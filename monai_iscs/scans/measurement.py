@@ -39,6 +39,9 @@ class Measurement:
         weights: how much each value counts in a fit, of the operator's range shape: at least 0, and 1 where nobody
             knows better; 0 where nothing was measured. None: 1 everywhere.
 
+    Attributes:
+        kept: volumes made of it that several users need, by name; not copied with it.
+
     Raises:
         InputError: data or weights of another shape, complex or not finite, another grid than the operator's, or a
             negative level.
@@ -69,6 +72,7 @@ class Measurement:
             raise InputError(f"noise_level: found {noise_level}, expected a number of at least 0")
         self.data, self.operator, self.grid = data, operator, grid
         self._given = noise_level
+        self.kept: dict[str, Tensor] = {}
         self._deviation: float | None = None  # of `weighted`: its noise level is a mean that counts the weights
         self.weights = None if weights is None else checked_weights(weights, operator.range_shape).to(data.device)
 
@@ -141,8 +145,10 @@ class Measurement:
         return (self.channels, *self.grid.shape)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Measurement:
-        """The same on another device, and of another type: float32 or float64."""
+        """The same on another device, and of another type: float32 or float64; itself where nothing changes."""
         data = self.data.to(device, dtype)
+        if data is self.data:
+            return self
         found = Measurement(data, self.operator, self.grid, noise_level=self._given, weights=self.weights)
         found._deviation = self._deviation
         return found

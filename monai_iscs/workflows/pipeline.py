@@ -15,7 +15,8 @@ from monai.data import MetaTensor
 from monai.utils import convert_to_dst_type, ensure_tuple_rep
 from torch import Tensor, nn
 
-from monai_iscs.classical import admm_tv, cubic, fdk, sirt
+from monai_iscs.classical import admm_tv, cubic, direct, fdk, helical_fbp, sirt
+from monai_iscs.classical.direct import direct_method
 from monai_iscs.errors import InputError
 from monai_iscs.files import sha256
 from monai_iscs.methods import PRIORS, Method
@@ -35,7 +36,13 @@ from monai_iscs.workflows.recipes import REPLACING
 from monai_iscs.workflows.sampler import Sampled, Sampler
 
 BYTES_A_STEP = 200  # its sigma as a Python number, in the record and in the written file
-CLASSICAL: dict[str, Callable[[Measurement], Tensor]] = {"fdk": fdk, "sirt": sirt, "admm-tv": admm_tv, "cubic": cubic}
+CLASSICAL: dict[str, Callable[[Measurement], Tensor]] = {
+    "fdk": fdk,
+    "helical-fbp": helical_fbp,
+    "sirt": sirt,
+    "admm-tv": admm_tv,
+    "cubic": cubic,
+}
 
 
 class Measured(NamedTuple):
@@ -191,7 +198,9 @@ class Pipeline:
     def baseline(self, name: str, measured: Measured) -> MetaTensor:
         """A volume (1, X, Y, Z) in the prior's units by a classical method."""
         with self.config.blamed("measurement"):
-            return self.place(CLASSICAL[name](measured.measurement.to(self.device)), measured)
+            measurement = measured.measurement.to(self.device)
+            method = direct if name == direct_method(measurement.operator) else CLASSICAL[name]
+            return self.place(method(measurement), measured)
 
     def place(self, volume: Tensor, measured: Measured) -> MetaTensor:
         """A volume on the measurement's device, with its file name and grid."""

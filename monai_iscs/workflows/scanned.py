@@ -16,7 +16,7 @@ from monai_iscs.grid import Grid
 from monai_iscs.methods import Method
 from monai_iscs.metrics import data_residual, residual_of_views
 from monai_iscs.operators import ConeBeamProjector
-from monai_iscs.operators.circle import check_circle
+from monai_iscs.operators.circle import check_circle, check_helix
 from monai_iscs.scans import Projections, field_of_view, seen_share, upright
 from monai_iscs.scans.field_of_view import voxels
 from monai_iscs.scans.meta import grid_of, naming, projections_of
@@ -32,6 +32,7 @@ ODD = 0.1  # misfit of a single view
 STANDS_OUT = 4.0  # how much worse than the median view a single one has to fit to be named
 TOLERANCE = 1.1  # of a pixel size beside those of the training
 METAL = 3000.0  # HU: bones stay below, also with the streaks of few views
+PATHS = {"fdk": check_circle, "helical-fbp": check_helix}  # by method, what refuses other paths of the source
 SEEN, MOST = 0.5, 0.5  # share of the views, and of the volume that so many should see
 TISSUE, DENSE = -500.0, 0.999  # HU, and the share of voxels below it that leaves no body
 
@@ -58,9 +59,9 @@ def placing_notes(pipeline: Pipeline, measured: Measured, *, model: bool) -> lis
 
 def check_path(method: Method, volume: MetaTensor) -> None:
     """Raise an `InputError` for a method that doesn't take the path of the source of loaded projections."""
-    if method.name == "fdk":
+    if (check := PATHS.get(method.name)) is not None:
         with naming(volume):
-            check_circle(projections_of(volume).geometry, (0.0, 0.0, 0.0))
+            check(projections_of(volume).geometry, (0.0, 0.0, 0.0))
 
 
 def pixel_size_notes(pipeline: Pipeline, measured: Measured) -> list[str]:

@@ -23,6 +23,7 @@ from monai_iscs import (
     read_projections,
     write_projections,
 )
+from monai_iscs.classical.direct import METHODS
 from monai_iscs.cli import main
 from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
@@ -195,7 +196,7 @@ def helix(body, tmp_path_factory):
     return write_projections(Projections(data=data, geometry=geometry), file), image
 
 
-def test_a_helix_is_reconstructed_and_shown_beside_sirt(reconstruct, helix, monkeypatch):
+def test_a_helix_is_reconstructed_and_shown_beside_its_first_image(reconstruct, helix, monkeypatch):
     file, truth = helix
     rows = [
         float(line.split(">")[1].split("<")[0])
@@ -212,7 +213,7 @@ def test_a_helix_is_reconstructed_and_shown_beside_sirt(reconstruct, helix, monk
     )
     center = truth.affine[:3] @ [*((n - 1) / 2 for n in truth.shape), 1]
     image, run = reconstruct("--spacing", 8, "--shape", *truth.shape, "--center", *center, "--steps", 2, file=file)
-    assert titles == ["SIRT", "DDS+ISCS"]
+    assert titles == ["HELICAL-FBP", "DDS+ISCS"]
     np.testing.assert_allclose(image.affine, truth.affine, atol=1e-4)
     found, wanted = (np.asarray(volume.dataobj).ravel() for volume in (image, truth))
     assert np.corrcoef(found, wanted)[0, 1] > 0.9
@@ -230,6 +231,30 @@ def test_a_helix_shows_all_that_it_sees_from_all_sides(reconstruct, helix):
     """Half a turn and the fan are 32.4 mm of travel, half a detector 43.2 mm: 55 + 43.2 - 32.4 mm on either side."""
     image, _ = reconstruct("--method", "sirt", "--spacing", 8, file=helix[0])
     assert image.shape[2] == np.ceil(2 * 65.8 / 8)
+
+
+def test_a_helix_by_filtered_backprojection_is_computed_once(reconstruct, helix, monkeypatch):
+    """As the first image, the result and the preview."""
+    calls, method = [], METHODS["helical-fbp"]
+    monkeypatch.setitem(METHODS, "helical-fbp", lambda given: calls.append(given) or method(given))
+    file, truth = helix
+    center = truth.affine[:3] @ [*((n - 1) / 2 for n in truth.shape), 1]
+    given = ["--spacing", 8, "--shape", *truth.shape, "--center", *center]
+    image, run = reconstruct("--method", "helical-fbp", *given, file=file)
+    found, wanted = (np.asarray(volume.dataobj).ravel() for volume in (image, truth))
+    assert np.corrcoef(found, wanted)[0, 1] > 0.9
+    assert run["settings"]["method"] == "HELICAL-FBP"
+    assert len(calls) == 1
+
+
+def test_an_arc_by_helical_filtered_backprojection_is_refused_before_it_is_measured(
+    fails, helix, measuring, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Pipeline, "measure", lambda *_: pytest.fail("measured first"))
+    scan = read_projections(helix[0])
+    file = write_projections(replace(scan, data=scan.data[:9], geometry=scan.geometry.part(0, 9)), tmp_path / "arc.mha")
+    line = fails("reconstruct", file, "--bundle", measuring, "--output", tmp_path / "out", "--method", "helical-fbp")
+    assert f"{file}: helical_fbp: found 0.46 turns, expected a turn or more" in line
 
 
 def test_fdk_of_a_helix_is_refused_before_it_is_measured(fails, helix, measuring, tmp_path, monkeypatch):
