@@ -72,8 +72,8 @@ def is_long(geometry: ConeBeamGeometry) -> bool:
 def plan_slabs(geometry: ConeBeamGeometry, survey: Projections, scan: MeasuredScan) -> SlabPlan | None:
     """Divide a wanted volume along z into slabs of `scan.slab` mm, or so that no part needs more than `BUDGET`.
 
-    Neighbours overlap by the height of the detector at the axis: the rays through a slab's last slices go on to where
-    it is known badly, because the views that see that best are no views of the slab.
+    Neighbours overlap by half the height of the detector at the axis: the rays through a slab's last slices go on to
+    where it is known badly, because the views that see that best are no views of the slab.
 
     Args:
         geometry: of all views, in the patient's frame; see `is_long`.
@@ -84,7 +84,7 @@ def plan_slabs(geometry: ConeBeamGeometry, survey: Projections, scan: MeasuredSc
         None if a slab is as long as the volume.
 
     Raises:
-        InputError: slabs that are shorter than their overlap, or no ray that meets the volume.
+        InputError: slabs that are too short, or that no view sees.
     """
     field = field_of_view(upright(survey.in_patient()))
     wanted = scan.wanted(field)
@@ -104,19 +104,22 @@ def plan_slabs(geometry: ConeBeamGeometry, survey: Projections, scan: MeasuredSc
 
     rows = float(np.median(np.subtract(*reversed(ray_heights(geometry, 0.0)))))
     radius = float(np.linalg.norm(geometry.source[:, :2] - field.axis, axis=1).mean())
-    overlap = math.ceil(max(rows, LEVEL * radius) / step)  # so that the views of each slab are seen to be a helix's
-    most = max(slices // overlap, 1)
+    overlap = math.ceil(rows / 2 / step)
+    least = math.ceil(max(rows / 2, LEVEL * radius) / step)  # a shorter part of a helix would pass for a circle
+    most = max(slices // least, 1)
     if scan.slab is None:
         fitting = (n for n in range(1, most) if max(needed(*ends) for ends in _ends(slices, n, overlap)) <= BUDGET)
         count = next(fitting, most)
     else:
         count = math.ceil(slices * step / scan.slab)
         if count > most:
-            raise InputError(
-                f"slab: found {scan.slab:g} mm, expected at least {overlap * step:g}: what neighbours share"
-            )
+            raise InputError(f"slab: found {scan.slab:g} mm, expected at least {least * step:g} mm of this helix")
     if count == 1:
         return None
+    for start, stop in _ends(slices, count, overlap):
+        if not len(meeting(start, stop)):
+            ends = f"{bottom + start * step:.0f} to {bottom + stop * step:.0f} mm"
+            raise InputError(f"shape, center: found slices from {ends} that no view sees, expected fewer")
     seen = meeting(0, slices)
     heights = (float(low[seen].min()) - step, float(high[seen].max()) + step)  # a slice more for rounding
     stack, region = grown(wanted, replace(field, met_heights=heights))
