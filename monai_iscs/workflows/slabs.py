@@ -124,7 +124,7 @@ class Slabs:
         """The whole volume, on the wanted grid.
 
         Args:
-            callback: gets each step of a sampler, and None after each slab.
+            callback: gets each step of a sampler, else None after each slab.
             checkpoint: a sampler's run goes on from it, and saves its steps there.
         """
         self._checkpoint = checkpoint
@@ -133,13 +133,13 @@ class Slabs:
         for number in range(self._done, self.parts):
             self._reconstruct(self.plan.slabs[number], callback)
             self._done, self._run = number + 1, None
-            callback(None)
         return Sampled(self._whole("result"), self._whole("std") if "std" in self._volumes else None)
 
     @property
     def beside(self) -> Beside:
         """What is shown beside the result; once they are reconstructed."""
-        fit = self._fit if self._fit.chi_squares else self._fit._replace(chi_squares=None)
+        complete = len(self._fit.chi_squares) == len(self._fit.residuals)  # all slabs have a noise level
+        fit = self._fit if complete else self._fit._replace(chi_squares=None)
         return Beside(self._method, self._whole("first"), self._whole("seen"), fit)
 
     def state_dict(self) -> dict[str, Any]:
@@ -173,6 +173,8 @@ class Slabs:
         if isinstance(method, Sampler):
             method = method.windowed(self._first(slab, measured), self.plan.stack.shape[AXIS])
         sampled = reconstruct(self.pipeline, method, measured, callback, self if self._checkpoint else None)
+        if not isinstance(method, Sampler):
+            callback(None)
         beside = Beside.of(self.pipeline, measured, sampled.volume)
         self._method = beside.method
         parts = {"result": sampled.volume, "std": sampled.std}
@@ -210,7 +212,7 @@ class Slabs:
         middle = np.mean(ray_heights(projector.geometry, 0.0), axis=0)
         mine = np.flatnonzero((middle >= slab.own[0]) & (middle < slab.own[1]))
         for whole, part in zip(self._fit, fit, strict=True):
-            whole.extend(part[view] for view in mine) if part else None
+            whole += [part[view] for view in mine] if part else []
 
     def _whole(self, name: str) -> MetaTensor:
         result = MetaTensor(self._volumes[name]).copy_meta_from(self.measured.image)
