@@ -24,7 +24,7 @@ from monai_iscs.scans.unexplained import unexplained_level
 Region = tuple[tuple[int, int], ...]  # (start, stop) in voxels along each axis
 BYTES_A_VOXEL = 24  # of a run at least: six volumes of float32
 WATER = 0.02  # attenuation per mm, where nobody says another
-ENOUGH = 2**24  # pixels that tell the noise level
+ENOUGH = 2**22  # pixels that tell the noise level
 NEGLIGIBLE = 0.25  # voxels that rays may meet beyond a grid
 
 
@@ -154,7 +154,7 @@ def place_on(
             f"{needed / 1e9:,.1f} GB of memory, expected fewer or larger ones: {available / 1e9:,.1f} GB are free"
         )
     projector = unit_attenuation * ConeBeamProjector(scan, grid, backend=backend)
-    some = math.ceil(noise_of.data.numel() / ENOUGH)  # it needs ten times the memory of its views
+    some = math.ceil(noise_of.data.numel() / ENOUGH)  # it takes 70 bytes a pixel
     level = noise_of_images(noise_of.data[None, ::some], projector.images)
     data, weights = projections.data[None], projections.weights
     measurement = Measurement(data, projector, grid, noise_level=level, weights=weights)
