@@ -19,8 +19,8 @@ from monai_iscs.scans.projections import Projections
 from monai_iscs.scans.rectify import upright
 
 BUDGET = 4e9  # bytes that a reconstruction may take before it goes on in slabs: the same on all machines
-BYTES_A_RAY, BYTES_A_VOXEL = 24, 48  # of a run: y, A x and four more, and twelve volumes of float32
-BASE = 1e9  # bytes of the program, and of the network's layers
+BYTES_A_RAY, BYTES_A_VOXEL = 32, 48  # of a run: y, A x and six more, and twelve volumes of float32
+BASE = 1.3e9  # bytes of the program, of the network's layers, and of the noise level's estimate
 
 
 @dataclass(frozen=True, eq=False)
