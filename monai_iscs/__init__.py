@@ -73,6 +73,7 @@ _HOME = {
         "SlerpNoise",
         "StagedNoise",
         "State",
+        "Window",
         "Zeros",
         "geometric_sigmas",
         "sample",

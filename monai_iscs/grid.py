@@ -88,6 +88,12 @@ class Grid:
         affine[:3, 3] -= below * affine[:3, 2]
         return Grid((*self.shape[:2], self.shape[2] + below + above), affine)
 
+    def part(self, region: Sequence[Sequence[int]]) -> Grid:
+        """Some of its voxels, (start, stop) along each axis."""
+        affine = np.asarray(self.affine).copy()
+        affine[:3, 3] += affine[:3, :3] @ [start for start, _ in region]
+        return Grid(tuple(stop - start for start, stop in region), affine)
+
     @property
     def upright(self) -> bool:
         """Whether the axes are those of the frame, neither rotated nor mirrored."""

@@ -175,6 +175,8 @@ def add_projection_options(parser: argparse.ArgumentParser) -> None:
         help="of the volume, mm right, anterior and superior of the geometry's origin, which is RTK's isocentre "
         "(default: the middle of what is seen)",
     )
+    summary = "reconstruct a helix in slabs of this length (default: where it needs more than 4 GB at once)"
+    scan.add_argument("--slab", type=number(0, math.inf), metavar="MM", help=summary)
 
 
 def add_sampling_options(parser: argparse.ArgumentParser, *, samples: int | None = None) -> None:

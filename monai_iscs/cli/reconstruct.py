@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import math
 from argparse import Namespace
 
 import ignite.distributed as idist
 from monai.data.utils import affine_to_spacing
 
-from monai_iscs.classical.direct import direct_method
 from monai_iscs.errors import InputError
-from monai_iscs.methods import Method
 from monai_iscs.reports import (
     RunFolder,
     RunRecord,
@@ -27,12 +24,12 @@ from monai_iscs.workflows.calibration import find_calibration, interval_line
 from monai_iscs.workflows.checkpoint import Checkpoint
 from monai_iscs.workflows.comparing import compare
 from monai_iscs.workflows.dicom_output import FOLDER, DicomOutput
-from monai_iscs.workflows.explanation import FILLED_IN, check_explainable, fit_of_views, write_filled_in
+from monai_iscs.workflows.explanation import FILLED_IN, check_explainable, write_filled_in
 from monai_iscs.workflows.names import MEASURED, MEASURED_OVERRIDES, OVERRIDES, SIMULATED_ONLY, SPEED
 from monai_iscs.workflows.pipeline import Pipeline
 from monai_iscs.workflows.progress import Progress
-from monai_iscs.workflows.sampler import Sampled
-from monai_iscs.workflows.scanned import check_path, placing_notes, reading_notes, seen
+from monai_iscs.workflows.scanned import check_path, reading_notes
+from monai_iscs.workflows.slabs import load_scan
 from monai_iscs.workflows.spread import INTERVAL, SPREAD, write_spread
 
 SAMPLER_OPTIONS = (
@@ -90,26 +87,24 @@ def reconstruct(arguments: Namespace) -> None:
                 progress.write(f"note: {note}")
 
         with progress.stage("reading"):
-            volume = pipeline.load(arguments.input)
+            scan = load_scan(pipeline, arguments.input, real=real)
             if real and not sampling:
-                check_path(method, volume)
+                check_path(method, scan.volume)
         with progress.stage("scanning"):
             if real:
-                tell(reading_notes(projections_of(volume)))
-            measured = pipeline.measure(volume)
-            if real:
-                tell(placing_notes(pipeline, measured, model=sampling))
+                tell(reading_notes(projections_of(scan.volume)))
+            scan.measure(sampler if sampling else method, tell)
+            steps = progress.lengthen("reconstructing", scan.parts)
+            measured = scan.measured
             if arguments.explain:
                 check_explainable(measured)
-        voxels = math.prod(measured.measurement.grid.shape) if real else volume.numel()
         # a quarter of its bytes: the compressed file is larger
-        folder.expect(size=((3 if dicom else 1) + several + arguments.explain) * voxels)
+        folder.expect(size=((3 if dicom else 1) + several + arguments.explain) * scan.voxels)
         with progress.stage("reconstructing"):
+            checkpoint = None
             if sampling:
                 checkpoint = Checkpoint(folder.path, pipeline.identity(record, arguments.input, measured, sampler))
-                sampled = pipeline.sample(sampler, measured, progress.step, checkpoint)
-            else:
-                sampled = Sampled(pipeline.baseline(method.name, measured), None)
+            sampled = scan.reconstruct(progress.step, checkpoint)
         result = sampled.volume
         if idist.get_rank() > 0:
             return  # the first process has the whole volume too, and writes
@@ -124,9 +119,8 @@ def reconstruct(arguments: Namespace) -> None:
                 maps, intervals = write_spread(stage, pipeline, measured, sampled, calibration) if several else ({}, {})
                 if arguments.explain:
                     maps = {**maps, "filled in": write_filled_in(stage, pipeline, measured, result)}
-                start = direct_method(measured.measurement.operator)
-                shown = {Method(start).label: pipeline.baseline(start, measured), name: result}
-                shown = {title: pipeline.shown(image, measured) for title, image in shown.items()}
+                beside = scan.beside
+                shown = {beside.method: beside.first, name: pipeline.shown(result, measured)}
                 three_view_figure(
                     {title: pipeline.to_units(image) for title, image in shown.items()},
                     pipeline.to_units(reference) if known else None,
@@ -140,9 +134,9 @@ def reconstruct(arguments: Namespace) -> None:
                     summary = compare(pipeline.config, stage / "reconstruction.nii.gz", arguments.input).summary
                     write_json(stage / "metrics.json", {**summary, **intervals})
                 if real:
-                    write_volume(stage / "seen.nii.gz", seen(shown[name], measured))
+                    write_volume(stage / "seen.nii.gz", beside.seen)
                 noisy = real or pipeline.given("photons") or pipeline.given("noise_std")
-                if fit := fit_of_views(result, measured):
+                if fit := beside.fit:
                     tell(fit.notes(stops=sampler.recipe.consistency.stops_at_noise) if sampling and noisy else [])
             scanned = {"notes": notes, **fit.as_dict()} if fit else {}
             calibrated = {"calibration": calibration.as_dict() if calibration else None} if several else {}

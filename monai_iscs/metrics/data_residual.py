@@ -44,7 +44,7 @@ def data_residual(
 
 def residual_of_views(found: torch.Tensor, measured: torch.Tensor) -> torch.Tensor:
     """The relative residual of each view, (views,), of projections (1, view, v, u)."""
-    away, size = ((part.double().flatten(2)).norm(dim=(0, 2)) for part in (found.double() - measured, measured))
+    away, size = (part.flatten(2).norm(dim=(0, 2), dtype=torch.float64) for part in (found - measured, measured))
     return away / size.clamp(min=1e-12)
 
 

@@ -24,6 +24,7 @@ from monai_iscs.sampling.run import Run
 from monai_iscs.sampling.sigmas import Geometric, check_sigmas, geometric_sigmas
 from monai_iscs.sampling.starts import FDK, Cubic, Direct, Start, Zeros
 from monai_iscs.sampling.total_variation import DDSTV
+from monai_iscs.sampling.window import Window
 
 __all__ = [
     "DDNM",
@@ -66,6 +67,7 @@ __all__ = [
     "StagedNoise",
     "Start",
     "State",
+    "Window",
     "Zeros",
     "check_samples",
     "check_sigmas",

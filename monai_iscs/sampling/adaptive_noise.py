@@ -40,6 +40,7 @@ class AdaptiveNoise(SliceNoise):
     width: int = 2
     kernel: Kernel = field(default_factory=lambda: Exponential(200.0))
     label = "adaptive"
+    follows_estimate = True
 
     def __post_init__(self) -> None:
         expect(self.contrast > 0, "contrast", self.contrast, "a number above 0")

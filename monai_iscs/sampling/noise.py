@@ -23,11 +23,13 @@ class SliceNoise(ABC):
         label: of samplers with it, in tables; empty for independent noise.
         aligned: whether neighbouring slices get similar noise in the steps, and so have similar errors.
         random: whether two draws differ.
+        follows_estimate: whether a draw depends on the canvas's estimate.
     """
 
     label: ClassVar[str]
     aligned: ClassVar[bool] = True
     random: ClassVar[bool] = True
+    follows_estimate: ClassVar[bool] = False
 
     @abstractmethod
     def stack(self, canvas: Canvas, sigma: float) -> Tensor:
@@ -76,6 +78,7 @@ class Canvas:
 
     Attributes:
         shape: (S, C, H, W), the slices that are perpendicular to the axis.
+        step: from slice to slice, mm.
         positions: of the slices along the axis, mm from the first one, (S,), float64, on the CPU.
         draws: how often noise was drawn before.
         estimate: the last one of the slices, (S, C, H, W); None at the start.
@@ -92,7 +95,8 @@ class Canvas:
     ) -> None:
         in_plane = [n for index, n in enumerate(grid.shape) if index != axis]
         self.shape = (grid.shape[axis], channels, *in_plane)
-        self.positions = torch.arange(grid.shape[axis], dtype=torch.float64, device="cpu") * grid.spacing[axis]
+        self.step = grid.spacing[axis]
+        self.positions = torch.arange(grid.shape[axis], dtype=torch.float64, device="cpu") * self.step
         self.axis, self.generator, self.draws = axis, generator, 0
         self.estimate: Tensor | None = None
         self._device, self._dtype = device, dtype

@@ -19,6 +19,7 @@ ATTENUATED = 0.05  # line integral of a ray that met something: 2.5 mm of water
 WATER = 0.02  # per mm, near enough to tell how wide a body is
 STEEPEST = 10.0  # mm that a body's chord may change by per mm across it: beyond, an edge is no edge of a body
 SEEN = 0.95  # of the views that see the best-seen part of the axis: what fewer see is not wanted unless asked for
+PART = 64  # views at a time
 MANY = 1000  # views, of which some tell as much
 HALF_TURN = 180.0  # degrees: with the fan's angle on top, enough to see a point of the axis from all sides
 
@@ -68,11 +69,11 @@ def field_of_view(projections: Projections, *, within: float = math.inf) -> Fiel
         outer = far == edge if _half_fan(away) else np.ones(scan.views, bool)
         if outer.any():
             pitch = abs(float(np.ptp(away, axis=1)[outer].mean())) / columns
-            wider = max(wider, _beyond(data[torch.from_numpy(outer)], edge, pitch, radius))
-    hit = torch.nn.functional.avg_pool2d(data, 3, 1, 1, count_include_pad=False) > ATTENUATED  # not noise
-    used = np.flatnonzero(hit.any(2).any(0).numpy())
+            wider = max(wider, _beyond(data, outer, edge, pitch, radius))
+    hit_rows, hit_columns = _hit(data)
+    used = np.flatnonzero(hit_rows.any(0))
     first, last = (int(used[0]), int(used[-1])) if len(used) else (0, rows - 1)
-    met_radius = radius + wider if wider else _reach(away, hit.any(1).numpy(), radius)
+    met_radius = radius + wider if wider else _reach(away, hit_columns, radius)
     met_radius = min(met_radius, within)
     heights = _seen_heights(scan, axis)
     met = np.concatenate(
@@ -128,10 +129,21 @@ def _half_fan(away: np.ndarray) -> bool:
     return bool(min(low, high) < 0.9 * max(low, high))
 
 
-def _beyond(data: torch.Tensor, edge: int, pitch: float, radius: float) -> float:
-    """How far a body goes on beyond an edge of the detector, mm at the axis; 0 where it ends before."""
+def _hit(data: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows, (views, rows), and columns, (views, columns), have rays that met something, and not only noise."""
+    rows, columns = [], []
+    for views in data.split(PART):  # all at once would take their memory again
+        hit = torch.nn.functional.avg_pool2d(views, 3, 1, 1, count_include_pad=False) > ATTENUATED
+        rows.append(hit.any(2))
+        columns.append(hit.any(1))
+    return torch.cat(rows).numpy(), torch.cat(columns).numpy()
+
+
+def _beyond(data: torch.Tensor, outer: np.ndarray, edge: int, pitch: float, radius: float) -> float:
+    """How far a body goes on beyond an edge of the detector in some views, mm at the axis; 0 where it ends before."""
     strip = max(3, data.shape[2] // 50)
-    lines = data.numpy() if edge else data.flip(2).numpy()
+    ends = data[..., -2 * strip :] if edge else data[..., : 2 * strip].flip(2)
+    lines = ends.numpy()[outer]
     last, before = lines[..., -strip:].mean(-1), lines[..., -2 * strip : -strip].mean(-1)
     cut = last > ATTENUATED
     if cut.mean() < 0.01:
@@ -153,10 +165,21 @@ def _heights(scan: ConeBeamGeometry, axis: np.ndarray, row: float, beyond: float
     return scan.source[:, 2] + share * climb
 
 
+def ray_heights(scan: ConeBeamGeometry, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest z, (views,), of the rays of each view within a radius about the axis, mm.
+
+    Args:
+        scan: with upright detectors.
+        radius: of a cylinder that the source stays out of; 0: on the axis.
+    """
+    axis, rows = rotation_axis(scan, (0.0, 0.0, 0.0)), scan.detector_shape[0]
+    ends = np.stack([_heights(scan, axis, row, away) for row in (0, rows) for away in (-radius, radius)])
+    return ends.min(0), ends.max(0)
+
+
 def _seen_heights(scan: ConeBeamGeometry, axis: np.ndarray) -> tuple[float, float]:
     """The part of the axis that is seen well: by as many views as any part, or, from a helix, from all sides."""
-    edges = np.stack([_heights(scan, axis, row, 0.0) for row in (0, scan.detector_shape[0])])
-    low, high = edges.min(0), edges.max(0)
+    low, high = ray_heights(scan, 0.0)
     z = np.linspace(low.min(), high.max(), 2048)
     seen = (z[:, None] >= low) & (z[:, None] <= high)
     if off_circle(scan, axis) is None:

@@ -24,6 +24,7 @@ from monai_iscs.scans.unexplained import unexplained_level
 Region = tuple[tuple[int, int], ...]  # (start, stop) in voxels along each axis
 BYTES_A_VOXEL = 24  # of a run at least: six volumes of float32
 WATER = 0.02  # attenuation per mm, where nobody says another
+ENOUGH = 2**22  # pixels that tell the noise level
 NEGLIGIBLE = 0.25  # voxels that rays may meet beyond a grid
 
 
@@ -55,6 +56,9 @@ class MeasuredScan:
         unit_attenuation: attenuation of one prior unit per mm if that of water is 0.02: 0.02 times the width of the
             prior's range of HU, by 1,000.
         water: attenuation of water per mm; None: what the projections say, else 0.02.
+        wide_enough: whether nothing lies beside the wanted volume, so that the grid grows along its third axis alone.
+        slab: length, mm, of the parts in which a long helix is reconstructed, for `plan_slabs`; None: it decides.
+            `place` knows no slabs.
         backend: projector backend, see `ConeBeamProjector`.
 
     Raises:
@@ -66,6 +70,8 @@ class MeasuredScan:
     center: Sequence[float] | None = None
     unit_attenuation: float = 0.052
     water: float | None = None
+    wide_enough: bool = False
+    slab: float | None = None
     backend: str = "auto"
 
     def __post_init__(self) -> None:
@@ -79,6 +85,8 @@ class MeasuredScan:
             raise InputError(f"unit_attenuation: found {self.unit_attenuation} /mm, expected a positive number")
         if self.water is not None and not 0 < self.water < math.inf:
             raise InputError(f"water: found {self.water} /mm, expected a positive number")
+        if self.slab is not None and not self.slab > 0:
+            raise InputError(f"slab: found {self.slab} mm, expected a positive number")
 
     def place(self, projections: Projections) -> Placed:
         """The measurement on its grid.
@@ -90,11 +98,13 @@ class MeasuredScan:
             InputError: what `upright` refuses; a wanted volume that no ray meets, or that would hold the source.
         """
         seen = upright(projections.in_patient())
-        wanted = self._wanted(field_of_view(seen))
+        wanted = self.wanted(field_of_view(seen))
         unit_attenuation = self.unit_attenuation * (self.water or seen.water or WATER) / WATER
-        return place_on(wanted, seen, unit_attenuation, self.backend, noise_of=projections)
+        settings = {"noise_of": projections, "wide_enough": self.wide_enough}
+        return place_on(wanted, seen, unit_attenuation, self.backend, **settings)
 
-    def _wanted(self, field: FieldOfView) -> Grid:
+    def wanted(self, field: FieldOfView) -> Grid:
+        """The grid of the wanted volume, in the patient's frame, of projections with this field of view."""
         low, high = field.heights
         size = (2 * field.radius, 2 * field.radius, high - low)
         shape = self.shape or tuple(voxels(length, step) for length, step in zip(size, self.spacing, strict=True))
@@ -128,34 +138,56 @@ def place_on(
     half = np.multiply(local.shape, local.spacing) / 2
     within = float(half[:2].max()) if wide_enough else math.inf
     field = field_of_view(replace(projections, geometry=scan.along(wanted)), within=within)
+    met_first, met_last = _met(field)
     first, last = local.center - half, local.center + half
-    met_first = np.array([*(np.array(field.axis) - field.met_radius), field.met_heights[0]])
-    met_last = np.array([*(np.array(field.axis) + field.met_radius), field.met_heights[1]])
     if (np.minimum(last, met_last) <= np.maximum(first, met_first)).any():
         raise InputError(
             f"grid: found a volume from {_point(first)} to {_point(last)} mm, expected it to overlap what the rays "
             f"meet, {_point(met_first)} to {_point(met_last)} mm"
         )
-    gaps = np.stack([first - met_first, met_last - last]) / local.spacing
-    if wide_enough:
-        gaps[:, :2] = 0
-    before, after = np.where(gaps > NEGLIGIBLE, np.ceil(gaps), 0).astype(int).tolist()
-    affine = np.asarray(wanted.affine).copy()
-    affine[:3, 3] -= affine[:3, :3] @ before
-    shape = tuple(b + n + a for b, n, a in zip(before, wanted.shape, after, strict=True))
+    grid, region = grown(wanted, field, wide_enough=wide_enough)
+    shape = grid.shape
     needed, available = BYTES_A_VOXEL * math.prod(shape), available_memory()
     if needed > available:
         raise InputError(
             f"spacing, shape: found {' x '.join(map(str, shape))} voxels for all that the rays meet, which take "
             f"{needed / 1e9:,.1f} GB of memory, expected fewer or larger ones: {available / 1e9:,.1f} GB are free"
         )
-    grid = Grid(shape, affine)
     projector = unit_attenuation * ConeBeamProjector(scan, grid, backend=backend)
-    level = noise_of_images(noise_of.data[None], projector.images)
+    some = math.ceil(noise_of.data.numel() / ENOUGH)  # it takes 70 bytes a pixel
+    level = noise_of_images(noise_of.data[None, ::some], projector.images)
     data, weights = projections.data[None], projections.weights
     measurement = Measurement(data, projector, grid, noise_level=level, weights=weights)
     measurement = measurement.changed(noise_level=max(level, unexplained_level(measurement)))
-    return Placed(measurement, tuple((b, b + n) for b, n in zip(before, wanted.shape, strict=True)))
+    return Placed(measurement, region)
+
+
+def grown(wanted: Grid, field: FieldOfView, *, wide_enough: bool = False) -> tuple[Grid, Region]:
+    """A grid that goes on until it holds all that rays meet, and where the wanted one is in it.
+
+    Args:
+        wanted: to go on from.
+        field: in the frame of `wanted.straight`.
+        wide_enough: grow along the third axis alone.
+    """
+    local = wanted.straight
+    half = np.multiply(local.shape, local.spacing) / 2
+    met_first, met_last = _met(field)
+    gaps = np.stack([local.center - half - met_first, met_last - local.center - half]) / local.spacing
+    if wide_enough:
+        gaps[:, :2] = 0
+    before, after = np.where(gaps > NEGLIGIBLE, np.ceil(gaps), 0).astype(int).tolist()
+    affine = np.asarray(wanted.affine).copy()
+    affine[:3, 3] -= affine[:3, :3] @ before
+    shape = tuple(b + n + a for b, n, a in zip(before, wanted.shape, after, strict=True))
+    return Grid(shape, affine), tuple((b, b + n) for b, n in zip(before, wanted.shape, strict=True))
+
+
+def _met(field: FieldOfView) -> np.ndarray:
+    """The lowest and the highest corner of what rays meet, (2, 3), mm."""
+    middle = np.array(field.axis)
+    ends = zip((-field.met_radius, field.met_radius), field.met_heights, strict=True)
+    return np.array([[*(middle + away), height] for away, height in ends])
 
 
 def _point(mm: np.ndarray) -> str:

@@ -78,4 +78,9 @@ class Projections:
         """The same with its geometry in the patient's frame, RAS."""
         if self.position is None:
             return self
-        return replace(self, geometry=self.geometry.turned(np.array(POSITIONS[self.position])), position=None)
+        return replace(self, geometry=in_patient(self.geometry, self.position), position=None)
+
+
+def in_patient(geometry: ConeBeamGeometry, position: str | None) -> ConeBeamGeometry:
+    """A geometry in the patient's frame, RAS; see `Projections.position`."""
+    return geometry if position is None else geometry.turned(np.array(POSITIONS[position]))

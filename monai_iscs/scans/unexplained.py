@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from monai_iscs.scans.measurement import Measurement
 from monai_iscs.solvers import Discrepancy, conjugate_gradient
 
@@ -26,5 +28,5 @@ def unexplained_level(measurement: Measurement) -> float:
     start = y.new_zeros(fitted.volume_shape)
     enough = Discrepancy(operator, y, fitted.noise_level).excess(start)
     x = conjugate_gradient(operator.normal, operator.T(y), iterations=ITERATIONS, enough=enough)
-    left = float((y - operator(x)).double().square().mean().sqrt())
+    left = float((y - operator(x)).square_().mean(dtype=torch.float64).sqrt())
     return left if measurement.weights is None else left / float(measurement.weights.double().mean().sqrt())

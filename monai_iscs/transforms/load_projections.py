@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
 from monai_iscs.scans.meta import projections_to_meta_tensor
-from monai_iscs.scans.readers import Options, read_with
+from monai_iscs.scans.readers import OpenProjections, Options, open_with
 
 
 class LoadProjections(Transform):
@@ -29,11 +29,13 @@ class LoadProjections(Transform):
     def __init__(self, **options: Any) -> None:
         self.options = Options(**options)
 
-    def __call__(self, data: str | PathLike[str], *, geometry: str | PathLike[str] | None = None) -> MetaTensor:
+    def __call__(
+        self, data: str | PathLike[str] | OpenProjections, *, geometry: str | PathLike[str] | None = None
+    ) -> MetaTensor:
         """Read `data`.
 
         Args:
-            data: path of the projections.
+            data: path of the projections, or some that are open.
             geometry: of these; None: that of the options, or the file's own.
 
         Returns:
@@ -43,8 +45,16 @@ class LoadProjections(Transform):
         Raises:
             InputError: as `read_projections` does.
         """
-        options = self.options if geometry is None else replace(self.options, geometry=geometry)
-        return projections_to_meta_tensor(read_with(data, options), name=str(data))
+        files = data if isinstance(data, OpenProjections) else self.open(data, geometry=geometry)
+        return projections_to_meta_tensor(files.read(), name=str(files.path))
+
+    def open(self, path: str | PathLike[str], *, geometry: str | PathLike[str] | None = None) -> OpenProjections:
+        """The projections of a path before their pixels are read: a call with some of their views reads those alone.
+
+        Raises:
+            InputError: as `read_projections` does, as far as no pixels are needed for it.
+        """
+        return open_with(path, self.options if geometry is None else replace(self.options, geometry=geometry))
 
 
 class LoadProjectionsd(MapTransform):

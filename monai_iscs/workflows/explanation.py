@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from monai.data import MetaTensor
 from monai.utils import convert_to_dst_type
 
@@ -21,6 +22,10 @@ AWAY = 2.0  # times as much or as little as the noise: photon noise alone makes 
 
 def check_explainable(measured: Measured) -> None:
     """Raise an `InputError` for a measurement whose null space cannot be found."""
+    if measured.measurement is None:
+        raise InputError(
+            "--explain: found a scan that is reconstructed in slabs, expected one that is not (see --slab)"
+        )
     operator = measured.measurement.operator
     if operator.pseudo_inverse is None and not operator.matched:
         raise InputError(f"--explain: found the projector {operator.name}, expected one with an exact adjoint")
@@ -85,7 +90,7 @@ def fit_of_views(result: MetaTensor, measured: Measured) -> Fit | None:
     if not isinstance(projector, ConeBeamProjector):
         return None
     found = weighted.operator(result.as_tensor().to(weighted.data.device))
-    squares = (found - weighted.data).double().square().mean(dim=(0, 2, 3))
+    squares = (found - weighted.data).square_().mean(dim=(0, 2, 3), dtype=torch.float64)
     weights, level = measured.measurement.weights, measured.measurement.noise_level
     if weights is not None:
         squares = squares / weights.double().mean(dim=(1, 2))  # NaN of a view that does not count

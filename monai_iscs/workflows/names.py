@@ -14,7 +14,7 @@ OVERRIDES = (
 # The same of `configs/measured.json`, which takes real projections.
 MEASURED_OVERRIDES = (
     *("geometry", "kind", "flat", "dark", "air", "unit", "detector_pitch", "axis_column", "every", "position"),
-    *("turns", "rows", "beam_hardening", "water", "shape", "center"),
+    *("turns", "rows", "beam_hardening", "water", "shape", "center", "slab"),
 )
 MEASURED = "measured"  # the config of a bundle for real projections
 SIMULATED_ONLY = OVERRIDES[: OVERRIDES.index("spacing")]

@@ -23,9 +23,10 @@ from monai_iscs.methods import PRIORS, Method
 from monai_iscs.precision import check_precision, choose_precision
 from monai_iscs.reports import RunRecord
 from monai_iscs.sampling import Ensemble, State
-from monai_iscs.scans import Measurement, Scan
+from monai_iscs.scans import MeasuredScan, Measurement, Scan
 from monai_iscs.scans.meta import REGION, SCAN, from_meta_tensor, grid_of
-from monai_iscs.transforms import RegridResult
+from monai_iscs.scans.readers import OpenProjections
+from monai_iscs.transforms import LoadProjectionsd, RegridResult
 from monai_iscs.workflows.bundle import load_network, read_config
 from monai_iscs.workflows.checkpoint import Checkpoint
 from monai_iscs.workflows.config import BundleConfig
@@ -49,12 +50,12 @@ class Measured(NamedTuple):
     """The result of a scan.
 
     Attributes:
-        measurement: all that a method may see.
+        measurement: all that a method may see; None of what is measured in slabs.
         image: the same as a `MetaTensor` of transforms, with its file's names and history.
         reference: the scanned volume, (1, X, Y, Z) in the prior's units, or None after a real scan.
     """
 
-    measurement: Measurement
+    measurement: Measurement | None
     image: MetaTensor
     reference: MetaTensor | None
 
@@ -115,15 +116,26 @@ class Pipeline:
         """Whether an entry of the config has a value; None where there is no such entry."""
         return self.config.get_parsed_content(entry) is not None if entry in self.config else None
 
-    def load(self, path: Path) -> MetaTensor:
-        """The volume of a file, (1, X, Y, Z), RAS, on the grid of its scan."""
+    def open(self, path: Path) -> OpenProjections | None:
+        """Projections for `load` before their pixels are read; None where the bundle does more than to read them."""
+        loader = self._preprocessing
+        return loader.load.open(path) if isinstance(loader, LoadProjectionsd) else None
+
+    def load(self, path: Path | OpenProjections) -> MetaTensor:
+        """The volume of a file, (1, X, Y, Z), RAS, on the grid of its scan; or projections, (1, view, v, u)."""
         with self.config.blamed("preprocessing"):
             return self._preprocessing({"label": path})["label"]
 
-    def measure(self, volume: MetaTensor) -> Measured:
-        """The simulated measurement of a loaded volume; the volume itself if the bundle takes it as measured."""
+    def measure(self, volume: MetaTensor, *, scan: MeasuredScan | None = None) -> Measured:
+        """The simulated measurement of a loaded volume; the volume itself if the bundle takes it as measured.
+
+        Args:
+            volume: as it was loaded.
+            scan: another one than the bundle's.
+        """
         self._check_views(volume)
-        transform = self.config.get_parsed_content("measurement")
+        config = self.config if scan is None else self._read({**self._overrides, "scan": scan})
+        transform = config.get_parsed_content("measurement")
         with self.config.blamed("measurement"):
             data = transform({"label": volume})
             return Measured(from_meta_tensor(data["image"]), data["image"], data.get("label"))
@@ -229,7 +241,7 @@ class Pipeline:
             del known[taken]
         # a geometry, flat field or air value that lies beside the input decides the measurement, too
         digest = hashlib.sha256(str(measured.image.meta.get(SCAN)).encode())
-        digest.update(measured.measurement.data.detach().cpu().contiguous().numpy())
+        digest.update(measured.image.as_tensor().detach().cpu().contiguous().numpy())
         same = {"input": fingerprint(path), "measurement": digest.hexdigest(), "weights": self.weights(sampler)}
         return {**known, **same, "processes": idist.get_world_size()}
 

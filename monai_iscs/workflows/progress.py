@@ -44,6 +44,12 @@ class Progress:
             yield
         self._bar.update(self._end - self._bar.n)
 
+    def lengthen(self, name: str, times: int) -> int:
+        """A stage that has not begun takes so many times its steps; returns their number."""
+        self._bar.total += (times - 1) * self._stages[name]
+        self._stages[name] *= times
+        return self._stages[name]
+
     def write(self, line: str) -> None:
         """A line for the user on standard output, above the bar."""
         if not self._bar.disable:

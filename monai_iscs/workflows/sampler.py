@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from monai.data import MetaTensor
 
 from monai_iscs.inferers import SliceDiffusionInferer
-from monai_iscs.sampling import Recipe
+from monai_iscs.sampling import Recipe, Window
 
 
 class Sampled(NamedTuple):
@@ -43,6 +44,12 @@ class Sampler:
     def recipe(self) -> Recipe:
         """Every choice."""
         return self.inferer.recipe
+
+    def windowed(self, first: int, slices: int) -> Sampler:
+        """The same with the noise of a longer stack; see `Window`."""
+        inferer = copy(self.inferer)
+        inferer.recipe = replace(self.recipe, noise=Window(self.recipe.noise, first, slices))
+        return replace(self, inferer=inferer)
 
     @property
     def networks(self) -> tuple[str, ...]:

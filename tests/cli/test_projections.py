@@ -31,24 +31,11 @@ from monai_iscs.inferers import SliceDiffusionInferer
 from monai_iscs.reports import RunRecord
 from monai_iscs.scans import field_of_view
 from monai_iscs.transforms import LoadProjections, PlaceProjections
-from monai_iscs.workflows.bundle import find_bundle, load_network, read_config
+from monai_iscs.workflows.bundle import load_network, read_config
 from monai_iscs.workflows.fingerprint import fingerprint
 from monai_iscs.workflows.pipeline import Pipeline
 
 FILES = {"reconstruction.nii.gz", "preview.png", "seen.nii.gz", "run.json"}
-
-
-@pytest.fixture(scope="module")
-def measuring(bundle, tmp_path_factory):
-    """The small bundle, whose only model also takes real projections."""
-    folder = shutil.copytree(bundle, tmp_path_factory.mktemp("measuring") / "tiny")
-    shipped = find_bundle("body_ct_reconstruction") / "configs" / "measured.json"
-    file = folder / "configs" / "measured.json"
-    config = json.loads(shipped.read_text())
-    config["ckpt_path"] = "$@bundle_root + '/models/model.pt'"
-    file.write_text(json.dumps(config))
-    (folder / "configs" / "metadata.json").write_text((shipped.parent / "metadata.json").read_text())
-    return folder
 
 
 @pytest.fixture(scope="module")

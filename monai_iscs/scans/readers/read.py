@@ -4,19 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+
+import numpy as np
 
 from monai_iscs.errors import InputError
 from monai_iscs.operators import ConeBeamGeometry
 from monai_iscs.scans.beam_hardening import correct_beam_hardening
-from monai_iscs.scans.projections import Projections
+from monai_iscs.scans.projections import Projections, in_patient
 from monai_iscs.scans.readers.counts import line_integrals
 from monai_iscs.scans.readers.formats import geometry_name, open_recording
 from monai_iscs.scans.readers.naming import naming_file
 from monai_iscs.scans.readers.options import PATIENT, Images, Options
 from monai_iscs.scans.readers.plausible import check_line_integrals
 from monai_iscs.scans.readers.plausible_geometry import check_geometry
+from monai_iscs.scans.readers.recording import Recording
 
 
 def read_projections(
@@ -87,6 +91,15 @@ def read_projections(
 
 def read_with(path: str | PathLike[str], options: Options) -> Projections:
     """`read_projections`, with its options in one piece."""
+    return open_with(path, options).read()
+
+
+def open_with(path: str | PathLike[str], options: Options) -> OpenProjections:
+    """The same, but for the pixels.
+
+    Raises:
+        InputError: as `read_projections`, as far as no pixels are needed for it.
+    """
     path = Path(path).expanduser()
     with naming_file(path):
         recording = open_recording(path, options).checked().told(options)
@@ -95,17 +108,60 @@ def read_with(path: str | PathLike[str], options: Options) -> Projections:
         views = recording.geometry.views
         if options.every >= views > 1:
             raise InputError(f"every: found {options.every} with {views} views, expected fewer than there are")
-        chosen = range(0, views, options.every)
-        data, weights, notes, kept = line_integrals(recording, chosen)
-        notes += strange + check_line_integrals(data, sure=options.kind == "line-integrals")
-        if options.beam_hardening is not None:
-            data = correct_beam_hardening(data, options.beam_hardening)
-        position = options.position or recording.position
-        return Projections(
-            data=data,
-            geometry=recording.geometry.chosen(kept),
-            weights=weights,
-            position=None if position == PATIENT else position,
-            water=recording.water,
-            notes=(*recording.notes, *notes),
+        return OpenProjections(
+            path=path, options=options, recording=recording, views=range(0, views, options.every), strange=strange
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenProjections:
+    """Projections whose files are known, and whose pixels are read when they are asked for.
+
+    Attributes:
+        path: of the files.
+        options: of `read_projections`.
+        recording: what the files hold.
+        views: those of the recording that are used, rising.
+        strange: what looks odd in the geometry, for the user.
+    """
+
+    path: Path
+    options: Options
+    recording: Recording
+    views: Sequence[int]
+    strange: list[str]
+
+    def only(self, chosen: Sequence[int]) -> OpenProjections:
+        """Some of these views, by rising indices among them."""
+        return replace(self, views=[self.views[index] for index in chosen])
+
+    @property
+    def geometry(self) -> ConeBeamGeometry:
+        """Of the views, in the patient's frame, RAS."""
+        return in_patient(self.recording.geometry.chosen(np.asarray(self.views)), self._position)
+
+    @property
+    def _position(self) -> str | None:
+        position = self.options.position or self.recording.position
+        return None if position == PATIENT else position
+
+    def read(self) -> Projections:
+        """Read the views' pixels.
+
+        Raises:
+            InputError: as `read_projections`.
+        """
+        recording, options = self.recording, self.options
+        with naming_file(self.path):
+            data, weights, notes, kept = line_integrals(recording, self.views)
+            notes += self.strange + check_line_integrals(data, sure=options.kind == "line-integrals")
+            if options.beam_hardening is not None:
+                data = correct_beam_hardening(data, options.beam_hardening)
+            return Projections(
+                data=data,
+                geometry=recording.geometry.chosen(kept),
+                weights=weights,
+                position=self._position,
+                water=recording.water,
+                notes=(*recording.notes, *notes),
+            )
