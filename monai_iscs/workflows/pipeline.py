@@ -15,8 +15,8 @@ from monai.data import MetaTensor
 from monai.utils import convert_to_dst_type, ensure_tuple_rep
 from torch import Tensor, nn
 
-from monai_iscs.classical import admm_tv, cubic, direct, fdk, helical_fbp, sirt
-from monai_iscs.classical.direct import direct_method
+from monai_iscs.classical import admm_tv, direct
+from monai_iscs.classical.direct import METHODS, direct_method
 from monai_iscs.errors import InputError
 from monai_iscs.files import sha256
 from monai_iscs.methods import PRIORS, Method
@@ -37,13 +37,7 @@ from monai_iscs.workflows.recipes import REPLACING
 from monai_iscs.workflows.sampler import Sampled, Sampler
 
 BYTES_A_STEP = 200  # its sigma as a Python number, in the record and in the written file
-CLASSICAL: dict[str, Callable[[Measurement], Tensor]] = {
-    "fdk": fdk,
-    "helical-fbp": helical_fbp,
-    "sirt": sirt,
-    "admm-tv": admm_tv,
-    "cubic": cubic,
-}
+CLASSICAL: dict[str, Callable[[Measurement], Tensor]] = {**METHODS, "admm-tv": admm_tv}
 
 
 class Measured(NamedTuple):
