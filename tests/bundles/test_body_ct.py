@@ -61,6 +61,26 @@ def test_every_config_has_the_same_network() -> None:
     assert read("train_neighbours.json")["network_def"] == neighbours["network_def"]
 
 
+def test_the_coronal_prior_is_better_in_its_plane_and_the_axial_one_in_its_own(prior: EDMDenoiser) -> None:
+    """An unseen patient, slices of 2.5 mm."""
+    config = read_config(BUNDLE, "inference", {})
+    assert (BUNDLE / "models" / "coronal.pt").stat().st_size < 25e6
+    coronal = load_network(config, torch.device("cpu"), "coronal")
+    read = ct_preprocessing("label", hu_range=(-1000, 1600))
+    volume = read({"label": str(DATA / "lidc-idri-0001_standard.nii.gz")})["label"].as_tensor()[0]
+    volume = volume[64:192, 64:192, : volume.shape[2] // 16 * 16]
+    noise = torch.randn(volume.shape, generator=torch.Generator().manual_seed(0))
+
+    def error(network: EDMDenoiser, axis: int) -> float:
+        clean, noisy = (image.movedim(axis, 0)[::8, None] for image in (volume, volume + 0.2 * noise))
+        with torch.inference_mode():
+            return float((network(noisy, 0.2) - clean).square().mean())
+
+    gains = {axis: 10 * math.log10(error(prior, axis) / error(coronal, axis)) for axis in (1, 2)}
+    assert gains[1] > 0.1
+    assert gains[2] < -0.03
+
+
 def test_neighbours_help_to_denoise_an_unseen_patient(prior: EDMDenoiser) -> None:
     """Slices of 2.5 mm, whose neighbours have as much noise."""
     config = read_config(BUNDLE, "inference", {})
