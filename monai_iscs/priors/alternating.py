@@ -22,10 +22,12 @@ class Alternating(Prior):
     """The main prior, and in every n-th step another one (TPDM, Lee et al. 2023, Algorithm 1).
 
     With networks for slices of two perpendicular axes neighbouring slices of either are seen together. `Mirrored` is
-    for each of the two: around both, with an even `every`, it would always mirror the same one.
+    for each of the two: around both, with an even `every`, it would always mirror the same one. Correlated noise is
+    along the slices of the prior whose turn it is: in the other's slices it would be streaks, not the white noise that
+    its network was trained on.
 
     Args:
-        main: the prior; noise and corrections are along its slices.
+        main: the prior; corrections are smoothed along its slices.
         other: that of every `every`-th call, such as of slices along another axis.
         every: at least 2, the paper's: the other prior in every second step.
 
@@ -46,6 +48,11 @@ class Alternating(Prior):
     def axis(self) -> int:
         """That of the main prior."""
         return self.main.axis
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """That of each call, in turn."""
+        return (*[self.main.axis] * (self.every - 1), self.other.axis)
 
     @property
     def lower_bound(self) -> float:

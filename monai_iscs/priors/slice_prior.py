@@ -26,6 +26,7 @@ class Prior(ABC):
 
     Attributes:
         axis: along which its slices are stacked, 0, 1 or 2.
+        axes: that of each call, in turn; the noise of the call is along it.
         lower_bound: lowest possible value: the result is clipped there.
         networks: names of the networks that it needs.
         label: of DDS with it, in tables, if that has a name of its own.
@@ -33,6 +34,10 @@ class Prior(ABC):
 
     lower_bound: ClassVar[float] = -math.inf
     label: ClassVar[str] = ""
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        return (self.axis,)
 
     @property
     def networks(self) -> tuple[str, ...]:

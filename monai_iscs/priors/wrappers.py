@@ -34,6 +34,11 @@ class WrappedPrior(Prior):
         return self.prior.axis
 
     @property
+    def axes(self) -> tuple[int, ...]:
+        """That of each call, in turn."""
+        return self.prior.axes
+
+    @property
     def lower_bound(self) -> float:
         """Lowest possible value."""
         return self.prior.lower_bound

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,7 +47,7 @@ class SliceNoise(ABC):
     def bind(
         self,
         grid: Grid,
-        axis: int,
+        axis: int | Sequence[int],
         generator: torch.Generator,
         *,
         channels: int = 1,
@@ -57,7 +58,8 @@ class SliceNoise(ABC):
 
         Args:
             grid: of the volume.
-            axis: along which the slices are stacked, 0, 1 or 2.
+            axis: along which the slices are stacked, 0, 1 or 2; of several each draw takes the next one in turn, see
+                `Prior.axes`.
             generator: a CPU generator.
             channels: C of the volume.
             device: of the noise. Random numbers do not depend on it.
@@ -66,11 +68,13 @@ class SliceNoise(ABC):
         Raises:
             InputError: another axis, or a generator of another device.
         """
-        if axis not in (0, 1, 2):
+        axes = axis if isinstance(axis, Sequence) else (axis,)
+        if not axes or not set(axes) <= {0, 1, 2}:
             raise InputError(f"axis: found {axis!r}, expected 0, 1 or 2")
         if generator.device.type != "cpu":
             raise InputError(f"generator: found one on {generator.device}, expected one on the CPU")
-        return BoundNoise(self, Canvas(grid, axis, generator, channels, torch.device(device), dtype))
+        device = torch.device(device)
+        return BoundNoise(self, [Canvas(grid, axis, generator, channels, device, dtype) for axis in axes])
 
 
 class Canvas:
@@ -118,11 +122,18 @@ class BoundNoise:
 
     Args:
         noise: its settings.
-        canvas: its slices.
+        canvases: its slices; of several each draw takes the next ones in turn. They share their random numbers.
     """
 
-    def __init__(self, noise: SliceNoise, canvas: Canvas) -> None:
-        self.noise, self.canvas = noise, canvas
+    def __init__(self, noise: SliceNoise, canvases: Sequence[Canvas]) -> None:
+        self.noise, self._canvases, self._draws = noise, tuple(canvases), 0
+
+    @property
+    def canvas(self) -> Canvas:
+        """The slices of the next draw."""
+        canvas = self._canvases[self._draws % len(self._canvases)]
+        canvas.draws = self._draws
+        return canvas
 
     def __call__(self, sigma: float, estimate: Tensor | None = None) -> Tensor:
         """Draw a volume (C, X, Y, Z).
@@ -136,20 +147,21 @@ class BoundNoise:
 
     def stack(self, sigma: float, estimate: Tensor | None = None) -> Tensor:
         """Draw the same as slices (S, C, H, W)."""
-        self.canvas.estimate = estimate
-        stack = self.canvas.send(self.noise.stack(self.canvas, sigma))
-        self.canvas.estimate = None
-        self.canvas.draws += 1
+        canvas = self.canvas
+        canvas.estimate = estimate
+        stack = canvas.send(self.noise.stack(canvas, sigma))
+        canvas.estimate = None
+        self._draws += 1
         return stack
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the random numbers."""
-        return {"generator": self.canvas.generator.get_state(), "draws": self.canvas.draws}
+        return {"generator": self.canvas.generator.get_state(), "draws": self._draws}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.canvas.generator.set_state(state["generator"])
-        self.canvas.draws = state["draws"]
+        self._draws = state["draws"]
 
 
 @dataclass(frozen=True)

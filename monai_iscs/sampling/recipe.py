@@ -164,7 +164,7 @@ class Recipe:
         pair, opposite = divmod(member, 2)
         noise = (Opposite(self.noise) if opposite else self.noise).bind(
             measurement.grid,
-            axis,
+            self.prior.axes,
             random_stream(seed, "noise", pair),
             channels=measurement.channels,
             device=data.device,

@@ -105,10 +105,9 @@ class Slabs:
         """
         step, stack = self.plan.stack.spacing[AXIS], self.plan.stack.shape[AXIS]
         if isinstance(method, Sampler):
-            if method.recipe.prior.axis != AXIS:
-                raise InputError(
-                    f"slab: found a prior of slices along axis {method.recipe.prior.axis}, expected {AXIS}"
-                )
+            if set(axes := method.recipe.prior.axes) != {AXIS}:
+                found = " and ".join(map(str, axes))
+                raise InputError(f"slab: found a prior of slices along axis {found}, expected {AXIS}")
             method.windowed(0, stack)
         self.method, self._tell = method, tell
         length, shared = self.plan.wanted.shape[AXIS] * step / self.parts, self.plan.overlap * step

@@ -11,6 +11,7 @@ from monai_iscs.grid import Grid
 from monai_iscs.operators import ForeignOperator
 from monai_iscs.priors import Alternating, Mirrored, NonNegative, SlicePrior
 from monai_iscs.randomness import random_stream
+from monai_iscs.sampling import Consistency, DDSRule, Geometric, IdenticalNoise, Recipe, SlerpNoise, Zeros
 from monai_iscs.scans import Measurement
 
 SHAPE = (4, 6, 8)
@@ -23,6 +24,15 @@ class Network:
     def __call__(self, x, sigma):
         self.seen.append(x.clone())
         return x
+
+
+class Kept(Consistency):
+    """No measurement."""
+
+    label = "none"
+
+    def bind(self, measurement, axis):
+        return lambda x0, sigma: x0.clone()
 
 
 def bind(prior, networks):
@@ -77,3 +87,27 @@ def test_a_stopped_run_goes_on_with_the_turn_it_was_at():
     again.load_state_dict(prior.state_dict())
     again(volume, 0.1)
     assert len(networks["coronal"].seen) == 1
+
+
+@pytest.mark.parametrize("noise", [IdenticalNoise(), SlerpNoise(30.0)])
+@pytest.mark.parametrize("every", [2, 3])
+def test_correlated_noise_is_along_the_slices_of_whose_turn_it_is(every, noise):
+    """Neighbouring slices get alike noise; within a slice it is white."""
+    shape, networks = (24, 26, 28), {"prior": Network(), "coronal": Network()}
+    operator = ForeignOperator((torch.clone, torch.clone), domain_shape=shape, range_shape=shape)
+    measurement = Measurement(torch.zeros(1, *shape), operator, Grid.centered(shape, (1.0, 1.0, 1.0)), noise_level=0.0)
+    prior = Mirrored(Alternating(SlicePrior(2), SlicePrior(1, "coronal"), every), 0)
+    recipe = Recipe(
+        start=Zeros(), sigmas=Geometric(6, 1.0, 0.1), prior=prior, consistency=Kept(), noise=noise, rule=DDSRule()
+    )
+    run = recipe.bind(networks, measurement, seed=3)
+    for state in run:
+        state.x0_hat.zero_()  # only the noise comes back
+    for name, count in (("prior", 6 - 6 // every), ("coronal", 6 // every)):
+        assert len(networks[name].seen) == count
+        for seen in networks[name].seen:
+            stack = seen[:, 0] / seen.std()
+            between = float((stack[1:] * stack[:-1]).mean())
+            within = [float((stack * stack.roll(1, axis)).mean()) for axis in (1, 2)]
+            assert between > 0.95
+            assert max(map(abs, within)) < 0.15
