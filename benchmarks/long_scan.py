@@ -2,7 +2,7 @@
 """Memory of long helices in slabs, against their length, and what their seams look like.
 
     python benchmarks/long_scan.py memory --output FOLDER [--lengths 100 200 400] [--part 4] [--pixels 128] [--slabs 2]
-    python benchmarks/long_scan.py seams --output FOLDER [--length 400]
+    python benchmarks/long_scan.py seams --output FOLDER [--length 400] [--slab 100] [--pixels 64] [--step 4] [--part 8]
 
 The scanner: 64 rows of 736 columns on a cylinder about the focus, 0.6 x 0.7 mm at the isocentre, source to isocentre
 595 mm, to the detector 1,085.6 mm; a turn is 23 mm of travel and, here, 96 views. `--part N` makes N x N of its pixels
@@ -80,12 +80,12 @@ def write_series(folder: Path, length: float, part: int) -> Path:
 
 def peak(series: Path, length: float, pixels: int, slabs: int) -> None:
     """Print the memory of this process, which reconstructs some slabs."""
-    places = ("classical.sirt", "sampling.consistency", "scans.unexplained")
-    least_squares, consistency, unexplained = (import_module(f"monai_iscs.{place}") for place in places)
+    places = ("classical.sirt", "sampling.conjugate_gradient", "scans.unexplained")
+    least_squares, gradients, unexplained = (import_module(f"monai_iscs.{place}") for place in places)
     unexplained.ITERATIONS = 1
     least_squares.SIRT = partial(least_squares.SIRT, iterations=1)
-    solve = consistency.conjugate_gradient
-    consistency.conjugate_gradient = lambda *given, **settings: solve(*given, **{**settings, "iterations": 1})
+    solve = gradients.conjugate_gradient
+    gradients.conjugate_gradient = lambda *given, **settings: solve(*given, **{**settings, "iterations": 1})
     wanted = {"shape": [pixels, pixels, round(length / STEP)], "center": [0, 0, 0], "slab": SLAB, "steps": 1}
     wanted["spacing"] = [WIDTH / pixels, WIDTH / pixels, STEP]
     pipeline = Pipeline(find_bundle(BUNDLE), device="cpu", overrides=wanted, over=["measured"])
@@ -137,9 +137,9 @@ def memory(arguments: argparse.Namespace) -> None:
 
 def seams(arguments: argparse.Namespace) -> None:
     """Compare slabs with one run."""
-    length, part = arguments.length, 8
+    length, part, pixels, step = arguments.length, arguments.part, arguments.pixels, arguments.step
     series = write_series(arguments.output / f"series_{length:g}_{part}", length, part)
-    shape, spacing = (64, 64, round(length / 4)), (WIDTH / 64, WIDTH / 64, 4.0)
+    shape, spacing = (pixels, pixels, round(length / step)), (WIDTH / pixels, WIDTH / pixels, step)
     options = ["--shape", *shape, "--spacing", *spacing, "--center", 0, 0, 0, "--method", arguments.method]
     volumes = {}
     for slab in (arguments.slab, 10 * length):
@@ -159,13 +159,14 @@ def seams(arguments: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for name in ("memory", "seams", "peak"):
+    for name, part, pixels in (("memory", 4, 128), ("seams", 8, 64), ("peak", 4, 128)):
         verb = verbs.add_parser(name)
         verb.add_argument("--output", type=Path)
         verb.add_argument("--length", type=float, default=400.0)
         verb.add_argument("--lengths", type=float, nargs="+", default=[100.0, 200.0, 400.0])
-        verb.add_argument("--part", type=int, default=4)
-        verb.add_argument("--pixels", type=int, default=128)
+        verb.add_argument("--part", type=int, default=part)
+        verb.add_argument("--pixels", type=int, default=pixels)
+        verb.add_argument("--step", type=float, default=4.0, help="seams: mm from slice to slice")
         verb.add_argument("--slabs", type=int, default=2)
         verb.add_argument("--slab", type=float, default=100.0)
         verb.add_argument("--method", default="dds+iscs")

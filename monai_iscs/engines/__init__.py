@@ -10,6 +10,7 @@ from monai_iscs.engines.denoising import (
     mean_psnr,
     psnr_at,
 )
+from monai_iscs.engines.networks import networks_by_name
 from monai_iscs.engines.processes import begin_training, training_device, training_loader
 from monai_iscs.engines.scanned import ScanVolume, load_scanned_slices
 from monai_iscs.engines.seeds import EpochSeeds
@@ -49,6 +50,7 @@ __all__ = [
     "load_slices",
     "mean_psnr",
     "middle_with_neighbours",
+    "networks_by_name",
     "psnr_at",
     "save_atomically",
     "training_device",

@@ -26,7 +26,7 @@ from monai_iscs.sampling import Ensemble, Recipe, Run, State, check_samples
 from monai_iscs.scans import Measurement
 from monai_iscs.scans.meta import carries_scan, from_meta_tensor
 
-Networks = StackDenoiser | Mapping[str, StackDenoiser]
+Networks = StackDenoiser | Mapping[str, StackDenoiser] | nn.ModuleDict
 
 
 class SliceDiffusionInferer(Inferer):
@@ -77,9 +77,9 @@ class SliceDiffusionInferer(Inferer):
         Args:
             inputs: measurements (B, C, *operator.range_shape), such as (B, 1, view, v, u), real.
             network: prior, `network(x, sigma) -> E[x0 | x]` on (S, C, H, W); or several by the names that the recipe's
-                prior uses. A module computes on its own device, in evaluation mode and without gradients.
-                Its attributes `size_divisor` and `in_channels`, if it has them, say what H and W must be multiples of,
-                and what C is.
+                prior uses, in a mapping or a `ModuleDict`. A module computes on its own device, in evaluation mode and
+                without gradients. Its attributes `size_divisor` and `in_channels`, if it has them, say what H and W
+                must be multiples of, and what C is.
             scan: overrides the constructor's.
 
         Returns:
@@ -118,7 +118,7 @@ class SliceDiffusionInferer(Inferer):
         Raises:
             InputError: a measurement that doesn't fit the network.
         """
-        networks = network if isinstance(network, Mapping) else {"prior": network}
+        networks = _by_name(network)
         device = _device(networks, measurement.data)
         if (measurement.data.device, measurement.data.dtype) != (device, torch.float32):
             measurement = measurement.to(device, torch.float32)
@@ -159,6 +159,13 @@ def measurement_of(item: Tensor, scan: LinearOperator | None = None) -> Measurem
     return Measurement(item, scan, grid)
 
 
+def _by_name(network: Networks) -> Mapping[str, StackDenoiser]:
+    """Networks by their names; a single one is the prior."""
+    if isinstance(network, nn.ModuleDict):
+        return dict(network.items())
+    return network if isinstance(network, Mapping) else {"prior": network}
+
+
 def _device(networks: Mapping[str, StackDenoiser], data: Tensor) -> torch.device:
     """The device of the networks' weights, else of the data."""
     modules = (network for network in networks.values() if isinstance(network, nn.Module))
@@ -169,9 +176,8 @@ def _device(networks: Mapping[str, StackDenoiser], data: Tensor) -> torch.device
 @contextmanager
 def _evaluating(network: Networks) -> Iterator[None]:
     """All modules in evaluation mode, without gradients."""
-    networks = network.values() if isinstance(network, Mapping) else (network,)
     with torch.no_grad(), ExitStack() as stack:
-        for module in networks:
+        for module in _by_name(network).values():
             if isinstance(module, nn.Module):
                 stack.enter_context(eval_mode(module))
         yield

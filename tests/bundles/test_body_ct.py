@@ -15,9 +15,11 @@ from monai.bundle import load as load_bundle
 
 from monai_iscs.engines import psnr_at
 from monai_iscs.grid import Grid
+from monai_iscs.methods import parse_method
 from monai_iscs.priors import EDMDenoiser
 from monai_iscs.transforms import ct_preprocessing
 from monai_iscs.workflows.bundle import load_network, read_config
+from monai_iscs.workflows.pipeline import Pipeline
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "body_ct_reconstruction"
 CONFIGS = BUNDLE / "configs"
@@ -146,6 +148,22 @@ def test_inference_config_runs_from_file_to_file(small_input: Path) -> None:
     torch.testing.assert_close(torch.tensor(result.affine), torch.tensor(source.affine))
     assert result.get_fdata().min() > -1500
     assert -1000 < result.get_fdata().mean() < 0
+
+
+@pytest.mark.parametrize("method", ["tpdm", "diffusionblend+iscs"])
+def test_inference_config_runs_methods_with_further_networks(small_input: Path, method: str) -> None:
+    """As by a `Pipeline`, which reads the networks by itself."""
+    import nibabel as nib
+
+    workflow = inference(small_input, "inference.json", method=method)
+    workflow.initialize()
+    workflow.run()
+    pipeline = Pipeline(BUNDLE, device="cpu", overrides={"size": 32, "steps": 2, "views": 8})
+    measured = pipeline.measure(pipeline.load(small_input / "input" / "trunk.nii.gz"))
+    result = pipeline.sample(pipeline.sampler(parse_method(method)), measured, lambda _: None).volume
+    found = nib.load(small_input / "output" / "trunk_reconstruction.nii.gz")
+    expected = pipeline.restore(result, measured)[0]
+    np.testing.assert_allclose(found.get_fdata(), expected.numpy(), atol=0.01)
 
 
 def test_evaluate_config_reports_every_metric(small_input: Path) -> None:
