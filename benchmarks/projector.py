@@ -18,6 +18,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import distributions, version
 from itertools import chain
 from pathlib import Path
@@ -97,6 +98,7 @@ def _memory(field: str) -> float:
 def measure(threads: int, repeats: int) -> list[str]:
     geometry, grid = scan()
     numba_A, torch_A = (ConeBeamProjector(geometry, grid, backend=name) for name in ("numba", "torch"))
+    curved_A = ConeBeamProjector(replace(geometry, curved_about=geometry.source), grid, backend="numba")
     generator = torch.Generator().manual_seed(0)
     x, y = torch.rand(numba_A.domain_shape, generator=generator), torch.rand(numba_A.range_shape, generator=generator)
 
@@ -104,6 +106,8 @@ def measure(threads: int, repeats: int) -> list[str]:
     jobs = {
         "numba forward": lambda: numba_A(x),
         "numba adjoint": lambda: numba_A.T(y),
+        "curved forward": lambda: curved_A(x),
+        "curved adjoint": lambda: curved_A.T(y),
         "torch forward": lambda: torch_A(x),
         "torch adjoint": lambda: torch_A.T(y),
     }
@@ -120,7 +124,8 @@ def measure(threads: int, repeats: int) -> list[str]:
     lines = [
         "## Speed: 128³ voxels of 3 mm, 30 views, detector 256² at 4 mm",
         "",
-        "Seconds and ratios to numba: wall (processor; other load on the machine does not count).",
+        "Seconds and ratios to numba: wall (processor; other load on the machine does not count). Curved: numba,",
+        "with the detector bent about the source.",
         "",
         "| | forward s | adjoint s | forward / numba | adjoint / numba |",
         "|---|---|---|---|---|",

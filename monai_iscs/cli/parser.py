@@ -34,7 +34,7 @@ from monai_iscs.cli.options import (
 )
 from monai_iscs.errors import InputError
 from monai_iscs.studies.suites import SUITES
-from monai_iscs.workflows.device import joined
+from monai_iscs.workflows.device import check_alone
 
 ORIENTATIONS = ("display", "array")  # of `priors.published`, whose import takes long
 
@@ -80,8 +80,8 @@ def _later(name: str) -> Callable[[argparse.Namespace], None]:
     def run(arguments: argparse.Namespace) -> None:
         if sys.stderr.isatty():
             print("starting ...", end="\r", file=sys.stderr, flush=True)
-        with joined(name, getattr(arguments, "device", None)):
-            getattr(import_module(f"monai_iscs.cli.{name}"), name)(arguments)
+        check_alone(name)
+        getattr(import_module(f"monai_iscs.cli.{name}"), name)(arguments)
 
     return run
 
@@ -112,11 +112,12 @@ def _add_reconstruct(verbs: Any) -> None:
         example="reconstruct chest.nii.gz --bundle body_ct_reconstruction --views 20 --output chest_20_views",
     )
     parser.add_argument(
-        "input",
+        "inputs",
         type=existing_files,
+        nargs="+",
         metavar="INPUT",
         help="projections of a scanner (a file, a folder or a pattern like 's_*.tif'), or a volume to simulate a scan "
-        "of: a file, or folder of one DICOM series",
+        "of: a file, or folder of one DICOM series; or several of them, or a folder of them",
     )
     add_bundle_option(parser, "model and settings: one of ours by name, or the path of a folder, such as ./my_bundle")
     add_config_option(parser)
@@ -133,6 +134,9 @@ def _add_reconstruct(verbs: Any) -> None:
     )
     text = "write filled_in.nii.gz too: the share of each voxel's contrast, 0 to 1, that the measurement did not supply"
     parser.add_argument("--explain", action="store_true", help=text)
+    parser.add_argument(
+        "--processes-per-volume", type=count(1), metavar="K", help="of torchrun (default: all; 1 with several inputs)"
+    )
     add_dicom_options(parser)
     add_projection_options(parser)
     add_sampling_options(parser)

@@ -10,6 +10,7 @@ import ignite.distributed as idist
 
 from monai_iscs.errors import InputError
 from monai_iscs.reports import RunFolder
+from monai_iscs.workflows.device import joined
 from monai_iscs.workflows.training import CHECKPOINT, WEIGHTS, train_model
 
 
@@ -22,7 +23,7 @@ def train(arguments: Namespace) -> None:
     if find_spec("tensorboard") is None:
         raise InputError("tensorboard: found no such package, expected it for the curves: pip install tensorboard")
     splits = [arguments.dataset / name for name in ("train", "val")]
-    with RunFolder(arguments.output, inputs=splits) as folder:
+    with joined(arguments.device), RunFolder(arguments.output, inputs=splits) as folder:
         idist.barrier()  # the first process has repaired what a killed run left
         train_model(
             arguments.bundle,
@@ -34,6 +35,6 @@ def train(arguments: Namespace) -> None:
             resume=arguments.resume,
             over=arguments.config,
         )
-    if idist.get_rank() == 0:
-        files = f"{WEIGHTS} (weights for the models folder of the bundle), {CHECKPOINT}, TensorBoard curves"
-        print(f"{folder.path.resolve()}: {files}")
+        if idist.get_rank() == 0:
+            files = f"{WEIGHTS} (weights for the models folder of the bundle), {CHECKPOINT}, TensorBoard curves"
+            print(f"{folder.path.resolve()}: {files}")

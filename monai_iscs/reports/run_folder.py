@@ -99,6 +99,8 @@ class RunFolder:
             if folder.resolve() in (real, *real.parents):
                 raise InputError(f"{self.path}: found an output inside the input {folder}, expected one outside")
         self._made = not self.path.exists()
+        if idist.get_rank() > 0:  # the first process makes it, and removes what stays empty
+            return
         with telling(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):

@@ -57,35 +57,23 @@ def limit_memory(device: torch.device, gigabytes: float) -> None:
 
 
 @contextmanager
-def joined(verb: str, device: str | None) -> Iterator[None]:
-    """Connects this process with the others, if there are any, while a verb runs.
+def joined(device: str | None) -> Iterator[None]:
+    """Connects this process with the others, if there are any.
 
     Args:
-        verb: its name.
         device: the value of ``--device``.
 
     Raises:
-        InputError: a verb that cannot use several processes.
+        InputError: a device that several processes can't share, or the others do not answer.
     """
     if process_count() == 1:
         yield
         return
-    if verb not in TOGETHER:
-        raise InputError(
-            f"{verb}: found {process_count()} processes (torchrun), expected one: only {' and '.join(TOGETHER)} share "
-            "their work"
-        )
     import ignite.distributed as idist
-    import torch
 
-    on_gpu = choose_device(device).type == "cuda"
-    if torch.cuda.is_available() and not on_gpu:
-        raise InputError(
-            f"--device: found {device} with {process_count()} processes, expected cuda, or no visible GPU: set "
-            "CUDA_VISIBLE_DEVICES to nothing"
-        )
+    backend = choose_backend(device)
     try:
-        idist.initialize("nccl" if on_gpu else "gloo")
+        idist.initialize(backend)
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"WORLD_SIZE: found {process_count()} in the environment, expected other processes to join, as torchrun "
@@ -95,3 +83,29 @@ def joined(verb: str, device: str | None) -> Iterator[None]:
         yield
     finally:
         idist.finalize()
+
+
+def check_alone(verb: str) -> None:
+    """Raise an `InputError` for a verb that cannot use several processes, if there are some."""
+    if process_count() > 1 and verb not in TOGETHER:
+        raise InputError(
+            f"{verb}: found {process_count()} processes (torchrun), expected one: only {' and '.join(TOGETHER)} share "
+            "their work"
+        )
+
+
+def choose_backend(device: str | None) -> str:
+    """PyTorch's way from process to process that suits a device.
+
+    Raises:
+        InputError: the CPU, where a GPU is visible.
+    """
+    import torch
+
+    on_gpu = choose_device(device).type == "cuda"
+    if torch.cuda.is_available() and not on_gpu:
+        raise InputError(
+            f"--device: found {device} with {process_count()} processes, expected cuda, or no visible GPU: set "
+            "CUDA_VISIBLE_DEVICES to nothing"
+        )
+    return "nccl" if on_gpu else "gloo"

@@ -45,7 +45,7 @@ def test_the_shipped_calibration_is_of_the_shipped_recipe():
 
 @pytest.fixture
 def no_figure(monkeypatch):
-    monkeypatch.setattr("monai_iscs.cli.reconstruct.three_view_figure", lambda *given, **_: given[-1].touch())
+    monkeypatch.setattr("monai_iscs.workflows.one_input.three_view_figure", lambda *given, **_: given[-1].touch())
 
 
 def test_what_it_writes(calibrated):

@@ -29,7 +29,7 @@ def run(bundle, body, tmp_path):
 def test_mean_and_spread_in_the_file_s_units_and_grid(run, body, phantom, capsys, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        "monai_iscs.cli.reconstruct.three_view_figure",
+        "monai_iscs.workflows.one_input.three_view_figure",
         lambda *given, maps, **_: (drawn.update(maps or {}), given[-1].touch()),
     )
     single = nib.load(run(output="single") / "reconstruction.nii.gz").get_fdata()
@@ -84,7 +84,7 @@ def test_what_has_no_samples_is_refused(bundle, body, tmp_path, fails, options, 
 
 def test_an_mri_ensemble(mri, thin, tmp_path, monkeypatch):
     """The spread is in the file's own units, whatever its robust maximum is."""
-    monkeypatch.setattr("monai_iscs.cli.reconstruct.three_view_figure", lambda *given, **_: given[-1].touch())
+    monkeypatch.setattr("monai_iscs.workflows.one_input.three_view_figure", lambda *given, **_: given[-1].touch())
     given = ["reconstruct", str(thin), "--bundle", str(mri), "--factor=4", "--output"]
     assert main([*given, str(tmp_path / "a")]) == 0
     assert main([*given, str(tmp_path / "b"), "--samples=2"]) == 0

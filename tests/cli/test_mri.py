@@ -40,7 +40,7 @@ def run(mri, tmp_path):
 @pytest.fixture
 def no_figure(monkeypatch):
     """Leaves out the slowest steps where they do not matter."""
-    for module in ("cli.reconstruct", "cli.evaluate", "studies.drawing"):
+    for module in ("workflows.one_input", "cli.evaluate", "studies.drawing"):
         figure = f"monai_iscs.{module}.three_view_figure"
         monkeypatch.setattr(figure, lambda *given, **_: given[3].touch())
 

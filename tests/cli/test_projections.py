@@ -191,7 +191,7 @@ def test_a_helix_is_reconstructed_and_shown_beside_its_first_image(reconstruct, 
         if "SourceOffsetY" in line
     ]
     assert np.diff(rows) == pytest.approx(np.full(39, 110 / 39))
-    module, titles = import_module("monai_iscs.cli.reconstruct"), []
+    module, titles = import_module("monai_iscs.workflows.one_input"), []
     draw = module.three_view_figure
     monkeypatch.setattr(
         module,

@@ -38,7 +38,7 @@ def run(bundle, body, tmp_path):
 @pytest.fixture
 def no_figure(monkeypatch):
     """Leaves out the slowest steps where they do not matter."""
-    monkeypatch.setattr("monai_iscs.cli.reconstruct.three_view_figure", lambda *given, **_: given[-1].touch())
+    monkeypatch.setattr("monai_iscs.workflows.one_input.three_view_figure", lambda *given, **_: given[-1].touch())
 
 
 @pytest.mark.parametrize(

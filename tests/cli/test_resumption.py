@@ -76,7 +76,7 @@ def test_another_setting_begins_anew(bundle, body, tmp_path, stop, capsys, chang
 def test_an_ensemble_goes_on_with_the_same_bits(bundle, body, tmp_path, monkeypatch, capsys, after):
     """Inside the first sample, between two samples, and inside the third one."""
     monkeypatch.setattr(checkpoint, "MOST_TIME", 1e9)
-    monkeypatch.setattr("monai_iscs.cli.reconstruct.three_view_figure", lambda *given, **_: given[-1].touch())
+    monkeypatch.setattr("monai_iscs.workflows.one_input.three_view_figure", lambda *given, **_: given[-1].touch())
     save, saved = checkpoint.Checkpoint.save, []
 
     def save_and_stop(self: checkpoint.Checkpoint, run: object) -> None:

@@ -232,7 +232,7 @@ def test_ctrl_c_inside_a_finaliser(fails, monkeypatch, bundle, body, output):
         Finalised()
         time.sleep(60)
 
-    monkeypatch.setattr("monai_iscs.cli.reconstruct.compare", interrupted)
+    monkeypatch.setattr("monai_iscs.workflows.one_input.compare", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     try:
         assert fails("reconstruct", body, "--bundle", bundle, "--output", output, code=130) == "monai-iscs: stopped"
@@ -251,7 +251,7 @@ def test_an_error_at_a_terminal(tmp_path):
 
 
 def test_a_defect_of_the_program_is_not_hidden(monkeypatch, bundle, body, tmp_path):
-    monkeypatch.setattr("monai_iscs.cli.reconstruct.compare", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("monai_iscs.workflows.one_input.compare", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["reconstruct", str(body), "--bundle", str(bundle), "--method", "fdk", "--output", str(tmp_path / "o")])
     assert not (tmp_path / "o").exists()

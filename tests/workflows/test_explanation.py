@@ -21,7 +21,7 @@ from monai_iscs.workflows.pipeline import Measured
 def test_explained_by_the_command(bundle, body, phantom, tmp_path, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        "monai_iscs.cli.reconstruct.three_view_figure",
+        "monai_iscs.workflows.one_input.three_view_figure",
         lambda *given, maps, **_: (drawn.update(maps), given[-1].touch()),
     )
     out = tmp_path / "out"
@@ -42,7 +42,7 @@ def test_explained_by_the_command(bundle, body, phantom, tmp_path, monkeypatch):
 
 
 def test_thick_slices_explained(mri, thin, tmp_path, monkeypatch):
-    monkeypatch.setattr("monai_iscs.cli.reconstruct.three_view_figure", lambda *given, **_: given[-1].touch())
+    monkeypatch.setattr("monai_iscs.workflows.one_input.three_view_figure", lambda *given, **_: given[-1].touch())
     out = tmp_path / "out"
     given = ["reconstruct", str(thin), "--bundle", str(mri), "--factor=4", "--method=cubic", "--explain"]
     assert main([*given, "--output", str(out)]) == 0
