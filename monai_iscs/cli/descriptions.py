@@ -18,7 +18,8 @@ thick axial slices, which becomes isotropic.
 What goes in:   INPUT, projections with their geometry (beside them, in them, or by --geometry); or a CT volume in
                 Hounsfield units or an MR volume: NIfTI, NRRD or MHA, or a folder with the DICOM files of one series. A
                 volume takes the patient's place: only its simulated measurement reaches the method, and the volume
-                itself is used again only at the end, to measure the error.
+                itself is used again only at the end, to measure the error. Several inputs, or a folder of them, have a
+                folder each in the output; the same command does only what is missing.
 What comes out: a folder with reconstruction.nii.gz (units and grid of INPUT; of thick slices 1 mm isotropic; of
                 projections HU in the patient's frame), preview.png (three views), metrics.json (PSNR and
                 SSIM of each view, slice difference; on INPUT's own grid, as evaluate gives them; not where nobody knows
