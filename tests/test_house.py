@@ -24,6 +24,7 @@ FLOORS = (
     ("metrics", "schedulers"),
     ("inferers",),
     ("engines", "reports"),
+    ("datasets",),
     ("workflows",),
     ("studies",),
     ("cli",),
@@ -95,4 +96,4 @@ def test_every_room_has_a_floor():
 
 def test_the_command_line_is_thin():
     lines = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in (PACKAGE / "cli").glob("*.py"))
-    assert lines <= 1480
+    assert lines <= 1560
