@@ -33,7 +33,7 @@ def find_abdomen_atlas(folder: Path) -> list[ArchivedVolume]:
     kept = by_patient([(case.name, case / VOLUME) for case in cases if (case / VOLUME).is_file()])
     if not kept:
         raise refuse_other(folder, without, f"a folder for each case, as BDMAP_00000001/{VOLUME}")
-    splits = split_by_hash(kept)
+    splits = split_by_hash(folder, kept)
     tell_left_out(folder, without, f"{len(kept)} cases")
     return [
         ArchivedVolume(case, case, splits[case], file.relative_to(folder).as_posix(), partial(LoadVolume(), file))

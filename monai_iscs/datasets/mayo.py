@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from monai_iscs.datasets.volumes import (
     tell_left_out,
 )
 from monai_iscs.dicom import check_pydicom
-from monai_iscs.errors import InputError
+from monai_iscs.errors import InputError, InputWarning
 from monai_iscs.transforms.dicom_files import reading
 from monai_iscs.transforms.load import LoadVolume
 
@@ -50,13 +51,13 @@ def find_grand_challenge(folder: Path) -> list[ArchivedVolume]:
     places, left_out = [], Counter()
     for place, first in dicom_folders(folder):
         parts = [folder.resolve().name, *place.relative_to(folder).parts]
-        patients = [part for part in parts if _CHALLENGE_PATIENT.fullmatch(part)]
-        if patients and patients[-1] in (*TRAINED_ON, EVALUATED) and FULL_DOSE in parts:
-            _check_challenge(place, first, patients[-1])
-            places.append((patients[-1], place))
+        patient = next((part for part in reversed(parts) if _CHALLENGE_PATIENT.fullmatch(part)), None)
+        series = next((part for part in reversed(parts) if part.startswith(("full_", "quarter_"))), parts[-1])
+        if patient in (*TRAINED_ON, EVALUATED) and series == FULL_DOSE:
+            _check_challenge(place, first, patient)
+            places.append((patient, place))
         else:
-            known = [part for part in parts if part.startswith(("full_", "quarter_"))]
-            left_out[known[-1] if known else parts[-1]] += 1
+            left_out[series if series != FULL_DOSE else f"{series} of others than the ten patients"] += 1
     kept = by_patient(places)
     if not kept:
         raise refuse_other(
@@ -65,8 +66,11 @@ def find_grand_challenge(folder: Path) -> list[ArchivedVolume]:
     if EVALUATED not in kept or len(kept) < 2:
         found = ", ".join(kept)
         raise InputError(f"{folder}: found patients {found}, expected {EVALUATED}, for val, and others for train")
-    absent = {f"of the ten patients ({patient})": 1 for patient in TRAINED_ON if patient not in kept}
-    tell_left_out(folder, {**left_out, **absent}, f"{len(kept)} series {FULL_DOSE}")
+    absent = [patient for patient in TRAINED_ON if patient not in kept]
+    if absent:
+        message = f"{folder}: found no {', '.join(absent)}, expected all ten patients for the paper's training"
+        warnings.warn(message, InputWarning, stacklevel=2)
+    tell_left_out(folder, left_out, f"{len(kept)} series {FULL_DOSE}")
     return [_volume(folder, patient, VAL if patient == EVALUATED else TRAIN, place) for patient, place in kept.items()]
 
 
@@ -97,7 +101,7 @@ def find_ldct(folder: Path) -> list[ArchivedVolume]:
     if not kept:
         expected = "series 'Full Dose Images' of patients such as L004, C002 or N012"
         raise refuse_other(folder, left_out, expected)
-    splits = split_by_hash(kept, val=[EVALUATED_THICK])
+    splits = split_by_hash(folder, kept, val=[EVALUATED_THICK])
     tell_left_out(folder, left_out, f"{len(kept)} series of full dose images")
     return [_volume(folder, patient, splits[patient], place) for patient, place in kept.items()]
 

@@ -39,12 +39,13 @@ class ArchivedVolume(NamedTuple):
     load: Callable[[], MetaTensor]
 
 
-def split_by_hash(patients: Collection[str], *, val: Collection[str] = ()) -> dict[str, str]:
+def split_by_hash(folder: Path, patients: Collection[str], *, val: Collection[str] = ()) -> dict[str, str]:
     """A split by the patients' names alone, the same on every machine and for any part of a data set.
 
     Only where a part has nobody for val, or for train, the first or the last hash takes that place.
 
     Args:
+        folder: of the archive, for the error.
         patients: all patients.
         val: those who must be in val.
 
@@ -55,9 +56,7 @@ def split_by_hash(patients: Collection[str], *, val: Collection[str] = ()) -> di
         InputError: fewer than two patients.
     """
     if len(set(patients)) < 2:
-        raise InputError(
-            f"patients: found {len(set(patients))}, expected at least 2, as patients are split and not slices"
-        )
+        raise InputError(f"{folder}: found 1 patient, expected at least 2: patients are split, never slices")
 
     def place(patient: str) -> float:
         return int.from_bytes(hashlib.sha256(patient.encode()).digest()[:8], "big") / 2**64
