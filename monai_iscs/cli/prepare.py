@@ -21,5 +21,5 @@ def prepare(arguments: Namespace) -> None:
         volumes = find_volumes(archive, arguments.folder)
         print(archive.terms(), flush=True)
         counts = prepare_volumes(archive, volumes, folder.path, skip_unusable=arguments.skip_unusable)
-    there = ", ".join(f"{split} ({count} volumes)" for split, count in sorted(counts.items()))
-    print(f"{folder.path.resolve()}: {there}, {MANIFEST}, {LICENCE}")
+    there = ", ".join(f"{split} {count}" for split, count in sorted(counts.items()))
+    print(f"{folder.path.resolve()}: volumes ({there}), {MANIFEST}, {LICENCE}")

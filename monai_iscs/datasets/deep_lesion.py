@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +25,7 @@ from monai_iscs.datasets.volumes import ArchivedVolume, refuse_other, tell_left_
 from monai_iscs.errors import InputError
 
 OFFSET = 32768  # of the stored values above HU
+MOST_DIFFERENT = 0.01  # share by which the spacings of one series may differ: they are rounded
 _SERIES = re.compile(r"\d{6}_\d{2}_\d{2}")  # a folder of images: patient, study, series
 _SLICE = re.compile(r"\d+\.png")  # by its index in the series
 
@@ -71,7 +72,7 @@ def find_deep_lesion(folder: Path) -> list[ArchivedVolume]:
                 left_out["run of one slice"] += 1
                 continue
             source = slices[run[0]].path.parent.relative_to(folder).as_posix()
-            load = partial(_load, {index: slices[index] for index in run}, series.spacing, missing)
+            load = partial(_load, {index: slices[index] for index in run}, series.spacings, missing)
             span = f"{name}_{run[0]:03d}-{run[-1]:03d}"
             volumes.append(ArchivedVolume(span, series.patient, series.split, source, load))
     tell_left_out(folder, left_out, f"{len(volumes)} runs of slices")
@@ -113,7 +114,7 @@ def _find_images(folder: Path) -> dict[str, dict[int, _Image]]:
     return images
 
 
-def _load(run: Mapping[int, _Image], spacing: Sequence[float], missing: Sequence[int]) -> MetaTensor:
+def _load(run: Mapping[int, _Image], spacings: Set[tuple[float, ...]], missing: Sequence[int]) -> MetaTensor:
     """Reads a run of slices, (1, X, Y, Z) in HU.
 
     Rows go to the back and columns to the left, as in DICOM; later slices are nearer to the feet, as in the authors'
@@ -125,6 +126,9 @@ def _load(run: Mapping[int, _Image], spacing: Sequence[float], missing: Sequence
             f"{place}: found no slice {missing[0]}, one of {len(missing)} that are missing, expected all that "
             f"Slice_range of {TABLE} names (unpack it again?)"
         )
+    spacing, *others = sorted(spacings)
+    if not np.allclose(others or spacing, spacing, rtol=MOST_DIFFERENT, atol=0):
+        raise InputError(f"{place}: found spacings of {spacing} and {others[-1]} mm in {TABLE}, expected one")
     with tempfile.TemporaryDirectory() as temporary:
         pixels = [_pixels(image, temporary) for image in run.values()]
     rows, columns = pixels[0].shape

@@ -15,6 +15,7 @@ from monai_iscs.errors import InputError
 
 TABLE = "DL_info.csv"
 COLUMNS = ("File_name", "Patient_index", "Slice_range", "Spacing_mm_px_", "Train_Val_Test")
+MOST_SLICES = 10_000  # of a series
 _SPLITS = {"1": TRAIN, "2": VAL, "3": TEST}
 _FILE_NAME = re.compile(r"((\d{6})_\d{2}_\d{2})_\d+\.png")  # 000001_01_01_109.png: the slice of a lesion
 
@@ -26,13 +27,13 @@ class Series:
     Attributes:
         patient: six digits.
         split: train, val or test.
-        spacing: pixel width, pixel height and slice distance, mm.
+        spacings: pixel width, pixel height and slice distance in mm, as its rows say; one, if they agree.
         slices: indices of all slices that the archive has of it.
     """
 
     patient: str
     split: str
-    spacing: tuple[float, float, float]
+    spacings: frozenset[tuple[float, ...]]
     slices: frozenset[int]
 
 
@@ -40,8 +41,7 @@ def read_table(file: Path) -> dict[str, Series]:
     """The series in the table, by name such as ``000001_01_01``; a row is a lesion, a series has one or several.
 
     Raises:
-        InputError: no such table, columns that are missing, a cell that cannot be read, rows of one series that
-            contradict each other, or a patient in two splits.
+        InputError: columns that are missing, a cell that cannot be read, or a patient in two splits.
     """
     with file.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
         reader = csv.DictReader(lines)
@@ -54,12 +54,10 @@ def read_table(file: Path) -> dict[str, Series]:
     for number, row in rows:
         name, one = _read_row(row, f"{file}, row {number}")
         known = series.get(name, one)
-        if known.spacing != one.spacing:
-            raise InputError(f"{file}, row {number}: found {one.spacing} mm, expected {known.spacing} mm as before")
         if splits.setdefault(one.patient, one.split) != one.split:
             found = f"{splits[one.patient]} and {one.split}"
             raise InputError(f"{file}, row {number}: found patient {one.patient} in {found}, expected one split")
-        series[name] = Series(one.patient, one.split, one.spacing, known.slices | one.slices)
+        series[name] = Series(one.patient, one.split, known.spacings | one.spacings, known.slices | one.slices)
     return series
 
 
@@ -76,7 +74,9 @@ def _read_row(row: Mapping[str, str | None], where: str) -> tuple[str, Series]:
     if not all(0 < side < math.inf for side in spacing):
         raise InputError(f"{where}: found Spacing_mm_px_ {row['Spacing_mm_px_']!r}, expected sizes above 0 mm")
     first, last = map(int, _numbers(row, "Slice_range", 2, where))
-    return found[1], Series(found[2], split, spacing, frozenset(range(first, last + 1)))
+    if not 0 <= first <= last <= MOST_SLICES:
+        raise InputError(f"{where}: found Slice_range {row['Slice_range']!r}, expected two rising indices")
+    return found[1], Series(found[2], split, frozenset([spacing]), frozenset(range(first, last + 1)))
 
 
 def _numbers(row: Mapping[str, str | None], column: str, count: int, where: str) -> tuple[float, ...]:

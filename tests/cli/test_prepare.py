@@ -23,7 +23,7 @@ def test_the_prepared_folder_trains(cases, bundle, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert "Licence: CC BY-NC-SA 4.0" in out
     assert "doi:10.1016/j.media.2024.103285" in out
-    assert out.endswith(f"{data}: train (1 volumes), val (1 volumes), manifest.csv, LICENSE.txt\n")
+    assert out.endswith(f"{data}: volumes (train 1, val 1), manifest.csv, LICENSE.txt\n")
     assert "2/2" in err
     line = ["train", "--bundle", str(bundle), "--dataset", str(data), "--output", str(prior), "--epochs", "1"]
     assert main(line) == 0

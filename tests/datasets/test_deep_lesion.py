@@ -66,7 +66,7 @@ def lesions(write_table, save_slices, hu):
     write_table(
         [
             row("000001_01_01", 104, (103, 106), 1),
-            row("000001_01_01", 201, (200, 203), 1),
+            row("000001_01_01", 201, (200, 203), 1, Spacing_mm_px_="2, 2, 5.001"),  # rounded
             row("000002_03_01", 8, (7, 9), 2),
             row("000002_03_01", 9, (8, 10), 2),
             row("000003_01_02", 12, (11, 14), 3),
@@ -146,10 +146,11 @@ def not_zip(archive):
         (without_column, "DL_info.csv: found no column Spacing_mm_px_, expected File_name, "),
         (spoil_table("Train_Val_Test", "2", 1), "row 3: found patient 000001 in train and val, expected one split"),
         (spoil_table("Train_Val_Test", "4"), "row 2: found Train_Val_Test '4', expected 1, 2 or 3"),
-        (spoil_table("Spacing_mm_px_", "2, 2, 1", 1), "row 3: found (2.0, 2.0, 1.0) mm, expected (2.0, 2.0, 5.0) mm"),
+        (spoil_table("Spacing_mm_px_", "2, 2, 1", 1), "found spacings of (2.0, 2.0, 1.0) and (2.0, 2.0, 5.0) mm"),
         (spoil_table("Spacing_mm_px_", "2, 2"), "row 2: found Spacing_mm_px_ '2, 2', expected 3 numbers"),
         (spoil_table("Spacing_mm_px_", "2, 2, -5"), "row 2: found Spacing_mm_px_ '2, 2, -5', expected sizes above 0"),
         (spoil_table("Slice_range", "many"), "row 2: found Slice_range 'many', expected 2 numbers"),
+        (spoil_table("Slice_range", "9, 8"), "row 2: found Slice_range '9, 8', expected two rising indices"),
         (spoil_table("Patient_index", "7"), "row 2: found Patient_index '7', expected 1"),
         (spoil_table("File_name", "a.png"), "row 2: found File_name 'a.png', expected one such as"),
         (spoil_table("File_name", "000009_01_01_008.png", 4), "row 6: found Patient_index '3', expected 9"),
