@@ -24,6 +24,7 @@ FLOORS = (
     ("metrics", "schedulers"),
     ("inferers",),
     ("engines", "reports"),
+    ("datasets",),
     ("workflows",),
     ("studies",),
     ("cli",),

@@ -65,6 +65,15 @@ What comes out: calibration.json, to be put into the folder configs of the bundl
                 keeps: reconstruct with the same recipe, scan and number of samples then writes interval.nii.gz.
 After Ctrl-C or a crash the same command goes on where it stopped."""
 
+PREPARE = """\
+Makes a folder for train of a public data set: patients are split, never slices.
+
+What goes in:   aapm-2016 (2016 Low Dose CT Grand Challenge, the paper's split), ldct (LDCT-and-Projection-data), ixi
+                (IXI, T1), deep-lesion (DeepLesion, its own split) or abdomen-atlas (AbdomenAtlas), as downloaded.
+What comes out: a folder with train and val (DeepLesion: and test), one NIfTI file for each volume in HU or the
+                scanner's signal, manifest.csv, and LICENSE.txt with the licence and what to cite.
+After Ctrl-C or a crash the same command goes on where it stopped."""
+
 TRAIN = """\
 Trains the diffusion model of a bundle on your own volumes.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that several verbs of ``monai-iscs`` share."""
+"""Options of the verbs of ``monai-iscs``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from monai_iscs.cli.argument_types import (
     output_path,
     photons,
 )
+from monai_iscs.datasets.archives import ARCHIVES
 from monai_iscs.workflows.names import MOST_SMOOTHING
 
 KINDS = ("line-integrals", "transmission", "counts")
@@ -247,6 +248,15 @@ def _add_sampler_options(parser: argparse.ArgumentParser, samples: int | None) -
     )
     for removed, instead in REMOVED.items():
         sampler.add_argument(removed, action=Removed, instead=instead)
+
+
+def add_dataset_options(parser: argparse.ArgumentParser) -> None:
+    """What ``prepare`` reads and writes."""
+    parser.add_argument("dataset", choices=ARCHIVES, metavar="DATASET", help=", ".join(ARCHIVES))
+    parser.add_argument("folder", type=existing_path, metavar="FOLDER", help="the data set as it was downloaded")
+    parser.add_argument("--output", type=output_path, required=True, metavar="DIR", help="folder to write")
+    text = "leave out volumes that cannot be used, each with one line that says why (default: stop at the first)"
+    parser.add_argument("--skip-unusable", action="store_true", help=text)
 
 
 def add_dicom_options(parser: argparse.ArgumentParser) -> None:

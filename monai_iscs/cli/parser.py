@@ -25,6 +25,7 @@ from monai_iscs.cli.options import (
     MOST_VALUE,
     add_bundle_option,
     add_config_option,
+    add_dataset_options,
     add_dicom_options,
     add_lpips_option,
     add_projection_options,
@@ -57,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(verbs)
     _add_calibrate(verbs)
     _add_simulate(verbs)
+    _add_prepare(verbs)
     _add_train(verbs)
     _add_convert(verbs)
     return parser
@@ -67,7 +69,8 @@ def _add_verb(verbs: Any, name: str, *, summary: str, description: str, example:
         name,
         help=summary,
         description=description,
-        epilog=f"example:\n  monai-iscs {example}" + (f"\n\n{descriptions.TRUST}" if name != "demo" else ""),
+        epilog=f"example:\n  monai-iscs {example}"
+        + (f"\n\n{descriptions.TRUST}" if name not in ("demo", "prepare") else ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(verb=_later(name))
@@ -235,6 +238,17 @@ def _add_evaluate(verbs: Any) -> None:
     add_config_option(parser)
     add_lpips_option(parser)
     parser.add_argument("--output", type=output_path, metavar="DIR", help="folder to write (default: print only)")
+
+
+def _add_prepare(verbs: Any) -> None:
+    parser = _add_verb(
+        verbs,
+        "prepare",
+        summary="make a folder for train of a public data set as it is downloaded",
+        description=descriptions.PREPARE,
+        example="prepare ixi IXI-T1.tar --output ixi_volumes",
+    )
+    add_dataset_options(parser)
 
 
 def _add_train(verbs: Any) -> None:

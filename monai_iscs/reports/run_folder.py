@@ -40,14 +40,15 @@ def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None
     Path(path).write_text(json.dumps(_finite(content), indent=2, allow_nan=False, default=str) + "\n")
 
 
-def write_volume(path: str | os.PathLike[str], volume: MetaTensor) -> None:
-    """Write a volume as float32 NIfTI with its affine in sform and qform (code 1, scanner), in mm.
+def write_volume(path: str | os.PathLike[str], volume: MetaTensor, *, dtype: type[np.number] = np.float32) -> None:
+    """Write a volume as NIfTI with its affine in sform and qform (code 1, scanner), in mm.
 
     Args:
         path: file name ending in .nii or .nii.gz.
         volume: (1, X, Y, Z) or (X, Y, Z), in the units to write.
+        dtype: of the voxels in the file, which must be able to hold the values.
     """
-    values = np.asarray(volume.detach().cpu().as_tensor(), dtype=np.float32)
+    values = np.asarray(volume.detach().cpu().as_tensor(), dtype=dtype)
     image = nibabel.Nifti1Image(values.reshape(values.shape[-3:]), volume.affine.cpu().double().numpy())
     for set_form in (image.set_sform, image.set_qform):
         set_form(image.affine, code=1)
