@@ -259,8 +259,12 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-unusable", action="store_true", help=text)
 
 
-def add_dicom_options(parser: argparse.ArgumentParser) -> None:
-    """``--dicom`` and ``--anonymous``."""
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """What `reconstruct` writes, and how processes share the volumes."""
+    text = "write filled_in.nii.gz too: the share of each voxel's contrast, 0 to 1, that the measurement did not supply"
+    parser.add_argument("--explain", action="store_true", help=text)
+    text = "of torchrun share a volume (default: all; 1 with several inputs)"
+    parser.add_argument("--processes-per-volume", type=count(1), metavar="K", help=text)
     text = "CT: write the volume as a DICOM series too, in DIR/dicom: whole HU, derived, not for diagnosis"
     parser.add_argument("--dicom", action="store_true", help=f"{text}; a DICOM INPUT gives patient and study")
     text = "with --dicom: leave out patient, study and references to INPUT (run.json still has INPUT's path)"

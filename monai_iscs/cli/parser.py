@@ -26,8 +26,8 @@ from monai_iscs.cli.options import (
     add_bundle_option,
     add_config_option,
     add_dataset_options,
-    add_dicom_options,
     add_lpips_option,
+    add_output_options,
     add_projection_options,
     add_sampling_options,
     add_scan_options,
@@ -135,12 +135,7 @@ def _add_reconstruct(verbs: Any) -> None:
     parser.add_argument(
         "--seed", type=count(0), default=0, metavar="N", help="seed of the sampler's noise, 0 or more (default: 0)"
     )
-    text = "write filled_in.nii.gz too: the share of each voxel's contrast, 0 to 1, that the measurement did not supply"
-    parser.add_argument("--explain", action="store_true", help=text)
-    parser.add_argument(
-        "--processes-per-volume", type=count(1), metavar="K", help="of torchrun (default: all; 1 with several inputs)"
-    )
-    add_dicom_options(parser)
+    add_output_options(parser)
     add_projection_options(parser)
     add_sampling_options(parser)
 
