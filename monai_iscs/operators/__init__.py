@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from monai_iscs.operators.cone_beam import ConeBeamProjector
+from monai_iscs.operators.cone_beam import ConeBeamProjector, rays_of_rows
 from monai_iscs.operators.differences import Differences, shrink_length, soft_threshold
 from monai_iscs.operators.foreign import ForeignOperator
 from monai_iscs.operators.geometry import ConeBeamGeometry
@@ -27,6 +27,7 @@ __all__ = [
     "SliceAveraging",
     "WeightedOperator",
     "operator_norm",
+    "rays_of_rows",
     "shrink_length",
     "soft_threshold",
 ]

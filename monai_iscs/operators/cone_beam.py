@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
+from monai_iscs.errors import expect
 from monai_iscs.grid import Grid
 from monai_iscs.operators.backends import (
     Backend,
@@ -26,6 +29,9 @@ class ConeBeamProjector(LinearOperator):
     sum is multiplied by its path length between planes in mm. A volume in 1/mm gives dimensionless projections. Volumes
     are (..., X, Y, Z), projections (..., view, v, u).
 
+    A ray is a line, a detector's row is not: where rows are higher than slices, a single ray a row would pass by some
+    slices. With `row_rays` a pixel is the mean of as many rays, one above the other.
+
     Args:
         geometry: the scan.
         grid: of the volumes, in the same frame; its axes may be turned, but for our backends the detector must stand
@@ -36,6 +42,8 @@ class ConeBeamProjector(LinearOperator):
             Apache-2.0), "astra" (CUDA, GPL-3), "torch-radon" (CUDA, GPL-3). The adjoints of the last two are
             approximate: their `matched` is False, and conjugate gradients refuse them. docs/architecture.md has a
             table of the scans that each of them takes.
+        row_rays: rays across the height of a pixel, see `rays_of_rows`. The time and the memory of an application
+            grow with them.
 
     Raises:
         InputError: if the backend is unknown, isn't installed, can't do the scan (a tilted detector, a volume that
@@ -43,8 +51,10 @@ class ConeBeamProjector(LinearOperator):
             does not run on a tensor's device, or if a tensor's shape does not fit.
     """
 
-    def __init__(self, geometry: ConeBeamGeometry, grid: Grid, *, backend: str = "auto") -> None:
-        self.geometry, self.grid = geometry, grid
+    def __init__(self, geometry: ConeBeamGeometry, grid: Grid, *, backend: str = "auto", row_rays: int = 1) -> None:
+        whole = isinstance(row_rays, int) and not isinstance(row_rays, bool)
+        expect(whole and row_rays >= 1, "row_rays", row_rays, "a whole number of at least 1")
+        self.geometry, self.grid, self.row_rays = geometry, grid, row_rays
         self.backend = check_backend(backend)
         self.matched = is_matched(backend)
         self.domain_shape = grid.shape
@@ -54,20 +64,30 @@ class ConeBeamProjector(LinearOperator):
         around = local.is_upright and off_circle(local, grid.straight.center) is None
         self.orbit_plane = dict(enumerate(grid.spacing[:2])) if around else None
         self.images = MeasuredImages(axes=(-2, -1), even_noise=False)
-        self._scan = align_scan(backend, geometry, grid)
+        rows, columns = geometry.detector_shape
+        rays = replace(geometry, v=geometry.v / row_rays, detector_shape=(rows * row_rays, columns))
+        self._scan = align_scan(backend, rays, grid)
         self._made: dict[str, Backend] = {}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self._on(x.device).forward(x)
+        rays = self._on(x.device).forward(x)
+        return rays if self.row_rays == 1 else rays.unflatten(-2, (-1, self.row_rays)).mean(-2)
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        return self._on(y.device).adjoint(y)
+        rays = y if self.row_rays == 1 else y.repeat_interleave(self.row_rays, -2) / self.row_rays
+        return self._on(y.device).adjoint(rays)
 
     def rows(self, start: int, stop: int) -> ConeBeamProjector:
         """The projector of some of the views."""
-        return ConeBeamProjector(self.geometry.part(start, stop), self.grid, backend=self.backend)
+        part = self.geometry.part(start, stop)
+        return ConeBeamProjector(part, self.grid, backend=self.backend, row_rays=self.row_rays)
 
     def _on(self, device: torch.device) -> Backend:
         if device.type not in self._made:
             self._made[device.type] = make_backend(choose_backend(self.backend, device), self._scan)
         return self._made[device.type]
+
+
+def rays_of_rows(geometry: ConeBeamGeometry, grid: Grid) -> int:
+    """How many rays a row of the detector needs to pass by no slice of a grid: one for each slice that it covers."""
+    return max(1, round(geometry.resolution(grid)[2]))

@@ -32,6 +32,7 @@ def describe_operator(operator: LinearOperator) -> dict[str, Any]:
     factor, inner = operator.factored()
     if isinstance(inner, ConeBeamProjector):
         settings = {"geometry": inner.geometry.as_dict(), "grid": asdict(inner.grid), "backend": inner.backend}
+        settings |= {"row_rays": inner.row_rays} if inner.row_rays > 1 else {}
     elif isinstance(inner, SliceAveraging):
         settings = {"factor": inner.factor, "axis": inner.axis, "weights": _shortened(inner.matrix)}
     else:
@@ -67,7 +68,8 @@ def operator_of(description: Mapping[str, Any], grid: Grid) -> LinearOperator:
 
 def _projector(settings: dict[str, Any], _: Grid) -> LinearOperator:
     geometry = ConeBeamGeometry.from_dict(settings["geometry"])
-    return ConeBeamProjector(geometry, Grid(**settings["grid"]), backend=settings["backend"])
+    rays = settings.get("row_rays", 1)
+    return ConeBeamProjector(geometry, Grid(**settings["grid"]), backend=settings["backend"], row_rays=rays)
 
 
 def _averaging(settings: dict[str, Any], grid: Grid) -> LinearOperator:

@@ -12,7 +12,7 @@ import numpy as np
 from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
 from monai_iscs.memory import available_memory
-from monai_iscs.operators import ConeBeamProjector
+from monai_iscs.operators import ConeBeamProjector, rays_of_rows
 from monai_iscs.operators.vectors import finite_numbers
 from monai_iscs.scans.field_of_view import FieldOfView, field_of_view, voxels
 from monai_iscs.scans.measurement import Measurement
@@ -153,7 +153,8 @@ def place_on(
             f"spacing, shape: found {' x '.join(map(str, shape))} voxels for all that the rays meet, which take "
             f"{needed / 1e9:,.1f} GB of memory, expected fewer or larger ones: {available / 1e9:,.1f} GB are free"
         )
-    projector = unit_attenuation * ConeBeamProjector(scan, grid, backend=backend)
+    projector = ConeBeamProjector(scan, grid, backend=backend, row_rays=rays_of_rows(scan, grid))
+    projector = unit_attenuation * projector
     some = math.ceil(noise_of.data.numel() / ENOUGH)  # it takes 70 bytes a pixel
     level = noise_of_images(noise_of.data[None, ::some], projector.images)
     data, weights = projections.data[None], projections.weights

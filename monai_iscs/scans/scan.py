@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from monai_iscs.dtypes import real_tensor
 from monai_iscs.errors import InputError
 from monai_iscs.grid import Grid
-from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, LinearOperator
+from monai_iscs.operators import ConeBeamGeometry, ConeBeamProjector, LinearOperator, rays_of_rows
 from monai_iscs.randomness import random_stream
 from monai_iscs.scans.fine import Noise, collimated, simulate_finely, slices_beyond
 from monai_iscs.scans.measured import place_on
@@ -197,7 +197,9 @@ class ConeBeamScan(Scan):
 
     def operator(self, grid: Grid) -> LinearOperator:
         """From (X, Y, Z) in prior units to dimensionless line integrals (view, v, u)."""
-        return self.unit_attenuation * ConeBeamProjector(self.geometry(grid), grid, backend=self.backend)
+        scan = self.geometry(grid)
+        rays = rays_of_rows(scan, grid)
+        return self.unit_attenuation * ConeBeamProjector(scan, grid, backend=self.backend, row_rays=rays)
 
     def simulate(
         self, volume: Tensor, grid: Grid, *, noise: Noise | None = None, generator: Generator | None = None

@@ -50,6 +50,7 @@ def weights(A: LinearOperator) -> torch.Tensor:
 
 OPERATORS: dict[str, Callable[[], LinearOperator]] = {
     "cone beam": lambda: ConeBeamProjector(GEOMETRY, GRID, backend="torch"),
+    "cone beam, rows of three rays": lambda: ConeBeamProjector(GEOMETRY, GRID, backend="torch", row_rays=3),
     "thick slices": lambda: SliceAveraging(SHAPE, factor=2.5),
     "thick slices with a profile, across": lambda: SliceAveraging(SHAPE, factor=3, axis=0, profile=GaussianProfile()),
     "smoothing": lambda: GaussianSmoothing(SHAPE, std=0.7, axis=1),
@@ -72,7 +73,7 @@ WRAPPERS: dict[str, Callable[[LinearOperator], LinearOperator]] = {
     "after smoothing": lambda A: A @ GaussianSmoothing(A.domain_shape, std=0.5, axis=0),
     "scaled after scaled smoothing": lambda A: (2 * A) @ (0.5 * GaussianSmoothing(A.domain_shape, std=0.5, axis=0)),
 }
-WITH_ROWS = {"cone beam"}
+WITH_ROWS = {"cone beam", "cone beam, rows of three rays"}
 
 
 # Operators that processes can share have rows.
