@@ -220,7 +220,7 @@ def without_figures() -> Iterator[None]:
     def touch(*given: Any, **_: Any) -> None:
         given[-1].touch()
 
-    figures = (f"monai_iscs.cli.{verb}.three_view_figure" for verb in ("reconstruct", "evaluate"))
+    figures = (f"monai_iscs.{room}.three_view_figure" for room in ("workflows.one_input", "cli.evaluate"))
     with patch(next(figures), touch), patch(next(figures), touch):
         yield
 
