@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from monai_iscs.errors import InputError, causes, explain
-from monai_iscs.torchrun import process_count
+from monai_iscs.torchrun import local_process, process_count
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -67,8 +67,11 @@ class Groups:
     """
 
     def __init__(self, size: int, backend: str) -> None:
+        import torch
         import torch.distributed as dist
 
+        if backend == "nccl":
+            torch.cuda.set_device(local_process())  # whose GPU barriers use
         count = process_count()
         if count % size:
             raise InputError(
