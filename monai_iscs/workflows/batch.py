@@ -20,6 +20,7 @@ from monai_iscs.scans.readers import holds_projections
 from monai_iscs.workflows.fingerprint import fingerprint
 from monai_iscs.workflows.groups import Alone, Groups
 
+BESIDE = (".xml", ".json")  # of files that describe others in their folder: RTK's geometries, BIDS's sidecars
 MOST_NAMED = 5  # failed inputs in the last line
 
 
@@ -27,14 +28,14 @@ def inputs_in(path: Path) -> list[Path]:
     """All inputs that are meant by a file, a pattern or a folder.
 
     A folder is one input if it has DICOM files in it, or nothing that could be an input: its reader says what is wrong
-    with it. Otherwise each volume and each scan in it is one.
+    with it. Otherwise each volume and each scan in it is one; CTSimU's metadata (.json) have to be named themselves.
     """
     if not path.is_dir():
         return [path]
     inside = sorted(item for item in path.iterdir() if not item.name.startswith("."))
     if holds_projections(path) or any(item.is_file() and is_dicom(item) for item in inside):
         return [path]
-    scans = [item for item in inside if holds_projections(item)]
+    scans = [item for item in inside if holds_projections(item) and item.suffix.lower() not in BESIDE]
     try:
         with warnings.catch_warnings():
             if scans:  # they are no volumes, but not left out

@@ -96,6 +96,16 @@ def test_scans_and_volumes_in_one_folder(bodies, measuring, tmp_path, capsys):
     assert (tmp_path / "out" / "a" / "metrics.json").is_file()
 
 
+def test_what_describes_others_is_no_input(bodies):
+    """A geometry beside its images, and sidecars beside volumes."""
+    (bodies / "a.json").write_text("{}")
+    (bodies / "c.xml").write_text("<RTKThreeDCircularGeometry/>")
+    assert [path.name for path in inputs_in(bodies)] == ["a.nii.gz", "b.nii.gz", "c.nii.gz"]
+    (bodies / "scan.mha").write_bytes(b"")
+    (bodies / "scan.xml").write_text("<RTKThreeDCircularGeometry/>")
+    assert [path.name for path in inputs_in(bodies)] == ["a.nii.gz", "b.nii.gz", "c.nii.gz", "scan.mha"]
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [

@@ -253,12 +253,6 @@ def alone(folder: Path) -> None:
         of(folder, number).unlink()
 
 
-def nested(folder: Path) -> None:
-    (folder / "series").mkdir()
-    for number in ALL:
-        of(folder, number).rename(of(folder / "series", number))
-
-
 def dangling(folder: Path) -> None:
     of(folder, 7).unlink()
     of(folder, 7).symlink_to(folder.parent / "gone.dcm")
@@ -299,7 +293,6 @@ BAD: dict[str, tuple[Damage, str]] = {
     "a copy": (write("copy.dcm", lambda b: b), "copy.dcm: found instance 7 in 00007.dcm, too"),
     "every file twice": (doubled, r"\.dcm: found instance 1 in .*, too"),
     "a single view": (alone, is_of(1, "found no other view")),
-    "in a folder of its own": (nested, "scan: found"),
     "no pixels": (put("PixelData", None), is_of(7, "found|can't be read")),
     "too many pixels": (put("PixelData", lambda old: old * 2), is_of(7, "found|can't be read")),
     "signed pixels": (put("PixelRepresentation", 1), is_of(7, "found pixels .* of int16, expected .* unsigned")),

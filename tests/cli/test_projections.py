@@ -330,7 +330,6 @@ def test_images_without_their_geometry(fails, tiffs, scan, measuring, tmp_path):
         / "pixels.raw": "found pixels alone, expected the file that describes them: .mhd, or CTSimU's metadata",
         tmp_path / "scan.npz": "found .npz, expected projections as .npy",
         tmp_path / "scan.npy": "found images (.npy) without a geometry",
-        scan.parent: "found a folder with scan.xml, expected its images",
         tmp_path / "alone.mha": "line integrals without their geometry?",
         tmp_path / "no_*.tif": "expected a pattern that files fit",
     }.items():

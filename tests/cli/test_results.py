@@ -19,8 +19,8 @@ from monai_iscs.workflows.pipeline import Pipeline
 def no_figures():
     """Leaves out the slowest step: writes a file of the same name that is not a picture."""
     with pytest.MonkeyPatch.context() as patch:
-        for verb in ("reconstruct", "evaluate"):
-            patch.setattr(f"monai_iscs.cli.{verb}.three_view_figure", lambda *given, **_: given[3].write_text("drawn"))
+        for room in ("workflows.one_input", "cli.evaluate"):
+            patch.setattr(f"monai_iscs.{room}.three_view_figure", lambda *given, **_: given[3].write_text("drawn"))
         yield
 
 
