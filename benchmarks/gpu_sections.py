@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from importlib.metadata import distributions
 from pathlib import Path
@@ -33,8 +33,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "triton", "monai", "numba", "numpy", "diffct", "astra-toolbox", "torch-radon")
 # Tests that need a GPU, of Triton's kernels, and of the command line, which takes a GPU where there is one.
 TESTS = (
-    *("tests/operators", "tests/inferers/test_cuda.py"),
-    *("tests/sampling/test_noise.py", "tests/cli/test_reconstruct.py"),
+    *("tests/inferers/test_cuda.py", "tests/sampling/test_noise.py"),
+    *("tests/cli/test_reconstruct.py", "tests/operators"),
 )
 CHOSEN = "triton or cuda or gpu or every_device or contract_of_those_installed or test_reconstruct"
 SAME, MATCHED = 2e-6, 1e-6  # most relative difference from numba, and most adjoint mismatch, as in the tests
@@ -70,32 +70,42 @@ def environment(rehearse: bool) -> Iterator[str]:
 
 
 def tests(rehearse: bool) -> Iterator[str]:
+    failed = []
+    for path in TESTS:
+        if (yield from tested(path)):
+            failed.append(path)
+    if failed:
+        raise SystemExit(f"tests: found failures in {', '.join(failed)}, expected none")
+
+
+def tested(path: str) -> Generator[str, None, bool]:
+    """The lines of a file or folder of tests, and whether something went wrong there."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        words = [*TESTS, "-k", CHOSEN, "-v", "--tb=short", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        words = [path, "-k", CHOSEN, "-v", "--tb=short", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        start = time.perf_counter()
         # its lines go to the log, which is kept if the time is used up
         done = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, stdout=sys.stderr, check=False)
-        if not report.exists():
-            raise SystemExit(f"pytest: found exit status {done.returncode} and no report, expected a report")
-        suite = ElementTree.parse(report).getroot()
+        cases = list(ElementTree.parse(report).getroot().iter("testcase")) if report.exists() else []
     outcomes: Counter[str] = Counter()
     skips: Counter[str] = Counter()
     failures = []
-    for case in suite.iter("testcase"):
+    for case in cases:
         kinds = {part.tag: part for part in case}
         kind = next((name for name in ("failure", "error", "skipped") if name in kinds), "passed")
-        outcomes[kind] += 1
+        outcomes["failed" if kind in ("failure", "error") else kind] += 1
         if kind == "skipped":
             skips[kinds[kind].get("message", "")] += 1
         elif kind != "passed":
             failures.append((f"{case.get('classname')}.{case.get('name')}", (kinds[kind].text or "").splitlines()[-6:]))
-    failed = outcomes["failure"] + outcomes["error"]
-    yield f"{outcomes['passed']} passed, {failed} failed, {outcomes['skipped']} skipped.\n"
-    yield from (f"- {count} skipped: {why}" for why, count in skips.items())
+    counts = ", ".join(f"{outcomes[name]} {name}" for name in ("passed", "failed", "skipped"))
+    why = "; ".join(f"{count}: {reason}" for reason, count in skips.items())
+    yield f"- {path}: {counts}{f' ({why})' if why else ''}, {time.perf_counter() - start:.0f} s"
     for name, lines in failures:
         yield "\n".join([f"\n{name}:\n", "```", *lines, "```"])
-    if failed or done.returncode:
-        raise SystemExit(f"tests: found {failed} that fail (pytest's exit status {done.returncode}), expected none")
+    if done.returncode and not failures:
+        yield f"- pytest's exit status there: {done.returncode}"
+    return done.returncode != 0
 
 
 def detectors(rehearse: bool) -> tuple[Grid, dict[str, ConeBeamGeometry]]:
