@@ -60,7 +60,7 @@ SECTIONS = {
         150,
         "paper_size.py --sections loop --loops compiled fast peer",
         "paper_size.py --sections loop --loops compiled fast peer --device cpu --shape 8 8 4 --channels 4 4 4 4 "
-        "--views 2 --steps 4",
+        "--views 2 --steps 4 --compile",
     ),
     "reconstruction": Section(
         "The demo's volume", 30, "gpu_sections.py reconstruction", "gpu_sections.py reconstruction --rehearse"

@@ -38,7 +38,9 @@ TESTS = (
 )
 CHOSEN = "triton or cuda or gpu or every_device or contract_of_those_installed or test_reconstruct"
 SAME, MATCHED = 2e-6, 1e-6  # most relative difference from numba, and most adjoint mismatch, as in the tests
-ROUNDING = 1e-2  # most relative difference of two devices' volumes: conjugate gradients amplify rounding
+# Most relative difference of two devices' volumes: ten times what one unit in the last place of the measurement changes
+# on a CPU (5e-4), since conjugate gradients amplify rounding.
+ROUNDING = 5e-3
 LOSS = 0.1  # dB that the device's own precision may cost or give
 
 

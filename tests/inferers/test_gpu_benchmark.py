@@ -99,15 +99,16 @@ def test_tests_that_fail(script, monkeypatch, tmp_path):
         "def test_absent(): pytest.skip('needs two GPUs')\n"
     )
     sections = script("gpu_sections")
-    missing = tmp_path / "test_missing.py"
-    monkeypatch.setattr(sections, "TESTS", (str(file), str(missing)))
+    empty = tmp_path / "test_empty.py"
+    empty.touch()
+    monkeypatch.setattr(sections, "TESTS", (str(file), str(empty)))
     monkeypatch.setattr(sections, "CHOSEN", "test_three")
     found = []
-    with pytest.raises(SystemExit, match=r"found failures in \S+test_three.py, \S+test_missing.py, expected none"):
+    with pytest.raises(SystemExit, match=r"found failures in \S+test_three.py, \S+test_empty.py, expected none"):
         found.extend(sections.tests(True))
     text = "\n".join(found)
     assert text.startswith(f"- {file}: 1 passed, 1 failed, 1 skipped (1: needs two GPUs), ")
-    assert f"- {missing}: 0 passed, 0 failed, 0 skipped, " in text
-    assert "exit status there: 4" in text
+    assert f"- {empty}: 0 passed, 0 failed, 0 skipped, " in text
+    assert "exit status there: 5" in text
     assert "test_three.test_bad:" in text
     assert "E   assert 1 == 2" in text
