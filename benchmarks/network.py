@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speed of the shipped CT prior's network: every option of the inferer against eager float32 in PyTorch's usual layout.
 
-    python benchmarks/network.py [--device D] [--slices N] [--size N] [--no-compiled] [--output FILE]
+    python benchmarks/network.py [--device D] [--slices N] [--size N] [--batches N ...] [--no-compiled] [--output FILE]
 
 The options run in turn. The table has medians, and each speed as a share of that of large matrix products on the same
-device.
+device. With `--batches` a second table has each precision with so many slices at a time, not compiled.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +31,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from monai_iscs.precision import PRECISIONS, choose_precision, computing_in
 from monai_iscs.priors import Denoiser, SliceBatches
 from monai_iscs.workflows.bundle import find_bundle, load_network, read_config
+
+K = TypeVar("K", bound=Hashable)
 
 
 class Clock:
@@ -66,9 +69,9 @@ def timed(job: Callable[[], object], device: torch.device) -> float:
     return clock.seconds()
 
 
-def take_turns(jobs: dict[str, Callable[[], object]], device: torch.device, repeats: int) -> dict[str, float]:
+def take_turns(jobs: dict[K, Callable[[], object]], device: torch.device, repeats: int) -> dict[K, float]:
     """Median seconds of each job; the first turn fills caches and does not count."""
-    times: dict[str, list[float]] = {name: [] for name in jobs}
+    times: dict[K, list[float]] = {name: [] for name in jobs}
     for turn in range(repeats + 1):
         for name, job in jobs.items():
             seconds = timed(job, device)
@@ -114,12 +117,16 @@ def operations(prior: Denoiser, stack: Tensor) -> int:
     return counter.get_total_flops() * len(stack)
 
 
+def available(device: torch.device) -> list[str]:
+    return [name for name in PRECISIONS if name != "tf32" or device.type == "cuda"]
+
+
 @torch.no_grad()
 def network_table(
     prior: Denoiser, stack: Tensor, device: torch.device, repeats: int, *, compiled: bool
 ) -> Iterator[str]:
     """How fast a prior denoises a stack with each option."""
-    precisions = [name for name in PRECISIONS if name != "tf32" or device.type == "cuda"]
+    precisions = available(device)
     best = choose_precision(None, device)
     plain, flops = deepcopy(prior), operations(prior, stack)
     batch = 64 if device.type == "cuda" else 8
@@ -164,12 +171,31 @@ def network_table(
         yield "\nNo share for bfloat16: its matrix product is slower than float32's here, so it is only imitated."
 
 
+@torch.no_grad()
+def batch_table(
+    prior: Denoiser, stack: Tensor, device: torch.device, repeats: int, batches: Sequence[int]
+) -> Iterator[str]:
+    """Milliseconds a slice of each precision, by slices at a time."""
+    jobs: dict[tuple[str, int], Callable[[], object]] = {
+        (name, batch): partial(SliceBatches(prior, device, precision=name, slice_batch=batch), stack, 0.5)
+        for name in available(device)
+        for batch in batches
+    }
+    seconds = take_turns(jobs, device, repeats)
+    yield "\n## Milliseconds a slice, by slices at a time\n"
+    yield f"| precision | {' | '.join(map(str, batches))} |"
+    yield "|---" * (1 + len(batches)) + "|"
+    for name in available(device):
+        yield f"| {name} | {' | '.join(f'{1000 * seconds[name, batch] / len(stack):.3g}' for batch in batches)} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--slices", type=int, default=16)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--batches", type=int, nargs="+", default=(), help="slices at a time, for the second table")
     parser.add_argument("--no-compiled", dest="compiled", action="store_false")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -181,6 +207,8 @@ def main() -> None:
         describe(device, arguments.repeats),
     ]
     table = network_table(prior, stack, device, arguments.repeats, compiled=arguments.compiled)
+    if arguments.batches:
+        table = chain(table, batch_table(prior, stack, device, arguments.repeats, arguments.batches))
     write_lines(chain(head, table), arguments.output)
 
 

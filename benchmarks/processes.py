@@ -57,6 +57,12 @@ class Given(Start):
         return self.image
 
 
+def nudged(measurement: Measurement) -> Measurement:
+    """With each number one unit in the last place higher or lower."""
+    signs = torch.randint(0, 2, measurement.data.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return measurement.changed(data=measurement.data * (1 + torch.finfo(torch.float32).eps * signs))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=64)
@@ -71,8 +77,6 @@ def main() -> None:
     volume = CenterSpatialCrop([-1, -1, given.slices])(pipeline.load(bundle / "demo" / "body_ct.nii.gz"))
     measurement = pipeline.measure(volume).measurement
     start = Given(direct(measurement))
-    signs = torch.randint(0, 2, measurement.data.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    nudged = measurement.changed(data=measurement.data * (1 + torch.finfo(torch.float32).eps * signs))
     halves = measurement.changed(operator=TwoParts(measurement.operator))
 
     def run(steps: int, measurement: Measurement, batch: int) -> list[Tensor]:
@@ -86,7 +90,7 @@ def main() -> None:
             "again": run(steps, measurement, 8),
             "two parts": run(steps, halves, 8),
             "slice batch of 3": run(steps, measurement, 3),
-            "measurement changed by 1 ulp": run(steps, nudged, 8),
+            "measurement changed by 1 ulp": run(steps, nudged(measurement), 8),
         }
         print(f"{steps} steps, largest difference over the range and (relative norm) after each step")
         for name, estimates in others.items():

@@ -8,6 +8,7 @@ fill 50 ms.
 from __future__ import annotations
 
 import math
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -167,7 +168,7 @@ def measure(
             f"adjoint; so the floor of a pair is {floor:.3g} ms"
         )
 
-    print("numba (the reference) ...", flush=True)
+    print("numba (the reference) ...", file=sys.stderr, flush=True)
     reference = ConeBeamProjector(geometry, grid, backend="numba")
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.rand(shape, generator=generator) for shape in (reference.domain_shape, reference.range_shape))
@@ -188,6 +189,9 @@ def measure(
     yield ""
     yield "diffct's voxels are constant (Siddon) and ASTRA's and torch-radon's adjoints approximate: they are other"
     yield "operators than numba's on random numbers. ASTRA's times include the way to host memory and back."
+    if torch_pair := pairs.pop("torch", None):
+        yield ""
+        yield from (f"- {name}: {torch_pair / pair:.3g} times as fast as torch" for name, pair in pairs.items())
     if floor is not None and "triton" in pairs:
         yield ""
         yield f"- Triton's pair is {pairs['triton'] / floor:.2f} times its floor"

@@ -82,6 +82,22 @@ def test_scaled_by_steps(benchmark, monkeypatch):
     assert batches == [None, None, 7]  # two calls to warm up, and then the same batches
 
 
+def test_network_by_batches(benchmark):
+    """Each precision has a time for each batch; the stack is taken in such parts."""
+    network, sizes = sys.modules["network"], []
+
+    def prior(x, sigma):
+        sizes.append(len(x))
+        return x
+
+    stack, device = torch.rand(4, 1, 8, 8), torch.device("cpu")
+    head, _, *found = rows("\n".join(network.batch_table(prior, stack, device, 1, (1, 3))))
+    assert head == ["precision", "1", "3"]
+    assert [row[0] for row in found] == ["float32", "bfloat16"]
+    assert all(float(cell) > 0 for row in found for cell in row[1:])
+    assert sizes == [1, 1, 1, 1, 2, 2] * 4  # two precisions, once to warm up
+
+
 def test_killed_run_keeps_its_lines(benchmark, tmp_path):
     def lines():
         yield "first"

@@ -40,6 +40,8 @@ def test_report(benchmark, plain, monkeypatch):
         assert max(mismatch, *distances) < 1e-6
     assert rows["torch-radon"][0].startswith("not run: backend 'torch-radon': grid: found voxels of")
     assert any("GB/s" in line for line in lines)
+    (ratio,) = (line for line in lines if line.startswith("- triton: "))
+    assert float(ratio.split()[2]) == pytest.approx(float(rows["torch"][2]) / float(rows["triton"][2]), rel=0.02)
 
 
 def test_work_is_counted(benchmark, plain):
