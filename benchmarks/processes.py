@@ -33,6 +33,7 @@ class TwoParts(LinearOperator):
         self.operator = operator
         self.domain_shape, self.range_shape = operator.domain_shape, operator.range_shape
         self.resolution, self.images = operator.resolution, operator.images
+        self.orbit_plane = operator.orbit_plane
         views = operator.range_shape[0]
         self.half = -(-views // 2)
         self.parts = operator.rows(0, self.half), operator.rows(self.half, views)

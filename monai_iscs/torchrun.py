@@ -18,6 +18,14 @@ def local_process() -> int:
     return _number("LOCAL_RANK", default=0, low=0)
 
 
+def not_joined(error: Exception) -> InputError:
+    """The error for an environment of several processes of which the others don't answer."""
+    return InputError(
+        f"WORLD_SIZE: found {process_count()} in the environment, expected other processes to join, as torchrun starts "
+        f"them ({' '.join(str(error).split())[:200]})"
+    )
+
+
 def _number(variable: str, *, default: int, low: int) -> int:
     """A whole number that ``torchrun`` writes into the environment."""
     text = os.environ.get(variable, str(default))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -281,6 +282,16 @@ def save_volume() -> Callable[..., Path]:
 def body(tmp_path_factory, save_volume, phantom) -> Path:
     """The phantom as a file; treat as read-only."""
     return save_volume(tmp_path_factory.mktemp("data") / "body.nii.gz", phantom)
+
+
+@pytest.fixture
+def bodies(body: Path, tmp_path: Path) -> Path:
+    """A folder with three volumes."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        shutil.copy(body, folder / f"{name}.nii.gz")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -37,17 +38,16 @@ def reconstruct(arguments: Namespace) -> None:
     described = arguments.geometry is not None or MEASURED in arguments.config  # one scan, whatever its files are
     inputs = given if described else [path for item in given for path in inputs_in(item)]
     size = size or (process_count() if inputs == given[:1] else 1)
-    pipelines = {}
-    for path in inputs:
-        real = described or holds_projections(path)
+    kinds = {path: described or holds_projections(path) for path in inputs}
+    for path, real in kinds.items():
         _refuse_other_scans(arguments, path, real=real)
-        if real not in pipelines:
-            pipelines[real] = _pipeline(arguments, real=real, network=sampling, shared=size > 1)
+    pipelines = {real: _pipeline(arguments, real=real, network=sampling, shared=size > 1) for real in {*kinds.values()}}
+    tell = partial(print, flush=True)
 
     def one(path: Path, output: Path, *, again: bool = True) -> None:
-        real = described or holds_projections(path)
         each = Namespace(**{**vars(arguments), "input": path, "output": output})
-        reconstruct_input(each, pipelines[real], real=real, again=again)
+        for line in reconstruct_input(each, pipelines[kinds[path]], real=kinds[path], again=again):
+            tell(line)
 
     if inputs == given[:1]:
         if size != process_count():
@@ -60,7 +60,7 @@ def reconstruct(arguments: Namespace) -> None:
     RunFolder(arguments.output, inputs=given)  # it is inside none of them
     turns = Groups(size, choose_backend(arguments.device)) if process_count() > 1 else Alone()
     named = {name.replace("*", "_"): path for name, path in zip(distinct_names(inputs), inputs, strict=True)}
-    run_each(named, arguments.output, partial(one, again=False), turns, what="reconstructed")
+    run_each(named, arguments.output, partial(one, again=False), turns, tell, what="reconstructed")
 
 
 def _pipeline(arguments: Namespace, *, real: bool, network: bool, shared: bool) -> Pipeline:
@@ -84,26 +84,22 @@ def _pipeline(arguments: Namespace, *, real: bool, network: bool, shared: bool) 
 def _refuse_other_scans(arguments: Namespace, path: Path, *, real: bool) -> None:
     """Options of simulated scans with real projections, or the other way round, would be ignored silently."""
     options = SIMULATED_ONLY if real else MEASURED_OVERRIDES
-    given = [f"--{option.replace('_', '-')}" for option in options if getattr(arguments, option) is not None]
+    given = _given(arguments, options)
     if given:
         found, expected = ("projections", "a volume to simulate a scan of") if real else ("a volume", "projections")
-        raise InputError(f"{', '.join(given)}: found with {found}, {path}, expected with {expected}")
-
-
-def _refuse_other_scans(arguments: Namespace, path: Path, *, real: bool) -> None:
-    """Options of simulated scans with real projections, or the other way round, would be ignored silently."""
-    options = SIMULATED_ONLY if real else MEASURED_OVERRIDES
-    given = [f"--{option.replace('_', '-')}" for option in options if getattr(arguments, option) is not None]
-    if given:
-        found, expected = ("projections", "a volume to simulate a scan of") if real else ("a volume", "projections")
-        raise InputError(f"{', '.join(given)}: found with {found}, {path}, expected with {expected}")
+        raise InputError(f"{given}: found with {found}, {path}, expected with {expected}")
 
 
 def _refuse_idle_options(arguments: Namespace, *, sampling: bool) -> None:
     """Refuse options that the method would ignore."""
     if arguments.anonymous and not arguments.dicom:
         raise InputError("--anonymous: found without --dicom, expected both: it is of the DICOM series")
-    given = [f"--{option.replace('_', '-')}" for option in SAMPLER_OPTIONS if getattr(arguments, option) is not None]
+    given = _given(arguments, SAMPLER_OPTIONS)
     if given and not sampling:
         name = arguments.method.name
-        raise InputError(f"{', '.join(given)}: found with --method {name}, expected with a sampler, dds or ddnm")
+        raise InputError(f"{given}: found with --method {name}, expected with a sampler, dds or ddnm")
+
+
+def _given(arguments: Namespace, options: Sequence[str]) -> str:
+    """Those of some options that were given, as they are typed."""
+    return ", ".join(f"--{name.replace('_', '-')}" for name in options if getattr(arguments, name) is not None)

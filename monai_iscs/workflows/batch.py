@@ -20,7 +20,7 @@ from monai_iscs.scans.readers import holds_projections
 from monai_iscs.workflows.fingerprint import fingerprint
 from monai_iscs.workflows.groups import Alone, Groups
 
-BESIDE = (".xml", ".json")  # of files that describe others in their folder: RTK's geometries, BIDS's sidecars
+DESCRIBING = (".xml", ".json")  # of files that describe others in their folder: RTK's geometries, BIDS's sidecars
 MOST_NAMED = 5  # failed inputs in the last line
 
 
@@ -35,7 +35,7 @@ def inputs_in(path: Path) -> list[Path]:
     inside = sorted(item for item in path.iterdir() if not item.name.startswith("."))
     if holds_projections(path) or any(item.is_file() and is_dicom(item) for item in inside):
         return [path]
-    scans = [item for item in inside if holds_projections(item) and item.suffix.lower() not in BESIDE]
+    scans = [item for item in inside if holds_projections(item) and item.suffix.lower() not in DESCRIBING]
     try:
         with warnings.catch_warnings():
             if scans:  # they are no volumes, but not left out
@@ -67,7 +67,13 @@ def is_done(folder: Path, task: str) -> bool:
 
 
 def run_each(
-    inputs: Mapping[str, Path], output: Path, work: Callable[[Path, Path], Any], turns: Alone | Groups, *, what: str
+    inputs: Mapping[str, Path],
+    output: Path,
+    work: Callable[[Path, Path], Any],
+    turns: Alone | Groups,
+    tell: Callable[[str], Any],
+    *,
+    what: str,
 ) -> None:
     """Do the work of each input, in turn or by the groups of several processes.
 
@@ -76,6 +82,7 @@ def run_each(
         output: folder of the inputs' folders.
         work: does the work of an input and writes into a folder of the input's name.
         turns: which inputs this process takes, and with which others.
+        tell: gets lines for the user.
         what: is done to an input, such as "reconstructed".
 
     Raises:
@@ -86,16 +93,16 @@ def run_each(
     for index in turns.indices(len(given)):
         name, path = given[index]
         if turns.leads:
-            print(f"[{index + 1}/{len(given)}] {path}", flush=True)
+            tell(f"[{index + 1}/{len(given)}] {path}")
         line = turns.run(index, partial(work, path, output / name))
         if line is not None:
             failures[index] = line
             if turns.leads:
-                print(f"{name}: failed: {line}", flush=True)
+                tell(f"{name}: failed: {line}")
     failures = turns.all_failures(failures)
     done = len(inputs) - len(failures)
     if turns.prints:
-        print(f"{done} of {len(inputs)} {what}: {output.resolve()}")
+        tell(f"{done} of {len(inputs)} {what}: {output.resolve()}")
     if failures:
         lines = [f"{given[index][0]} ({line})" for index, line in sorted(failures.items())]
         more = f" and {len(lines) - MOST_NAMED} more" if len(lines) > MOST_NAMED else ""

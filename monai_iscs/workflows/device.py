@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from monai_iscs.errors import InputError
-from monai_iscs.torchrun import local_process, process_count
+from monai_iscs.torchrun import local_process, not_joined, process_count
 
 if TYPE_CHECKING:
     import torch
@@ -75,10 +75,7 @@ def joined(device: str | None) -> Iterator[None]:
     try:
         idist.initialize(backend)
     except (RuntimeError, ValueError) as error:
-        raise InputError(
-            f"WORLD_SIZE: found {process_count()} in the environment, expected other processes to join, as torchrun "
-            f"starts them ({' '.join(str(error).split())[:200]})"
-        ) from error
+        raise not_joined(error) from error
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from monai_iscs.errors import InputError, causes, explain
-from monai_iscs.torchrun import local_process, process_count
+from monai_iscs.torchrun import local_process, not_joined, process_count
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -85,10 +85,7 @@ class Groups:
         try:
             self._store, _, _ = next(dist.rendezvous("env://", rank=self._rank, world_size=count, timeout=wait))
         except (RuntimeError, ValueError) as error:
-            raise InputError(
-                f"WORLD_SIZE: found {count} in the environment, expected other processes to join, as torchrun starts "
-                f"them ({' '.join(str(error).split())[:200]})"
-            ) from error
+            raise not_joined(error) from error
         self._beats: dict[int, tuple[int, float]] = {}
         threading.Thread(target=self._live, args=(self._store.clone(),), daemon=True).start()
 
@@ -111,11 +108,11 @@ class Groups:
         All processes of the group return the same. A process that an error of another one stopped says nothing.
         """
         error: Exception | None = None
-        with self._together(index):
-            try:
+        try:
+            with self._together(index):
                 work()
-            except Exception as caught:
-                error = caught
+        except Exception as caught:
+            error = caught
         word = None if error is None else explain(error)
         bad = error is not None and word is None
         caused = bad and any(sign in str(link).lower() for link in causes(error) for sign in _CONNECTION)

@@ -35,8 +35,8 @@ from monai_iscs.workflows.slabs import load_scan
 from monai_iscs.workflows.spread import INTERVAL, SPREAD, write_spread
 
 
-def reconstruct_input(options: Namespace, pipeline: Pipeline, *, real: bool, again: bool = True) -> None:
-    """Reconstruct one input into a folder, and print what a user wants to know of it.
+def reconstruct_input(options: Namespace, pipeline: Pipeline, *, real: bool, again: bool = True) -> list[str]:
+    """Reconstruct one input into a folder.
 
     Args:
         options: of the command line; `input` and `output` are this input's.
@@ -44,11 +44,14 @@ def reconstruct_input(options: Namespace, pipeline: Pipeline, *, real: bool, aga
         real: whether the input is projections.
         again: whether to do it even if the folder has the results already.
 
+    Returns:
+        What a user wants to know of it, as lines; on the first of several processes only.
+
     Raises:
         InputError: the input cannot be used, or the folder not be written.
     """
-    sampling = options.method is None or options.method.noise is not None
     method = options.method
+    sampling = method is None or method.noise is not None
     if not real:
         check_geometry_given(options.input)
     given = {"unit": pipeline.display["unit"], "anonymous": options.anonymous}
@@ -63,9 +66,7 @@ def reconstruct_input(options: Namespace, pipeline: Pipeline, *, real: bool, aga
     record = RunRecord(settings, seed=options.seed, device=pipeline.device)
     task = None if again else task_of_run(record, _files(options), sampler and pipeline.weights(sampler))
     if task and is_done(options.output, task):
-        if idist.get_rank() == 0:
-            print(f"{options.output}: done already, with the same settings")
-        return
+        return [f"{options.output}: done already, with the same settings"] * (idist.get_rank() == 0)
     steps = sampler.calls if sampling else 1
     writing = 3 if options.explain else 1  # a few dozen iterations, as in some two steps
     stages = {"reading": 1, "scanning": 1, "reconstructing": steps, "writing": writing, "comparing": 1}
@@ -100,7 +101,7 @@ def reconstruct_input(options: Namespace, pipeline: Pipeline, *, real: bool, aga
             sampled = scan.reconstruct(progress.step, checkpoint)
         result = sampled.volume
         if idist.get_rank() > 0:
-            return  # the first process has the whole volume too, and writes
+            return []  # the first process has the whole volume too, and writes
         reference = measured.reference
         known = reference is not None
         with folder.results() as stage:
@@ -137,18 +138,19 @@ def reconstruct_input(options: Namespace, pipeline: Pipeline, *, real: bool, aga
             resumed = {"resumed_after_step": checkpoint.restored} if sampling and checkpoint.restored else {}
             write_json(stage / "run.json", {**record.as_dict(), **done, **calibrated, **scanned, **resumed})
             written = sorted(file.name for file in stage.iterdir())
+    said = []
     if sampling:
         checkpoint.remove()
         if checkpoint.restored:
-            print(f"Went on after step {checkpoint.restored} of {steps}, which an earlier run had reached.")
+            said.append(f"Went on after step {checkpoint.restored} of {steps}, which an earlier run had reached.")
     if real:
-        print(f"Residual of the views, |A x - y| / |y|: {min(fit.residuals):.4f} to {max(fit.residuals):.4f}")
+        said.append(f"Residual of the views, |A x - y| / |y|: {min(fit.residuals):.4f} to {max(fit.residuals):.4f}")
     if known:
-        print(markdown_table([metrics_row(name, summary, seconds=record.seconds["reconstructing"])]))
+        said.append(markdown_table([metrics_row(name, summary, seconds=record.seconds["reconstructing"])]))
     if several:
-        print(f"reconstruction.nii.gz is the {sampler.result}, {SPREAD} their standard deviation.")
-        print(interval_line(calibration, pipeline, vars(options), simulated=not real))
-    print(f"{folder.path.resolve()}: {', '.join(written)}")
+        said.append(f"reconstruction.nii.gz is the {sampler.result}, {SPREAD} their standard deviation.")
+        said.append(interval_line(calibration, pipeline, vars(options), simulated=not real))
+    return [*said, f"{folder.path.resolve()}: {', '.join(written)}"]
 
 
 def _files(options: Namespace) -> list[Path]:

@@ -15,16 +15,6 @@ from monai_iscs.workflows.batch import inputs_in
 
 
 @pytest.fixture
-def bodies(body, tmp_path):
-    """A folder with three volumes."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for name in ("a", "b", "c"):
-        shutil.copy(body, folder / f"{name}.nii.gz")
-    return folder
-
-
-@pytest.fixture
 def given(bundle, tmp_path):
     """The command's options, for a classical method."""
     return ["--bundle", str(bundle), "--device", "cpu", "--method", "fdk", "--output", str(tmp_path / "out")]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,14 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-
-@pytest.fixture
-def bodies(body, tmp_path):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for name in ("a", "b", "c"):
-        shutil.copy(body, folder / f"{name}.nii.gz")
-    return folder
+ALONE = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 @pytest.fixture
@@ -34,7 +26,7 @@ def started(bodies, bundle, tmp_path):
         given = ["reconstruct", bodies, "--bundle", bundle, "--device", "cpu", "--output", tmp_path / "out", *options]
         return subprocess.Popen(
             [*launch, "-m", "monai_iscs", *map(str, given)],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            env={**os.environ, **ALONE},
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -62,6 +54,40 @@ def test_a_broken_volume_spoils_no_other_and_a_rerun_does_the_rest(started, bodi
     assert run.returncode == 0, err
     assert out.count("done already") == 2
     assert (tmp_path / "out" / "b" / "run.json").is_file()
+
+
+ONE_FAILS = """
+import sys, time
+import ignite.distributed as idist, torch
+from monai_iscs.errors import InputError
+from monai_iscs.workflows.groups import Groups
+
+groups, member = Groups(2, "gloo"), None
+for index in groups.indices(2):
+    def work():
+        global member
+        member = idist.get_rank()
+        if index == 0 and member == 1:
+            raise InputError("disk: found it full, expected room")
+        assert idist.all_reduce(torch.ones(1)).item() == 2  # the other one waits here
+    start = time.monotonic()
+    line = groups.run(index, work)
+    print(f"{index} {member} {line} {time.monotonic() - start < 20}", flush=True)
+groups.all_failures({})
+"""
+
+
+def test_a_process_that_fails_alone_ends_the_others_waiting(tmp_path):
+    """Both say why, at once, and the next volume is done together."""
+    script = tmp_path / "one_fails.py"
+    script.write_text(ONE_FAILS)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script]
+    done = subprocess.run(
+        launch, env={**os.environ, **ALONE}, capture_output=True, encoding="utf-8", check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [f"0 {member} disk: found it full, expected room True" for member in (0, 1)]
+    assert sorted(done.stdout.split("\n"))[-4:] == [*lines, "1 0 None True", "1 1 None True"]
 
 
 def test_a_killed_process_leaves_whole_results_only(started, tmp_path):
