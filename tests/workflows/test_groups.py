@@ -57,12 +57,12 @@ def test_a_broken_volume_spoils_no_other_and_a_rerun_does_the_rest(started, bodi
 
 
 ONE_FAILS = """
-import sys, time
+import os, sys, time
 import ignite.distributed as idist, torch
 from monai_iscs.errors import InputError
 from monai_iscs.workflows.groups import Groups
 
-groups, member = Groups(2, "gloo"), None
+groups, member, lines = Groups(2, "gloo"), None, []
 for index in groups.indices(2):
     def work():
         global member
@@ -72,7 +72,8 @@ for index in groups.indices(2):
         assert idist.all_reduce(torch.ones(1)).item() == 2  # the other one waits here
     start = time.monotonic()
     line = groups.run(index, work)
-    print(f"{index} {member} {line} {time.monotonic() - start < 20}", flush=True)
+    lines.append(f"{index} {member} {line} {time.monotonic() - start < 20}")
+open(f"{sys.argv[1]}_{os.environ['RANK']}", "w").write("\\n".join(lines))
 groups.all_failures({})
 """
 
@@ -81,13 +82,23 @@ def test_a_process_that_fails_alone_ends_the_others_waiting(tmp_path):
     """Both say why, at once, and the next volume is done together."""
     script = tmp_path / "one_fails.py"
     script.write_text(ONE_FAILS)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        script,
+        tmp_path / "said",
+    ]
     done = subprocess.run(
         launch, env={**os.environ, **ALONE}, capture_output=True, encoding="utf-8", check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    lines = [f"0 {member} disk: found it full, expected room True" for member in (0, 1)]
-    assert sorted(done.stdout.split("\n"))[-4:] == [*lines, "1 0 None True", "1 1 None True"]
+    for member in (0, 1):
+        said = (tmp_path / f"said_{member}").read_text().splitlines()
+        assert said == [f"0 {member} disk: found it full, expected room True", f"1 {member} None True"]
 
 
 def test_a_killed_process_leaves_whole_results_only(started, tmp_path):
